@@ -1,0 +1,5 @@
+//! WIRE TYPES ONLY: serde, Docker's names, no I/O. Shared by client, engine and server.
+
+#![forbid(unsafe_code)]
+
+pub mod version;

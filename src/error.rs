@@ -1,0 +1,193 @@
+//! The one error type: a kind that callers match on, a sentence for people, a
+//! hint that says the way out, and the cause.
+//!
+//! Invariant: nobody matches on the text. The server maps kinds to HTTP status
+//! in `server/status.rs`, the client maps them to exit codes in `cli/exit.rs`;
+//! those two tables are the only ones.
+
+use std::fmt;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Closed list of what can go wrong, as the API distinguishes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// 404
+    NotFound,
+    /// 400
+    Invalid,
+    /// 409
+    Conflict,
+    /// 304, no body
+    NotModified,
+    /// 401
+    Unauthorized,
+    /// 403
+    Forbidden,
+    /// 501
+    NotImplemented,
+    /// 503
+    Unavailable,
+    /// 500
+    System,
+    /// The client went away or asked to stop; nothing is sent.
+    Cancelled,
+}
+
+/// `message` is lower-case with no full stop, "what was attempted on which
+/// object: cause", or Docker's canonical text verbatim where programs match it.
+pub struct Error {
+    kind: Kind,
+    message: String,
+    hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None, source: None }
+    }
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Kind::NotFound, message)
+    }
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Kind::Invalid, message)
+    }
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(Kind::Conflict, message)
+    }
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(Kind::Forbidden, message)
+    }
+    pub fn not_implemented(message: impl Into<String>) -> Self {
+        Self::new(Kind::NotImplemented, message)
+    }
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(Kind::Unavailable, message)
+    }
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(Kind::Unauthorized, message)
+    }
+    pub fn system(message: impl Into<String>) -> Self {
+        Self::new(Kind::System, message)
+    }
+    pub fn not_modified() -> Self {
+        Self::new(Kind::NotModified, "not modified")
+    }
+    pub fn cancelled() -> Self {
+        Self::new(Kind::Cancelled, "context canceled")
+    }
+
+    /// Docker's text, which SDKs match on.
+    pub fn no_such_container(name: &str) -> Self {
+        Self::not_found(format!("No such container: {name}"))
+    }
+    /// Docker's text, which SDKs match on.
+    pub fn no_such_image(name: &str) -> Self {
+        Self::not_found(format!("No such image: {name}"))
+    }
+    /// Docker's text, which SDKs match on.
+    pub fn no_such_exec(id: &str) -> Self {
+        Self::not_found(format!("No such exec instance: {id}"))
+    }
+
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+    #[must_use]
+    pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+    /// Puts `what` in front of the message; the kind stays.
+    #[must_use]
+    pub fn context(mut self, what: impl fmt::Display) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, " ({hint})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|e| e as _)
+    }
+}
+
+/// Turns foreign errors into ours with a sentence on what was attempted.
+pub trait Context<T> {
+    /// `what` is "verb object", e.g. "open /etc/subuid".
+    fn context(self, what: impl fmt::Display) -> Result<T>;
+    fn with_context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
+    fn context(self, what: impl fmt::Display) -> Result<T> {
+        self.map_err(|e| e.into().context(what))
+    }
+    fn with_context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|e| e.into().context(what()))
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(e: std::io::Error) -> Self {
+        let kind = match e.kind() {
+            std::io::ErrorKind::NotFound => Kind::NotFound,
+            std::io::ErrorKind::PermissionDenied => Kind::Forbidden,
+            _ => Kind::System,
+        };
+        let message = errno_text(&e);
+        // A missing file below the engine is our trouble, not a missing object
+        // of the API; whoever means 404 says so with a constructor.
+        let kind = if matches!(kind, Kind::NotFound | Kind::Forbidden) { Kind::System } else { kind };
+        Self { kind, message, hint: None, source: Some(Box::new(e)) }
+    }
+}
+
+impl From<nix::Error> for Error {
+    fn from(e: nix::Error) -> Self {
+        std::io::Error::from(e).into()
+    }
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(e: serde_json::Error) -> Self {
+        Self { kind: Kind::System, message: e.to_string(), hint: None, source: Some(Box::new(e)) }
+    }
+}
+
+/// The errno's own words in lower case ("no such file or directory"), without
+/// the "(os error N)" that the standard library appends: Docker's texts have none.
+pub fn errno_text(e: &std::io::Error) -> String {
+    match e.raw_os_error() {
+        Some(n) => nix::Error::from_raw(n).desc().to_lowercase(),
+        None => e.to_string(),
+    }
+}

@@ -1,0 +1,3 @@
+//! CONTENT: names, documents, blobs, registries. Runs in dockerd.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,33 @@
+//! What a handler gives back. Encoded on the connection's thread.
+
+use crate::error::Result;
+use std::io::Write;
+
+/// A writer whose every `flush` reaches the client.
+pub type Body<'a> = &'a mut dyn Write;
+
+pub enum Response {
+    /// Status and a serialised JSON document.
+    Json(u16, Vec<u8>),
+    /// Status, no body.
+    Empty(u16),
+    /// Status, content type, bytes.
+    Bytes(u16, &'static str, Vec<u8>),
+    /// Head only, with further headers (HEAD archive).
+    Head(u16, Vec<(&'static str, String)>),
+    /// 200 and a chunked body: the head is flushed at once, then the closure
+    /// runs on the connection's thread. An error before the first byte written
+    /// becomes a normal error reply only if `late_head` is set.
+    Stream(Stream),
+    /// The handler took the connection.
+    Hijacked,
+}
+
+pub struct Stream {
+    pub content_type: &'static str,
+    pub headers: Vec<(&'static str, String)>,
+    /// Send the status line with the first byte of the body, so that an earlier
+    /// error can still be a normal HTTP error.
+    pub late_head: bool,
+    pub run: Box<dyn FnOnce(&mut dyn Write) -> Result<()> + Send>,
+}

@@ -1,0 +1,73 @@
+//! LAYERS ON DISK: the driver trait, the probe order and the conformance
+//! function. Runs in dockerd, any thread. Knows no image, API or container
+//! name: layers are named by chain ID, writable layers by container ID.
+
+#![forbid(unsafe_code)]
+
+use crate::error::Result;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// How a writable layer is to be made and mounted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RwOptions {
+    /// Nothing in it must survive a crash (`--rm`, build steps): overlay's `volatile`.
+    pub volatile: bool,
+}
+
+/// A layer that is being filled. Dropping it without `commit` removes it.
+pub trait Staging: Send {
+    /// The directory to extract into. For overlay this is the layer's own diff
+    /// (whiteouts stay whiteouts); for vfs a full copy of the parent (whiteouts
+    /// are carried out): see [`Staging::whiteouts`].
+    fn root(&self) -> &File;
+    fn whiteouts(&self) -> Whiteouts;
+    /// Makes the layer permanent under its chain ID. Idempotent if another
+    /// thread was first.
+    fn commit(self: Box<Self>) -> Result<()>;
+}
+
+/// What the extractor does with a tar entry `.wh.NAME`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whiteouts {
+    /// A 0:0 character device; an opaque directory gets `user.overlay.opaque=y`.
+    Overlay,
+    /// Remove what the name stands for.
+    Apply,
+}
+
+/// One way to keep layers. All methods may be called from any thread; per-layer
+/// exclusion is the caller's (the image store's) business.
+pub trait Driver: Send + Sync {
+    /// As `docker info` shows it: "overlay2", "fuse-overlayfs", "vfs".
+    fn name(&self) -> &'static str;
+    /// Rows under "Storage Driver" in `docker info`.
+    fn status(&self) -> Vec<(String, String)>;
+    /// Layers may be extracted before their parents are there.
+    fn independent_layers(&self) -> bool;
+
+    fn has_layer(&self, chain_id: &str) -> bool;
+    /// Starts filling a layer over `parent` (chain ID).
+    fn stage(&self, chain_id: &str, parent: Option<&str>) -> Result<Box<dyn Staging>>;
+    fn remove_layer(&self, chain_id: &str) -> Result<()>;
+    /// The directory that holds the layer's own files, to read them back for
+    /// `save` and `push` (overlay: the diff; vfs: the full tree).
+    fn layer_root(&self, chain_id: &str) -> Result<File>;
+
+    /// Creates a writable layer over `layers` (bottom first).
+    fn create_rw(&self, id: &str, layers: &[String], options: RwOptions) -> Result<()>;
+    /// A detached mount of the whole tree, writable. Every call gives a fresh
+    /// one; the caller passes it to a container or walks it with openat2.
+    fn mount_rw(&self, id: &str, layers: &[String], options: RwOptions) -> Result<OwnedFd>;
+    /// The same, read-only and with no writable layer, for image mounts and builds.
+    fn mount_ro(&self, layers: &[String]) -> Result<OwnedFd>;
+    fn remove_rw(&self, id: &str) -> Result<()>;
+    /// The writable layer's own directory, for `diff`, `commit` and sizes:
+    /// overlay's upper. None where the driver has none (vfs compares trees).
+    fn upper_root(&self, id: &str) -> Result<Option<File>>;
+    /// Every rw id and chain ID that is on disk, for start-up garbage collection.
+    fn list(&self) -> Result<(Vec<String>, Vec<String>)>;
+    /// For `GraphDriver.Data` in inspect.
+    fn paths(&self, id: &str, layers: &[String]) -> Vec<(&'static str, PathBuf)>;
+}

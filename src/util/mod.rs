@@ -1,0 +1,7 @@
+//! Named leaves without state and without knowledge of anything above them.
+
+#![forbid(unsafe_code)]
+
+pub mod atomic_file;
+pub mod id;
+pub mod time;
