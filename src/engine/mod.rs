@@ -1,8 +1,100 @@
 //! DOCKER SEMANTICS: the only layer that joins runtime, storage, image and net.
 //! `Engine` is the stores and drivers put together; it has no logic of its own.
+//! Every verb is a free function in its own file that takes what it needs.
+//!
+//! Locking: each object has its own small lock, held for copying and comparing
+//! only. What must not overlap on one container (start, exit, remove) takes that
+//! container's turn (`container::Turn`), which readers never wait for. Order:
+//! turn, then object, then index; never two objects at once.
 
 #![forbid(unsafe_code)]
 
+pub mod events;
+pub mod names;
+mod names_table;
+pub mod store;
+
+use crate::error::{Context, Result};
+use std::path::PathBuf;
+
+/// What the daemon decided before the engine exists.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// `$XDG_DATA_HOME/coracle`
+    pub data_root: PathBuf,
+    /// `$XDG_RUNTIME_DIR/coracle`
+    pub exec_root: PathBuf,
+    /// The API socket, for containers that ask for `/var/run/docker.sock`.
+    pub socket: Option<PathBuf>,
+    /// No real root behind us: uid 0 is the user.
+    pub rootless: bool,
+    /// `--log-driver` and `--log-opt`.
+    pub log_driver: String,
+    pub log_opts: Vec<(String, String)>,
+    /// `--default-ulimit`: name, soft, hard.
+    pub default_ulimits: Vec<(String, i64, i64)>,
+    /// `--default-shm-size`
+    pub shm_size: i64,
+    /// `--init`
+    pub init: bool,
+    /// `--default-cgroupns-mode`, `--default-ipc-mode`
+    pub cgroupns_mode: String,
+    pub ipc_mode: String,
+    /// `--no-new-privileges`
+    pub no_new_privileges: bool,
+    /// `--seccomp-profile`: the JSON of a file, none = built in, "unconfined".
+    pub seccomp_profile: Option<String>,
+    /// `--dns`, `--dns-opt`, `--dns-search`
+    pub dns: Vec<String>,
+    pub dns_options: Vec<String>,
+    pub dns_search: Vec<String>,
+    /// `--label`
+    pub labels: Vec<String>,
+    /// `--shutdown-timeout`, seconds
+    pub shutdown_timeout: i64,
+}
+
+impl EngineConfig {
+    /// Docker's defaults for the two folders.
+    pub fn new(data_root: PathBuf, exec_root: PathBuf) -> Self {
+        Self {
+            data_root,
+            exec_root,
+            socket: None,
+            rootless: true,
+            log_driver: "json-file".into(),
+            log_opts: Vec::new(),
+            default_ulimits: Vec::new(),
+            shm_size: 64 << 20,
+            init: false,
+            cgroupns_mode: "private".into(),
+            ipc_mode: "private".into(),
+            no_new_privileges: false,
+            seccomp_profile: None,
+            dns: Vec::new(),
+            dns_options: Vec::new(),
+            dns_search: Vec::new(),
+            labels: Vec::new(),
+            shutdown_timeout: 15,
+        }
+    }
+}
+
 /// Everything the daemon knows, shared by all request threads.
 #[derive(Debug)]
-pub struct Engine {}
+pub struct Engine {
+    pub config: EngineConfig,
+    pub events: events::Bus,
+    pub records: store::Records,
+}
+
+impl Engine {
+    /// Puts the engine together. No thread may exist before the helpers are
+    /// forked, so this comes after the bootstrap.
+    pub fn new(config: EngineConfig) -> Result<std::sync::Arc<Self>> {
+        for dir in [&config.data_root, &config.exec_root] {
+            std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        }
+        Ok(std::sync::Arc::new(Self { config, events: events::Bus::default(), records: store::Records::new()? }))
+    }
+}
