@@ -3,5 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic_file;
+pub mod dns;
 pub mod id;
+pub mod resolve;
 pub mod time;
