@@ -106,13 +106,7 @@ impl Resolver {
         Err(first.unwrap_or(LookupError { host: bare.to_owned(), server: None, cause: Cause::NoSuchHost }))
     }
 
-    fn ask_servers(
-        &self,
-        name: &str,
-        host: &str,
-        conf: &Conf,
-        deadline: Instant,
-    ) -> Result<Vec<IpAddr>, LookupError> {
+    fn ask_servers(&self, name: &str, host: &str, conf: &Conf, deadline: Instant) -> Result<Vec<IpAddr>, LookupError> {
         let mut last = (None, Cause::NoSuchHost);
         for _ in 0..conf.attempts {
             for server in &conf.servers {
@@ -159,8 +153,7 @@ fn hosts_addresses(text: &str, host: &str) -> Vec<IpAddr> {
 }
 
 fn parse_conf(text: &str) -> Conf {
-    let mut conf =
-        Conf { servers: vec![], search: vec![], ndots: 1, timeout: Duration::from_secs(5), attempts: 2 };
+    let mut conf = Conf { servers: vec![], search: vec![], ndots: 1, timeout: Duration::from_secs(5), attempts: 2 };
     for line in text.lines() {
         let line = line.trim_start();
         if line.starts_with(['#', ';']) {
@@ -312,7 +305,9 @@ mod tests {
 
     #[test]
     fn resolv_conf() {
-        let c = conf("# x\nnameserver 10.0.0.1\nnameserver fe80::1%eth0\nsearch a.b c.\noptions ndots:2 timeout:1 attempts:9\n");
+        let c = conf(
+            "# x\nnameserver 10.0.0.1\nnameserver fe80::1%eth0\nsearch a.b c.\noptions ndots:2 timeout:1 attempts:9\n",
+        );
         assert_eq!(c.servers, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
         assert_eq!(c.search, ["a.b", "c"]);
         assert_eq!((c.ndots, c.timeout.as_secs(), c.attempts), (2, 1, 5));
@@ -384,8 +379,7 @@ mod tests {
 
     #[test]
     fn words_of_go() {
-        let e =
-            LookupError { host: "a.invalid".into(), server: "10.0.2.3:53".parse().ok(), cause: Cause::NoSuchHost };
+        let e = LookupError { host: "a.invalid".into(), server: "10.0.2.3:53".parse().ok(), cause: Cause::NoSuchHost };
         assert_eq!(e.to_string(), "lookup a.invalid on 10.0.2.3:53: no such host");
         assert_eq!(go_io_text(&io::Error::from_raw_os_error(111)), "connection refused");
     }
