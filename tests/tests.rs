@@ -1,4 +1,9 @@
 //! The one integration-test binary. Topics in the order a newcomer should read them.
 
+/// A scratch directory, a private daemon, commands that explain their failures.
+mod harness;
+
 /// The house rules as assertions: layers, file heads, sizes, unsafe.
 mod tidy;
+/// The shipped file: static, small, called by its names.
+mod binary;
