@@ -3,7 +3,7 @@
 /// A scratch directory, a private daemon, commands that explain their failures.
 mod harness;
 
-/// The house rules as assertions: layers, file heads, sizes, unsafe.
-mod tidy;
 /// The shipped file: static, small, called by its names.
 mod binary;
+/// The house rules as assertions: layers, file heads, sizes, unsafe.
+mod tidy;

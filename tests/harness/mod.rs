@@ -1,0 +1,14 @@
+//! A scratch directory, a private daemon in it and commands whose failures
+//! explain themselves. No ambient state: every environment is made from nothing.
+
+#![allow(dead_code, unused_imports, reason = "each topic uses its part of the harness")]
+
+pub mod command;
+pub mod daemon;
+pub mod image;
+pub mod probe;
+pub mod scratch;
+
+pub use command::{Output, eventually, run};
+pub use daemon::{Client, Daemon};
+pub use scratch::Scratch;
