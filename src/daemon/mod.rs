@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bootstrap;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 

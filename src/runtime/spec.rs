@@ -31,7 +31,11 @@ pub struct Spec {
     pub process: Process,
     pub stdio: Stdio,
     pub log: LogSpec,
-    /// In order; a later one may lie inside an earlier one.
+    /// In order; a later one may lie inside an earlier one. The runtime makes
+    /// the standard ones first: /proc, /dev (with its nodes, pts, mqueue, a 64 MiB
+    /// /dev/shm), /sys read-only, /sys/fs/cgroup. An entry here whose target is
+    /// exactly `/dev/shm`, `/dev/mqueue`, `/proc`, `/sys` or `/sys/fs/cgroup`
+    /// replaces the standard one (for `--shm-size`, joined ipc, `--privileged`).
     pub mounts: Vec<Mount>,
     pub devices: Vec<Device>,
     /// Bind-mounts the host's whole /dev content that we may open (`--privileged`).
