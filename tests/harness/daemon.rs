@@ -248,17 +248,33 @@ pub fn signal(pid: u32, name: &str) {
     let _ = Command::new("kill").args([format!("-{name}"), pid.to_string()]).stderr(Stdio::null()).status();
 }
 
-/// Processes that this scratch directory's daemon left, by the mark in their environment.
+/// Processes that this scratch directory's daemon left: those with its mark in
+/// their environment and, since a container's process has an environment of its
+/// own, everything below them.
 pub fn processes_of(scratch: &Path) -> Vec<u32> {
     let mark = format!("CORACLE_TEST={}", scratch.display());
+    let mut parents = Vec::new();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|s| s.parse::<u32>().ok()) else { continue };
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // The name, in parentheses, may hold blanks and parentheses itself.
+        let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        parents.push((pid, parent.unwrap_or(0)));
         let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        if pid != std::process::id() && environ.split(|b| *b == 0).any(|v| v == mark.as_bytes()) {
+        if environ.split(|b| *b == 0).any(|v| v == mark.as_bytes()) {
             found.push(pid);
         }
     }
+    let mut next = 0;
+    while next < found.len() {
+        let pid = found[next];
+        let children = parents.iter().filter(|(_, parent)| *parent == pid).map(|(child, _)| *child);
+        let new: Vec<u32> = children.filter(|child| !found.contains(child)).collect();
+        found.extend(new);
+        next += 1;
+    }
+    found.retain(|pid| *pid != std::process::id());
     found
 }
 
