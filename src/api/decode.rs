@@ -36,7 +36,12 @@ pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Wrong> {
 pub enum Wrong {
     /// A value of the wrong type: what came, what was wanted, the path to it
     /// from the inside out, the outermost struct.
-    Type { got: String, want: &'static str, path: Vec<String>, root: &'static str },
+    Type {
+        got: String,
+        want: &'static str,
+        path: Vec<String>,
+        root: &'static str,
+    },
     Other(String),
 }
 
