@@ -12,6 +12,7 @@
 pub mod events;
 pub mod names;
 mod names_table;
+pub mod network;
 pub mod store;
 
 use crate::error::{Context, Result};
