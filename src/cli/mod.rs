@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod format;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 
