@@ -144,13 +144,22 @@ mod tests {
         let rows = || vec![("a", "1B"), ("b<", "22B")];
         let show = |f: &str| LIST.render(f, DEFAULT, rows()).map_err(|e| e.message().to_owned());
         assert_eq!(show("").unwrap(), "NAME      SIZE\na         1B\nb<        22B\n");
-        assert_eq!(show("json").unwrap(), "{\"Name\":\"a\",\"Size\":\"1B\"}\n{\"Name\":\"b\\u003c\",\"Size\":\"22B\"}\n");
+        assert_eq!(
+            show("json").unwrap(),
+            "{\"Name\":\"a\",\"Size\":\"1B\"}\n{\"Name\":\"b\\u003c\",\"Size\":\"22B\"}\n"
+        );
         assert_eq!(show("{{.Name}}\\n").unwrap(), "a\n\nb<\n\n");
         assert_eq!(
             show("table {{.Nope}}").unwrap_err(),
             "template parsing error: template: :1:2: executing \"\" at <.Nope>: can't evaluate field Nope in type *x.rowContext"
         );
-        assert_eq!(show("table {{upper .Name}}\\t{{.Label \"x.y-z\"}}").unwrap(), "NAME      y z\nA         X.Y-Z\nB<        X.Y-Z\n");
-        assert_eq!(show("{{.Label}}").unwrap_err(), "template parsing error: template: :1:2: executing \"\" at <.Label>: wrong number of args for Label: want 1 got 0");
+        assert_eq!(
+            show("table {{upper .Name}}\\t{{.Label \"x.y-z\"}}").unwrap(),
+            "NAME      y z\nA         X.Y-Z\nB<        X.Y-Z\n"
+        );
+        assert_eq!(
+            show("{{.Label}}").unwrap_err(),
+            "template parsing error: template: :1:2: executing \"\" at <.Label>: wrong number of args for Label: want 1 got 0"
+        );
     }
 }

@@ -131,15 +131,22 @@ mod tests {
             ("{{title \"hello wORLD\"}} {{lower \"AB\"}} {{upper \"ab\"}}", "Hello WORLD ab AB"),
             ("{{pad \"x\" 1 2}}|{{truncate \"abc\" 2}}|{{truncate \"abc\" 9}}", " x  |ab|abc"),
             ("{{print 1 2 \"x\" \"y\" 3}} {{println 1}}", "1 2xy3 1"),
-            ("{{printf \"%-4s|%4d|%04d|%.2f|%q|%v|%t|%x\" \"a\" 1 2 1.5 \"q\" . true 255}}",
-             "a   |   1|0002|1.50|\"q\"|[b a]|true|ff"),
+            (
+                "{{printf \"%-4s|%4d|%04d|%.2f|%q|%v|%t|%x\" \"a\" 1 2 1.5 \"q\" . true 255}}",
+                "a   |   1|0002|1.50|\"q\"|[b a]|true|ff",
+            ),
             ("{{len .}} {{len \"abc\"}} {{slice \"abcd\" 1 3}} {{slice . 1}}", "2 3 bc [a]"),
-            ("{{eq 1 2 1}} {{ne 1 2}} {{lt 1 2}} {{le 2 2}} {{gt \"b\" \"a\"}} {{ge 1 2}}", "true true true true true false"),
+            (
+                "{{eq 1 2 1}} {{ne 1 2}} {{lt 1 2}} {{le 2 2}} {{gt \"b\" \"a\"}} {{ge 1 2}}",
+                "true true true true true false",
+            ),
             ("{{and 1 0}} {{or 0 \"x\"}} {{not true}}", "0 x false"),
             ("{{html \"<a&'\"}} {{js \"'<\"}} {{urlquery \"a b&\"}}", "&lt;a&amp;&#39; \\'\\u003C a+b%26"),
             ("{{\"x\" | printf \"%s-%s\" \"y\"}}", "y-x"),
-            ("{{printf \"%d %s\" \"x\" 1}}{{printf \"%s\"}}{{printf \"a\" 1}}",
-             "%!d(string=x) %!s(int=1)%!s(MISSING)a%!(EXTRA int=1)"),
+            (
+                "{{printf \"%d %s\" \"x\" 1}}{{printf \"%s\"}}{{printf \"a\" 1}}",
+                "%!d(string=x) %!s(int=1)%!s(MISSING)a%!(EXTRA int=1)",
+            ),
         ] {
             let got = run(template, r#"["b","a"]"#);
             assert_eq!(got.trim_end(), expected, "{template}");
@@ -160,14 +167,23 @@ mod tests {
             ("{{ /* c */ }}", "template: :1: unexpected \"/\" in command"),
             ("{{.S | 3}}", "template: :1: non executable command in pipeline stage 2"),
             ("{{.S.Foo}}", "template: :1:4: executing \"\" at <.S.Foo>: can't evaluate field Foo in type string"),
-            ("{{index .S 3}}",
-             "template: :1:2: executing \"\" at <index .S 3>: error calling index: index out of range: 3"),
-            ("{{truncate .S}}",
-             "template: :1:2: executing \"\" at <truncate>: wrong number of args for truncate: want 2 got 1"),
+            (
+                "{{index .S 3}}",
+                "template: :1:2: executing \"\" at <index .S 3>: error calling index: index out of range: 3",
+            ),
+            (
+                "{{truncate .S}}",
+                "template: :1:2: executing \"\" at <truncate>: wrong number of args for truncate: want 2 got 1",
+            ),
             ("{{truncate .S \"a\"}}", "template: :1:14: executing \"\" at <\"a\">: expected integer; found \"a\""),
-            ("{{eq 1 \"a\"}}",
-             "template: :1:2: executing \"\" at <eq 1 \"a\">: error calling eq: incompatible types for comparison"),
-            ("{{template \"x\"}}", "template: :1:11: executing \"\" at <{{template \"x\"}}>: template \"x\" not defined"),
+            (
+                "{{eq 1 \"a\"}}",
+                "template: :1:2: executing \"\" at <eq 1 \"a\">: error calling eq: incompatible types for comparison",
+            ),
+            (
+                "{{template \"x\"}}",
+                "template: :1:11: executing \"\" at <{{template \"x\"}}>: template \"x\" not defined",
+            ),
             ("{{nil}}", "template: :1:2: executing \"\" at <nil>: nil is not a command"),
             ("{{1 2}}", "template: :1:2: executing \"\" at <1>: can't give argument to non-function 1"),
             ("{{range .S}}{{end}}", "template: :1:8: executing \"\" at <.S>: range can't iterate over s"),

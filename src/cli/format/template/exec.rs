@@ -60,8 +60,11 @@ impl<'t> Exec<'t> {
                     let scope = self.variables.len();
                     let value = self.pipe(dot, &branch.pipe)?;
                     let inner = if matches!(node, Node::With(_)) { &value } else { dot };
-                    let flow =
-                        if value.truth() { self.list(inner, &branch.then)? } else { self.list(dot, &branch.otherwise)? };
+                    let flow = if value.truth() {
+                        self.list(inner, &branch.then)?
+                    } else {
+                        self.list(dot, &branch.otherwise)?
+                    };
                     self.variables.truncate(scope);
                     if !matches!(flow, Flow::Next) {
                         return Ok(flow);
@@ -108,9 +111,7 @@ impl<'t> Exec<'t> {
         let scope = self.variables.len();
         let value = self.commands(dot, &branch.pipe)?;
         let items: Vec<(Value, Value)> = match &value {
-            Value::List(items) => {
-                items.iter().enumerate().map(|(i, v)| (Value::Int(i as i128), v.clone())).collect()
-            }
+            Value::List(items) => items.iter().enumerate().map(|(i, v)| (Value::Int(i as i128), v.clone())).collect(),
             Value::Map(m) => Value::sorted(m).into_iter().map(|(k, v)| (Value::Str(k), v)).collect(),
             Value::Int(n) => (0..(*n).max(0)).map(|i| (Value::Int(i), Value::Int(i))).collect(),
             Value::Missing | Value::Nil => Vec::new(),
@@ -273,9 +274,7 @@ impl<'t> Exec<'t> {
         match value {
             Value::Object(row) if name == "Label" && row.label("").is_some() => match args {
                 [Value::Str(key)] => Ok(row.label(key).unwrap_or(Value::Missing)),
-                [other] => {
-                    self.fail(format!("wrong type for value; expected string; got {}", other.type_name()))
-                }
+                [other] => self.fail(format!("wrong type for value; expected string; got {}", other.type_name())),
                 _ => self.fail(format!("wrong number of args for Label: want 1 got {}", args.len())),
             },
             Value::Object(row) if row.field(name).is_some() => {

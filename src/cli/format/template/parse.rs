@@ -118,13 +118,8 @@ pub(super) struct Tree {
 }
 
 pub(super) fn parse(source: &str) -> Result<Tree, Failure> {
-    let mut parser = Parser {
-        tokens: lex(source)?,
-        next: 0,
-        variables: vec!["$".to_owned()],
-        loops: 0,
-        named: HashMap::new(),
-    };
+    let mut parser =
+        Parser { tokens: lex(source)?, next: 0, variables: vec!["$".to_owned()], loops: 0, named: HashMap::new() };
     let (root, end) = parser.list(true)?;
     match end {
         Stop::End => Ok(Tree { root, named: parser.named }),
