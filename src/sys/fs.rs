@@ -188,10 +188,7 @@ mod tests {
             let file = root.open(path, OFlag::O_RDONLY, Mode::empty()).unwrap();
             assert_eq!(std::io::read_to_string(File::from(file)).unwrap(), "inside");
         }
-        assert_eq!(
-            open_beneath(root.as_fd(), c"sub/dots", OFlag::O_RDONLY, Mode::empty()).unwrap_err(),
-            Errno::EXDEV
-        );
+        assert_eq!(open_beneath(root.as_fd(), c"sub/dots", OFlag::O_RDONLY, Mode::empty()).unwrap_err(), Errno::EXDEV);
         assert_eq!(root.find(c"/nothing").unwrap_err(), Errno::ENOENT);
         std::fs::remove_dir_all(&dir).unwrap();
     }

@@ -40,10 +40,8 @@ pub fn load(filter: &[Instruction]) -> Result<()> {
     // SAFETY: `Instruction` has the layout of sock_filter; the kernel copies
     // `len` of them and writes nothing.
     let load = |flags: libc::c_ulong| {
-        check(unsafe {
-            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
-        })
-        .map(drop)
+        check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) })
+            .map(drop)
     };
     match load(libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW) {
         // Kernels before 4.17 do not know the flag.
