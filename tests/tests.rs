@@ -5,5 +5,7 @@ mod harness;
 
 /// The shipped file: static, small, called by its names.
 mod binary;
+/// Containers through the command line.
+mod container;
 /// The house rules as assertions: layers, file heads, sizes, unsafe.
 mod tidy;

@@ -1,0 +1,212 @@
+//! What a container must not be able to do, as assertions: the defaults of the
+//! original and the published ways out of a container.
+
+use crate::harness::{Daemon, image, probe};
+use crate::need;
+
+#[test]
+fn defaults_are_docker_s() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for c in d.clients() {
+        let status = d
+            .with(
+                c,
+                &[
+                    "run",
+                    "--rm",
+                    "busybox",
+                    "grep",
+                    "-E",
+                    "Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs|Seccomp:",
+                    "/proc/self/status",
+                ],
+            )
+            .ok();
+        let expected = "CapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\nCapBnd:\t00000000a80425fb\n\
+                        CapAmb:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t2\n";
+        assert_eq!(status, expected);
+        let caps = |extra: &[&str]| {
+            d.with(c, &[&["run", "--rm"], extra, &["busybox", "grep", "CapEff", "/proc/self/status"]].concat()).ok()
+        };
+        assert_eq!(caps(&["--cap-drop", "ALL", "--cap-add", "NET_BIND_SERVICE"]), "CapEff:\t0000000000000400\n");
+        assert_eq!(caps(&["--cap-drop", "all"]), "CapEff:\t0000000000000000\n");
+        assert_eq!(caps(&["--cap-add", "cap_sys_admin"]), "CapEff:\t00000000a82425fb\n");
+        let words = d.with(c, &["run", "--rm", "--cap-add", "NOSUCH", "busybox", "true"]).fails(125);
+        assert!(words.contains("invalid CapAdd: unknown capability: \"CAP_NOSUCH\""), "{words}");
+        let out = d
+            .with(
+                c,
+                &[
+                    "run",
+                    "--rm",
+                    "--security-opt",
+                    "no-new-privileges",
+                    "busybox",
+                    "grep",
+                    "NoNewPrivs",
+                    "/proc/self/status",
+                ],
+            )
+            .ok();
+        assert_eq!(out, "NoNewPrivs:\t1\n");
+        let out = d
+            .with(
+                c,
+                &[
+                    "run",
+                    "--rm",
+                    "--security-opt",
+                    "seccomp=unconfined",
+                    "busybox",
+                    "grep",
+                    "Seccomp:",
+                    "/proc/self/status",
+                ],
+            )
+            .ok();
+        assert_eq!(out, "Seccomp:\t0\n");
+    }
+}
+
+#[test]
+fn paths_are_masked_and_read_only() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let script = "for f in /proc/kcore /proc/keys /proc/timer_list; do [ ! -e $f ] || [ \"$(head -c1 $f | wc -c)\" = 0 ] || echo leak $f; done
+        for p in /proc/acpi /sys/firmware; do [ ! -d $p ] || [ -z \"$(ls $p)\" ] || echo leak $p; done
+        for f in /proc/sys/kernel/hostname /proc/sysrq-trigger; do (echo 1 >$f) 2>/dev/null && echo written $f; done
+        mount -o remount,rw /proc/sys 2>/dev/null && echo remounted; umount /proc/kcore 2>/dev/null && echo unmounted; true";
+    d.docker(&["run", "--rm", "busybox", "sh", "-c", script]).prints("");
+}
+
+#[test]
+fn nothing_of_ours_leaks_in() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    // CVE-2024-21626: no descriptor to a host directory, no working directory outside.
+    d.docker(&[
+        "run",
+        "--rm",
+        "busybox",
+        "sh",
+        "-c",
+        "ls -l /proc/self/fd | grep -v ' 0 ->\\| 1 ->\\| 2 ->\\|/proc/' | grep -c -- '->' || true",
+    ])
+    .prints("0");
+    for n in 3..12 {
+        let out = d.docker(&["run", "--rm", "-w", &format!("/proc/self/fd/{n}"), "busybox", "true"]);
+        assert_ne!(out.code, 0, "{out}");
+    }
+    // CVE-2019-5736: what executes inside is never our file.
+    let out = d
+        .docker(&[
+            "run",
+            "--rm",
+            "--init",
+            "busybox",
+            "sh",
+            "-c",
+            "(echo x >/proc/1/exe) 2>&1; (echo x >/sbin/docker-init) 2>&1; true",
+        ])
+        .ok();
+    assert!(
+        out.matches("Read-only file system").count()
+            + out.matches("Text file busy").count()
+            + out.matches("Permission denied").count()
+            >= 2,
+        "{out}"
+    );
+    // The mount table names nothing that is not the container's.
+    let mounts = d.docker(&["run", "--rm", "busybox", "cut", "-d", " ", "-f2", "/proc/mounts"]).ok();
+    for line in mounts.lines() {
+        assert!(
+            ["/", "/proc", "/dev", "/sys", "/etc/"]
+                .iter()
+                .any(|p| line == *p || line.starts_with(&format!("{}/", p.trim_end_matches('/')))),
+            "{mounts}"
+        );
+    }
+}
+
+/// Symlinks of the image must not lead a mount or a copy to the host.
+#[test]
+fn symlinks_do_not_lead_out() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let outside = d.scratch.dir("outside");
+    let mut layer = image::Tar::default();
+    layer.symlink("out", outside.to_str().unwrap());
+    layer.symlink("up", "../../../../../../../..");
+    layer.symlink("etc2", "/etc");
+    let archive = image::archive("links:latest", &[image::busybox_layer(), &layer.finish()], serde_json::json!({}));
+    let path = d.scratch.file("links.tar", archive);
+    d.docker(&["load", "-qi", path.to_str().unwrap()]).ok();
+    // A volume's target is made inside the root.
+    d.docker(&["run", "--rm", "-v", "/out/made", "links", "true"]).ok();
+    assert!(!outside.join("made").exists());
+    // CVE-2018-15664: copies through a symlink stay inside.
+    d.docker(&["create", "--name", "l", "links"]).ok();
+    let file = d.scratch.file("payload", "x");
+    let _ = d.docker(&["cp", file.to_str().unwrap(), "l:/out/payload"]);
+    assert!(!outside.join("payload").exists());
+    std::fs::write(outside.join("secret"), "secret").unwrap();
+    let out = d.docker(&["cp", "l:/out/secret", "-"]);
+    assert_ne!(out.code, 0, "{out}");
+}
+
+/// Layers that try to write beside their root.
+#[test]
+fn hostile_layers_stay_in_their_root() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let outside = d.scratch.dir("victim");
+    std::fs::write(outside.join("keep"), "keep").unwrap();
+    let target = outside.to_str().unwrap();
+    let hostile: Vec<(&str, Box<dyn Fn(&mut image::Tar)>)> = vec![
+        ("dotdot", Box::new(|t| t.file("../../../../../../../../tmp/coracle-escape", 0o644, b"x"))),
+        ("absolute", Box::new(|t| t.file("/tmp/../../coracle-escape", 0o644, b"x"))),
+        (
+            "symlink",
+            Box::new(|t| {
+                t.symlink("d", target);
+                t.file("d/written", 0o644, b"x");
+            }),
+        ),
+        (
+            "hardlink",
+            Box::new(|t| {
+                t.hardlink("h", &format!("../../../../../../../../{target}/keep"));
+            }),
+        ),
+        (
+            "whiteout",
+            Box::new(|t| {
+                t.symlink("w", target);
+                t.file("w/.wh.keep", 0o644, b"");
+            }),
+        ),
+        ("whiteout-up", Box::new(|t| t.file(".wh...", 0o644, b""))),
+        ("whiteout-dot", Box::new(|t| t.file(".wh.", 0o644, b""))),
+    ];
+    for (name, make) in hostile {
+        let mut layer = image::Tar::default();
+        make(&mut layer);
+        let archive = image::archive(
+            &format!("{name}:latest"),
+            &[image::busybox_layer(), &layer.finish()],
+            serde_json::json!({}),
+        );
+        let path = d.scratch.file("hostile.tar", archive);
+        // Refused or made harmless: both are right; what counts is the world outside.
+        let loaded = d.docker(&["load", "-qi", path.to_str().unwrap()]);
+        if loaded.code == 0 {
+            let _ = d.docker(&["run", "--rm", name, "true"]);
+        }
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1, "{name}: {loaded}");
+        assert_eq!(std::fs::read_to_string(outside.join("keep")).unwrap(), "keep", "{name}");
+        assert!(!std::path::Path::new("/tmp/coracle-escape").exists(), "{name}");
+        // The daemon is as well as before.
+        d.docker(&["run", "--rm", "busybox", "true"]).ok();
+    }
+}

@@ -1,0 +1,178 @@
+//! From create to rm, in every order that makes sense and some that do not.
+
+use crate::harness::{Daemon, eventually, probe};
+use crate::need;
+
+#[test]
+fn create_start_stop_rm() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for c in d.clients() {
+        let id = d
+            .with(
+                c,
+                &["create", "--name", "x", "busybox", "sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.05; done"],
+            )
+            .ok();
+        assert_eq!(id.trim().len(), 64);
+        assert_eq!(d.inspect("x", "{{.State.Status}} {{.State.StartedAt}}"), "created 0001-01-01T00:00:00Z");
+        d.with(c, &["start", "x"]).prints("x");
+        assert_eq!(d.inspect("x", "{{.State.Status}} {{.State.Running}}"), "running true");
+        let words = d.with(c, &["rm", "x"]).fails(1);
+        assert!(words.contains(&format!(
+            "cannot remove container \"x\": container is running: stop the container before removing or force remove"
+        )), "{words}");
+        // The shell needs a moment to set its trap.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        d.with(c, &["stop", "x"]).prints("x");
+        assert_eq!(d.inspect("x", "{{.State.Status}} {{.State.ExitCode}}"), "exited 5");
+        d.with(c, &["start", "x"]).prints("x");
+        d.with(c, &["kill", "x"]).prints("x");
+        assert_eq!(d.inspect("x", "{{.State.ExitCode}}"), "137");
+        let words = d.with(c, &["kill", "x"]).fails(1);
+        assert!(words.contains("is not running"), "{words}");
+        d.with(c, &["rm", "x"]).prints("x");
+        let words = d.with(c, &["start", "x"]).fails(1);
+        assert!(words.contains("No such container: x"), "{words}");
+    }
+}
+
+#[test]
+fn stop_waits_then_kills() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    // Pid 1 without a handler ignores SIGTERM.
+    let id = d.run_detached(&["--stop-timeout", "1", "busybox", "sleep", "1000"]);
+    d.docker(&["stop", &id]).ok();
+    assert_eq!(d.inspect(&id, "{{.State.ExitCode}}"), "137");
+    let id = d.run_detached(&[
+        "--stop-signal",
+        "USR1",
+        "busybox",
+        "sh",
+        "-c",
+        "trap 'exit 9' USR1; while :; do sleep 0.05; done",
+    ]);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    d.docker(&["stop", &id]).ok();
+    assert_eq!(d.inspect(&id, "{{.State.ExitCode}}"), "9");
+}
+
+#[test]
+fn pause_and_unpause() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for c in d.clients() {
+        let id = d.run_detached(&["busybox", "sh", "-c", "while :; do date +%s%N >/tick; usleep 20000; done"]);
+        let tick = || d.docker(&["cp", &format!("{id}:/tick"), "-"]).raw;
+        eventually("a tick", || d.docker(&["exec", &id, "cat", "/tick"]).code == 0);
+        d.with(c, &["pause", &id]).prints(&id);
+        assert_eq!(d.inspect(&id, "{{.State.Status}} {{.State.Paused}} {{.State.Running}}"), "paused true true");
+        let words = d.with(c, &["exec", &id, "true"]).fails(1);
+        assert!(words.contains("is paused, unpause the container before exec"), "{words}");
+        let first = tick();
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        assert!(first == tick(), "it went on while paused");
+        let words = d.with(c, &["pause", &id]).fails(1);
+        assert!(words.contains("is already paused"), "{words}");
+        d.with(c, &["unpause", &id]).prints(&id);
+        eventually("the next tick", || first != tick());
+        d.docker(&["rm", "-f", &id]).ok();
+    }
+}
+
+#[test]
+fn wait_gives_the_code() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for c in d.clients() {
+        let id = d.run_detached(&["busybox", "sh", "-c", "sleep 0.3; exit 6"]);
+        d.with(c, &["wait", &id]).prints("6");
+        d.with(c, &["wait", &id]).prints("6");
+    }
+}
+
+#[test]
+fn rename_restart_and_top() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for c in d.clients() {
+        let id = d.run_detached(&["--name", "before", "--stop-timeout", "0", "busybox", "sleep", "1000"]);
+        d.with(c, &["rename", "before", "after"]).ok();
+        assert_eq!(d.inspect("after", "{{.Id}}"), id);
+        let started = d.inspect(&id, "{{.State.StartedAt}}");
+        d.with(c, &["restart", "after"]).prints("after");
+        assert_ne!(d.inspect(&id, "{{.State.StartedAt}}"), started);
+        assert_eq!(d.inspect(&id, "{{.State.Running}} {{.RestartCount}}"), "true 0");
+        let top = d.with(c, &["top", "after"]).ok();
+        assert!(top.starts_with("UID") && top.contains("sleep 1000"), "{top}");
+        d.docker(&["rm", "-f", &id]).ok();
+    }
+}
+
+#[test]
+fn auto_removal_is_the_daemon_s() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for c in d.clients() {
+        let id = d.with(c, &["run", "-d", "--rm", "-v", "/anonymous", "busybox", "sleep", "0.2"]).ok();
+        let id = id.trim();
+        eventually("the container's removal", || d.docker(&["inspect", id]).code != 0);
+        d.docker(&["volume", "ls", "-q"]).prints("");
+    }
+}
+
+#[test]
+fn restart_policies() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let id = d.run_detached(&["--restart", "on-failure:2", "busybox", "false"]);
+    eventually("the last attempt", || d.inspect(&id, "{{.RestartCount}} {{.State.Status}}") == "2 exited");
+    let id = d.run_detached(&["--restart", "always", "busybox", "sleep", "0.1"]);
+    eventually("a restart", || d.inspect(&id, "{{.RestartCount}}").parse::<u32>().unwrap() >= 2);
+    d.docker(&["stop", "-t", "0", &id]).ok();
+    let status = d.inspect(&id, "{{.State.Status}}");
+    assert_eq!(status, "exited");
+}
+
+#[test]
+fn ps_shows_and_filters() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let running = d.run_detached(&["--name", "run1", "-l", "tier=a", "busybox", "sleep", "1000"]);
+    let ended = d.run_detached(&["--name", "end1", "busybox", "sh", "-c", "exit 4"]);
+    d.docker(&["wait", &ended]).ok();
+    for c in d.clients() {
+        let ps = |args: &[&str]| d.with(c, &[&["ps", "--format", "{{.Names}}"], args].concat()).ok();
+        assert_eq!(ps(&[]), "run1\n");
+        assert_eq!(ps(&["-a"]), "end1\nrun1\n");
+        assert_eq!(ps(&["-a", "-f", "status=exited"]), "end1\n");
+        assert_eq!(ps(&["-a", "-f", "exited=4"]), "end1\n");
+        assert_eq!(ps(&["-f", "label=tier=a"]), "run1\n");
+        assert_eq!(ps(&["-a", "-f", "ancestor=busybox", "-f", "name=end"]), "end1\n");
+        assert_eq!(ps(&["-a", "-f", "since=run1"]), "end1\n");
+        assert_eq!(ps(&["-n", "1"]), "end1\n");
+        assert!(d.with(c, &["ps", "-aq", "--no-trunc"]).ok().contains(&running));
+        let table = d.with(c, &["ps", "-a"]).ok();
+        assert!(table.starts_with("CONTAINER ID   IMAGE     COMMAND"), "{table}");
+        assert!(table.contains("Exited (4)") && table.contains("\"sh -c 'exit 4'\""), "{table}");
+        let words = d.with(c, &["ps", "--filter", "nosuch=1"]).fails(1);
+        assert!(words.contains("invalid filter 'nosuch'"), "{words}");
+    }
+}
+
+#[test]
+fn prune_takes_what_does_not_run() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    d.run_detached(&["--name", "stays", "busybox", "sleep", "1000"]);
+    for c in d.clients() {
+        let id = d.docker(&["create", "busybox"]).ok();
+        let out = d.with(c, &["container", "prune", "-f"]).ok();
+        assert!(
+            out.contains("Deleted Containers:") && out.contains(id.trim()) && out.contains("Total reclaimed space:"),
+            "{out}"
+        );
+        d.with(c, &["ps", "-a", "--format", "{{.Names}}"]).prints("stays");
+    }
+}

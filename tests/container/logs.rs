@@ -1,0 +1,103 @@
+//! What a container wrote, read back in every way.
+
+use crate::harness::{Daemon, eventually, probe};
+use crate::need;
+
+#[test]
+fn streams_tail_and_times() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let id = d.run_detached(&["busybox", "sh", "-c", "for i in 1 2 3 4 5; do echo line$i; done; echo oops >&2"]);
+    d.docker(&["wait", &id]).ok();
+    for c in d.clients() {
+        let out = d.with(c, &["logs", &id]);
+        assert_eq!(
+            (out.stdout.as_str(), out.stderr.as_str()),
+            ("line1\nline2\nline3\nline4\nline5\n", "oops\n"),
+            "{out}"
+        );
+        let out = d.with(c, &["logs", "--tail", "2", &id]);
+        assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("line5\n", "oops\n"), "{out}");
+        let stamped = d.with(c, &["logs", "-t", "--tail", "2", &id]).ok();
+        let (stamp, rest) = stamped.split_once(' ').unwrap();
+        assert!(stamp.len() == 30 && stamp.ends_with('Z') && rest == "line5\n", "{stamped}");
+        d.with(c, &["logs", "--since", "2100-01-01T00:00:00Z", &id]).prints("");
+        d.with(c, &["logs", "--until", "2001-01-01T00:00:00Z", &id]).prints("");
+        let words = d.with(c, &["logs", "nosuch"]).fails(1);
+        assert!(words.contains("No such container: nosuch"), "{words}");
+    }
+}
+
+#[test]
+fn follow_ends_with_the_container() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for c in d.clients() {
+        let id = d.run_detached(&["busybox", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.2; done"]);
+        d.with(c, &["logs", "-f", &id]).prints("1\n2\n3");
+    }
+}
+
+#[test]
+fn long_and_binary_lines_survive() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let script = "head -c 100000 /dev/zero | tr '\\0' x; echo; printf 'no newline'";
+    for driver in ["json-file", "local"] {
+        let id = d.run_detached(&["--log-driver", driver, "busybox", "sh", "-c", script]);
+        d.docker(&["wait", &id]).ok();
+        for c in d.clients() {
+            let out = d.with(c, &["logs", &id]).ok();
+            assert_eq!(out, format!("{}\nno newline", "x".repeat(100_000)), "{driver}");
+        }
+    }
+}
+
+#[test]
+fn rotation_keeps_the_newest_and_follows_on() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for driver in ["json-file", "local"] {
+        let id = d.run_detached(&[
+            "--log-driver",
+            driver,
+            "--log-opt",
+            "max-size=20k",
+            "--log-opt",
+            "max-file=3",
+            "busybox",
+            "sh",
+            "-c",
+            "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done",
+        ]);
+        d.docker(&["wait", &id]).ok();
+        let out = d.docker(&["logs", &id]).ok();
+        let numbers: Vec<u32> = out.lines().map(|l| l["line ".len()..].parse().unwrap()).collect();
+        assert_eq!(numbers.last(), Some(&2999), "{driver}");
+        assert!(numbers.len() < 3000, "{driver}: nothing was rotated away");
+        assert!(numbers.windows(2).all(|w| w[0] + 1 == w[1]), "{driver}: a hole or a repetition");
+    }
+}
+
+#[test]
+fn none_keeps_nothing() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for c in d.clients() {
+        let out = d.with(c, &["run", "--log-driver", "none", "--name", "quiet", "busybox", "echo", "hi"]);
+        out.prints("hi");
+        let words = d.with(c, &["logs", "quiet"]).fails(1);
+        assert!(words.contains("configured logging driver does not support reading"), "{words}");
+        d.docker(&["rm", "quiet"]).ok();
+    }
+}
+
+#[test]
+fn a_flood_arrives_whole() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let id = d.run_detached(&["busybox", "sh", "-c", "yes 0123456789abcdef | head -n 200000"]);
+    eventually("the end of the flood", || d.inspect(&id, "{{.State.Running}}") == "false");
+    let out = d.docker(&["logs", &id]).ok();
+    assert_eq!(out.lines().filter(|l| *l == "0123456789abcdef").count(), 200_000);
+}

@@ -1,0 +1,17 @@
+//! Containers through the command line: every test runs with our client and
+//! with the original's against our daemon.
+
+/// kill -9 of any process of ours, and what is true afterwards.
+mod crash;
+/// exec: streams, users, environment, exit codes.
+mod exec;
+/// What a container must not be able to do.
+mod isolation;
+/// create, start, stop, kill, restart, pause, wait, rename, rm, ps.
+mod lifecycle;
+/// logs: tail, since, follow, timestamps, long lines, rotation.
+mod logs;
+/// Binds, volumes, tmpfs, read-only roots.
+mod mounts;
+/// `docker run`: output, exit codes, environment, users, errors.
+mod run;

@@ -1,0 +1,148 @@
+//! Binds, volumes, tmpfs and read-only roots.
+
+use crate::harness::{Daemon, probe};
+use crate::need;
+
+#[test]
+fn binds_both_ways() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let dir = d.scratch.dir("shared");
+    let spec = format!("{}:/mnt", dir.display());
+    for c in d.clients() {
+        std::fs::write(dir.join("in"), "from host").unwrap();
+        d.with(c, &["run", "--rm", "-v", &spec, "busybox", "sh", "-c", "cat /mnt/in; echo back >/mnt/out"])
+            .prints("from host");
+        assert_eq!(std::fs::read_to_string(dir.join("out")).unwrap(), "back\n");
+        let out = d.with(c, &["run", "--rm", "-v", &format!("{spec}:ro"), "busybox", "touch", "/mnt/x"]);
+        assert!(out.fails(1).contains("Read-only file system"));
+        // -v makes a missing source, --mount does not.
+        let missing = d.scratch.join(format!("made-{c:?}"));
+        d.with(c, &["run", "--rm", "-v", &format!("{}:/mnt", missing.display()), "busybox", "true"]).ok();
+        assert!(missing.is_dir());
+        // A single file, over one that the image has.
+        let file = d.scratch.file("passwd", "me:x:0:0::/:/bin/sh\n");
+        d.with(
+            c,
+            &[
+                "run",
+                "--rm",
+                "--mount",
+                &format!("type=bind,src={},dst=/etc/passwd,ro", file.display()),
+                "busybox",
+                "cat",
+                "/etc/passwd",
+            ],
+        )
+        .prints("me:x:0:0::/:/bin/sh");
+    }
+}
+
+#[test]
+fn volumes_are_filled_kept_and_counted() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for c in d.clients() {
+        d.with(c, &["volume", "create", "data"]).prints("data");
+        // An empty volume over a directory of the image takes its content.
+        d.with(c, &["run", "--rm", "-v", "data:/www", "busybox", "cat", "/www/index.html"])
+            .prints("hello from coracle");
+        d.with(c, &["run", "--rm", "-v", "data:/d", "busybox", "sh", "-c", "ls /d; echo kept >/d/new"])
+            .prints("index.html");
+        d.with(c, &["run", "--rm", "--mount", "src=data,dst=/d", "busybox", "cat", "/d/new"]).prints("kept");
+        let id = d.docker(&["create", "-v", "data:/d", "busybox"]).ok();
+        let words = d.with(c, &["volume", "rm", "data"]).fails(1);
+        assert!(words.contains(&format!("remove data: volume is in use - [{}]", id.trim())), "{words}");
+        d.docker(&["rm", id.trim()]).ok();
+        d.with(c, &["volume", "rm", "data"]).prints("data");
+        let words = d.with(c, &["volume", "inspect", "data"]).fails(1);
+        assert!(words.contains("get data: no such volume"), "{words}");
+    }
+}
+
+#[test]
+fn anonymous_volumes_go_with_rm_v() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for c in d.clients() {
+        let id = d.docker(&["create", "-v", "/a", "-v", "named:/b", "busybox"]).ok();
+        assert_eq!(d.docker(&["volume", "ls", "-q"]).ok().lines().count(), 2);
+        d.with(c, &["rm", "-v", id.trim()]).ok();
+        d.with(c, &["volume", "ls", "-q"]).prints("named");
+        d.docker(&["volume", "rm", "named"]).ok();
+    }
+}
+
+#[test]
+fn tmpfs_and_read_only_roots() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for c in d.clients() {
+        let out = d
+            .with(
+                c,
+                &[
+                    "run",
+                    "--rm",
+                    "--tmpfs",
+                    "/t:size=1m",
+                    "busybox",
+                    "sh",
+                    "-c",
+                    "grep ' /t ' /proc/mounts; touch /t/x && echo written",
+                ],
+            )
+            .ok();
+        assert!(
+            out.contains("tmpfs")
+                && out.contains("nosuid,nodev,noexec")
+                && out.contains("size=1024k")
+                && out.contains("written"),
+            "{out}"
+        );
+        let out = d.with(c, &["run", "--rm", "--read-only", "busybox", "touch", "/x"]);
+        assert!(out.fails(1).contains("Read-only file system"));
+        d.with(
+            c,
+            &[
+                "run",
+                "--rm",
+                "--read-only",
+                "-v",
+                "/v",
+                "--tmpfs",
+                "/t",
+                "busybox",
+                "touch",
+                "/v/x",
+                "/t/x",
+                "/dev/shm/x",
+            ],
+        )
+        .ok();
+        let out = d.with(c, &["run", "--rm", "--shm-size", "2m", "busybox", "grep", " /dev/shm ", "/proc/mounts"]).ok();
+        assert!(out.contains("size=2048k"), "{out}");
+    }
+}
+
+#[test]
+fn the_engine_s_own_socket_can_be_bound() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for c in d.clients() {
+        d.with(
+            c,
+            &[
+                "run",
+                "--rm",
+                "-v",
+                "/var/run/docker.sock:/var/run/docker.sock",
+                "busybox",
+                "test",
+                "-S",
+                "/var/run/docker.sock",
+            ],
+        )
+        .ok();
+    }
+}
