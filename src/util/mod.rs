@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic_file;
+pub mod glob;
 pub mod dns;
 pub mod id;
+pub mod ignore;
 pub mod resolve;
 pub mod time;
