@@ -20,7 +20,10 @@ enum Token {
     AnyRun,
     /// `**` and a slash that may follow it: any number of whole components.
     AnyDepth,
-    Class { negated: bool, ranges: Vec<(char, char)> },
+    Class {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
 }
 
 /// Go's `filepath.ErrBadPattern`.

@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic_file;
-pub mod glob;
 pub mod dns;
+pub mod glob;
 pub mod id;
 pub mod ignore;
 pub mod resolve;
