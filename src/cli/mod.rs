@@ -1,13 +1,244 @@
-//! The client: argv → api types → HTTP → text.
+//! The client: argv → api types → HTTP → text. One command per process; this file
+//! finds the command, reads its line, runs it and says what went wrong.
 
 #![forbid(unsafe_code)]
 
+pub mod builder;
+pub mod checkpoint;
+pub mod config;
+pub mod container;
+pub mod context;
+pub mod contexts;
+pub mod exit;
+pub mod flags;
 pub mod format;
+pub mod help;
+pub mod host;
+pub mod image;
+pub mod manifest;
+pub mod network;
+pub mod registry;
+pub mod swarm;
+pub mod system;
+pub mod tree;
+pub mod volume;
 
+use crate::error::Result;
+use crate::util::argv::{self, Line, Syntax};
+use argh::ArgsInfo;
+use context::{Context, Globals};
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
+use tree::{Args, Command};
+
+/// Hidden old names of flags: old, new, whether to say so.
+const ALIASES: &[(&str, &str, bool)] = &[
+    ("net", "network", false),
+    ("net-alias", "network-alias", false),
+    ("dns-opt", "dns-option", false),
+    ("time", "timeout", true),
+];
 
 /// Entry point of `docker`; `args` without argv[0].
-pub fn main(_args: &[OsString]) -> ExitCode {
-    ExitCode::from(125)
+pub fn main(args: &[OsString]) -> ExitCode {
+    // What is no UTF-8 cannot go into JSON either; Go's client replaces it likewise.
+    let args: Vec<String> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+    let (code, mut cx) = start(&args);
+    let flushed = cx.out.flush();
+    if context::stdout_closed() || flushed.is_err() {
+        return ExitCode::SUCCESS;
+    }
+    code
+}
+
+fn start(args: &[String]) -> (ExitCode, Context) {
+    let info = Globals::get_args_info();
+    let syntax = Syntax { flags: info.flags, without: &[], aliases: &[], options_first: true, check: argv::no_check };
+    let line = match argv::parse(&syntax, args) {
+        Ok(line) => line,
+        Err(message) => {
+            let mut cx = Context::new(Globals::default());
+            let text = format!(
+                "{message}\n\nUsage:  docker [OPTIONS] COMMAND [ARG...]\n\nRun 'docker --help' for more information\n"
+            );
+            let _ = cx.err.write_all(text.as_bytes());
+            return (ExitCode::from(exit::USAGE), cx);
+        }
+    };
+    let globals = match tree::fill::<Globals>(&line.argv(info.flags)) {
+        Ok(globals) => globals,
+        Err(e) => {
+            let mut cx = Context::new(Globals::default());
+            let _ = writeln!(cx.err, "{e}");
+            return (ExitCode::from(exit::USAGE), cx);
+        }
+    };
+    let mut cx = Context::new(globals);
+    let code = root(&mut cx, &line).unwrap_or(ExitCode::FAILURE);
+    (code, cx)
+}
+
+/// `Err` only when nothing can be printed any more.
+fn root(cx: &mut Context, line: &Line) -> std::io::Result<ExitCode> {
+    for notice in &line.notices {
+        writeln!(cx.err, "{notice}")?;
+    }
+    let words = &line.positionals;
+    if cx.globals.version {
+        writeln!(cx.out, "Docker version {}, build {}", version(), "coracle")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match words.first().map(String::as_str) {
+        None if line.help => {
+            let text = root_help(cx);
+            cx.out.write_all(text.as_bytes())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        None => {
+            let text = root_help(cx);
+            cx.err.write_all(text.as_bytes())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some("help") => return help_command(cx, &words[1..]),
+        Some(_) => {}
+    }
+    if let Some((command, used)) = tree::find(words) {
+        let path = tree::shown(command, used);
+        cx.command = format!("docker {path}");
+        return one(cx, command, path, &words[used.split(' ').count()..]);
+    }
+    if let Some(group) = tree::find_group(words) {
+        return group_command(cx, group, &words[group.name.split(' ').count()..]);
+    }
+    let word = &words[0];
+    write!(cx.err, "docker: unknown command: docker {word}\n\nRun 'docker --help' for more information\n")?;
+    Ok(ExitCode::FAILURE)
+}
+
+/// The version that `docker --version` prints.
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+fn root_help(cx: &Context) -> String {
+    help::root(Globals::get_args_info().flags, &cx.config_dir().display().to_string(), &[])
+}
+
+fn help_command(cx: &mut Context, words: &[String]) -> std::io::Result<ExitCode> {
+    if words.is_empty() {
+        let text = root_help(cx);
+        cx.out.write_all(text.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = match tree::find(words) {
+        Some((command, used)) if used.split(' ').count() == words.len() => {
+            help::command(command, tree::shown(command, used))
+        }
+        _ => match tree::find_group(words) {
+            Some(group) if group.name.split(' ').count() == words.len() => help::group(group),
+            _ => {
+                let last = words.last().map_or("", String::as_str);
+                writeln!(cx.err, "unknown help topic: {last}")?;
+                return Ok(ExitCode::FAILURE);
+            }
+        },
+    };
+    cx.out.write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `docker container`, `docker container --help`, `docker container nosuch`.
+fn group_command(cx: &mut Context, group: &tree::Group, args: &[String]) -> std::io::Result<ExitCode> {
+    let info = swarm::Raw::get_args_info();
+    let syntax = Syntax { flags: info.flags, without: &[], aliases: &[], options_first: false, check: argv::no_check };
+    let name = group.name;
+    let tail = format!("Usage:  docker {name}\n\nRun 'docker {name} --help' for more information\n");
+    match argv::parse(&syntax, args) {
+        Err(message) => {
+            write!(cx.err, "{message}\n\n{tail}")?;
+            Ok(ExitCode::from(exit::USAGE))
+        }
+        Ok(line) => {
+            for notice in &line.notices {
+                writeln!(cx.err, "{notice}")?;
+            }
+            let text = help::group(group);
+            match line.positionals.first() {
+                _ if line.help => cx.out.write_all(text.as_bytes())?,
+                None => cx.err.write_all(text.as_bytes())?,
+                Some(word) => {
+                    write!(cx.err, "docker: unknown command: docker {name} {word}\n\n{tail}")?;
+                    return Ok(ExitCode::FAILURE);
+                }
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Reads the line of one command and runs it.
+fn one(cx: &mut Context, command: &Command, path: &str, args: &[String]) -> std::io::Result<ExitCode> {
+    let info = (command.info)();
+    let line = if command.raw && !args.iter().any(|a| a == "--help") {
+        Line { positionals: args.to_vec(), ..Line::default() }
+    } else {
+        let syntax = Syntax {
+            flags: info.flags,
+            without: command.without,
+            aliases: ALIASES,
+            options_first: command.options_first,
+            check: command.check,
+        };
+        match argv::parse(&syntax, args) {
+            Ok(line) => line,
+            Err(message) => {
+                let usage = help::usage_line(path, command.usage);
+                write!(cx.err, "{message}\n\nUsage:  {usage}\n\nRun 'docker {path} --help' for more information\n")?;
+                return Ok(ExitCode::from(exit::USAGE));
+            }
+        }
+    };
+    for notice in &line.notices {
+        writeln!(cx.err, "{notice}")?;
+    }
+    if line.help {
+        cx.out.write_all(help::command(command, path).as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(problem) = count(command.args, line.positionals.len()) {
+        let usage = help::usage_line(path, command.usage);
+        let verb = if problem.contains("at least") && !problem.contains("at most") { "See" } else { "Run" };
+        write!(
+            cx.err,
+            "docker: 'docker {path}' {problem}\n\nUsage:  {usage}\n\n{verb} 'docker {path} --help' for more information\n"
+        )?;
+        return Ok(ExitCode::FAILURE);
+    }
+    let result: Result<ExitCode> = (command.run)(&line.argv(info.flags), cx);
+    match result {
+        Ok(code) => Ok(code),
+        Err(_) if context::stdout_closed() => Ok(ExitCode::SUCCESS),
+        Err(e) => {
+            cx.out.flush()?;
+            writeln!(cx.err, "{e}")?;
+            if let Some(hint) = e.hint() {
+                writeln!(cx.err, "{hint}")?;
+            }
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// What is wrong with `n` arguments.
+fn count(args: Args, n: usize) -> Option<String> {
+    let plural = |n: usize| if n == 1 { "argument" } else { "arguments" };
+    match args {
+        Args::None if n > 0 => Some("accepts no arguments".into()),
+        Args::Exactly(k) if n != k => Some(format!("requires {k} {}", plural(k))),
+        Args::AtLeast(k) if n < k => Some(format!("requires at least {k} {}", plural(k))),
+        Args::AtMost(k) if n > k => Some(format!("requires at most {k} {}", plural(k))),
+        Args::Between(a, b) if n < a || n > b => Some(format!("requires at least {a} and at most {b} {}", plural(b))),
+        _ => None,
+    }
 }

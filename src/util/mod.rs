@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod argv;
 pub mod atomic_file;
 pub mod dns;
 pub mod glob;
@@ -9,3 +10,4 @@ pub mod id;
 pub mod ignore;
 pub mod resolve;
 pub mod time;
+pub mod units;

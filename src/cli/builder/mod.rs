@@ -1,0 +1,3 @@
+//! Verbs on the build cache.
+
+pub mod prune;

@@ -1,0 +1,5 @@
+//! Verbs on checkpoints.
+
+pub mod create;
+pub mod ls;
+pub mod rm;

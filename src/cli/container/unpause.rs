@@ -1,0 +1,21 @@
+//! `docker unpause`.
+
+use crate::cli::context::Context;
+use crate::cli::tree::Verb;
+use crate::error::{Error, Result};
+use argh::{ArgsInfo, FromArgs};
+use std::process::ExitCode;
+
+/// Let paused containers go on
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(help_triggers("--help"))]
+pub struct Unpause {
+    #[argh(positional, greedy)]
+    pub containers: Vec<String>,
+}
+
+impl Verb for Unpause {
+    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
+        Err(Error::not_implemented("docker unpause is not part of this build"))
+    }
+}

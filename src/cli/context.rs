@@ -1,0 +1,211 @@
+//! What a running command has in its hands: the global options, the streams, the
+//! configuration and the daemon, each made when it is first asked for.
+//!
+//! Invariant: a closed stdout is no failure. Writing notes it, and `main` ends
+//! the command as a success.
+
+use crate::cli::config::Config;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use std::cell::OnceCell;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The options before the command.
+#[derive(argh::FromArgs, argh::ArgsInfo, Debug, Default, Clone)]
+/// Run programs in containers
+#[argh(help_triggers("--help"))]
+pub struct Globals {
+    /// folder of the client's configuration (default "{config}")
+    #[argh(option, arg_name = "string")]
+    pub config: Option<String>,
+    /// context that names the daemon to use (instead of DOCKER_HOST and of the default set with "docker context use")
+    #[argh(option, short = 'c', arg_name = "string")]
+    pub context: Option<String>,
+    /// show more of what happens
+    #[argh(switch, short = 'D')]
+    pub debug: bool,
+    /// socket of the daemon to use
+    #[argh(option, short = 'H', arg_name = "list")]
+    pub host: Vec<String>,
+    /// least level that is logged ("debug", "info", "warn", "error", "fatal") (default "info")
+    #[argh(option, short = 'l', arg_name = "string")]
+    pub log_level: Option<String>,
+    /// use TLS; --tlsverify implies it
+    #[argh(switch)]
+    pub tls: bool,
+    /// trust only what this CA signed (default "{config}/ca.pem")
+    #[argh(option, arg_name = "string")]
+    pub tlscacert: Option<String>,
+    /// certificate of the client (default "{config}/cert.pem")
+    #[argh(option, arg_name = "string")]
+    pub tlscert: Option<String>,
+    /// key of the client (default "{config}/key.pem")
+    #[argh(option, arg_name = "string")]
+    pub tlskey: Option<String>,
+    /// use TLS and check the daemon's certificate
+    #[argh(switch)]
+    pub tlsverify: bool,
+    /// print the version and stop
+    #[argh(switch, short = 'v')]
+    pub version: bool,
+    #[argh(positional, greedy)]
+    pub command: Vec<String>,
+}
+
+pub struct Context {
+    pub globals: Globals,
+    pub out: Stream,
+    pub err: Stream,
+    /// The command as the user may type it again: `docker container ls`.
+    pub command: String,
+    config: OnceCell<Config>,
+    client: OnceCell<Client>,
+}
+
+impl Context {
+    pub fn new(globals: Globals) -> Self {
+        Self {
+            globals,
+            out: Stream::Out(io::stdout()),
+            err: Stream::Err(io::stderr()),
+            command: "docker".into(),
+            config: OnceCell::new(),
+            client: OnceCell::new(),
+        }
+    }
+
+    /// `--config`, `DOCKER_CONFIG`, `~/.docker`.
+    pub fn config_dir(&self) -> PathBuf {
+        config_dir(&self.globals)
+    }
+
+    /// The configuration file. One that cannot be read is reported once and counts as empty.
+    pub fn config(&self) -> &Config {
+        self.config.get_or_init(|| {
+            Config::load(&self.config_dir()).unwrap_or_else(|e| {
+                let _ = writeln!(io::stderr(), "WARNING: Error loading config file: {e}");
+                Config::default()
+            })
+        })
+    }
+
+    /// The daemon. No connection is made yet.
+    pub fn client(&self) -> Result<Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
+        let endpoint = crate::cli::host::endpoint(self)?;
+        let pinned = match std::env::var("DOCKER_API_VERSION") {
+            Ok(v) if !v.is_empty() => Some(
+                v.trim_start_matches('v')
+                    .strip_prefix("1.")
+                    .and_then(|m| m.parse().ok())
+                    .ok_or_else(|| Error::invalid(format!("invalid API version: {v}")))?,
+            ),
+            _ => None,
+        };
+        let client = Client::new(endpoint, self.config().strings("HttpHeaders"), pinned);
+        Ok(self.client.get_or_init(|| client).clone())
+    }
+
+    /// Asks on stdout, reads a line; only `y` and `yes` agree.
+    pub fn confirm(&mut self, question: &str) -> Result<bool> {
+        write!(self.out, "{question} [y/N] ")?;
+        self.out.flush()?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Runs `one` for each name and prints the name it gives back; failures are
+    /// gathered and told together, as Docker does it.
+    pub fn for_each<'n>(
+        &mut self,
+        names: &'n [String],
+        mut one: impl FnMut(&mut Self, &'n str) -> Result<()>,
+    ) -> Result<std::process::ExitCode> {
+        let mut failures = Vec::new();
+        for name in names {
+            match one(self, name) {
+                Ok(()) => writeln!(self.out, "{name}")?,
+                Err(e) => failures.push(e.message().to_owned()),
+            }
+        }
+        if failures.is_empty() {
+            return Ok(std::process::ExitCode::SUCCESS);
+        }
+        Err(Error::system(failures.join("\n")))
+    }
+}
+
+pub fn config_dir(globals: &Globals) -> PathBuf {
+    let set = |v: Option<std::ffi::OsString>| v.filter(|v| !v.is_empty()).map(PathBuf::from);
+    globals
+        .config
+        .as_deref()
+        .filter(|c| !c.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| set(std::env::var_os("DOCKER_CONFIG")))
+        .unwrap_or_else(|| home().join(".docker"))
+}
+
+/// `$HOME`; without it the root of the file system, as Go has it.
+pub fn home() -> PathBuf {
+    std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from)
+}
+
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Whether somebody closed the reading end of our stdout.
+pub fn stdout_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
+}
+
+/// Stdout or stderr, written through at the end of each line.
+pub enum Stream {
+    Out(io::Stdout),
+    Err(io::Stderr),
+}
+
+impl Stream {
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            Stream::Out(s) => s.is_terminal(),
+            Stream::Err(s) => s.is_terminal(),
+        }
+    }
+    fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if let (Stream::Out(_), Err(e)) = (self, &result)
+            && e.kind() == io::ErrorKind::BrokenPipe
+        {
+            CLOSED.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = match self {
+            Stream::Out(s) => s.write(bytes),
+            Stream::Err(s) => s.write(bytes),
+        };
+        self.noted(result)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        let result = match self {
+            Stream::Out(s) => s.flush(),
+            Stream::Err(s) => s.flush(),
+        };
+        self.noted(result)
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("command", &self.command).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,7 @@
+//! Verbs on manifest lists, one file each.
+
+pub mod annotate;
+pub mod create;
+pub mod inspect;
+pub mod push;
+pub mod rm;

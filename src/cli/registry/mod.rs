@@ -1,0 +1,5 @@
+//! Verbs on registries.
+
+pub mod login;
+pub mod logout;
+pub mod search;
