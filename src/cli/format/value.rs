@@ -132,8 +132,11 @@ impl Value {
     }
     /// Four spaces of indentation, as `inspect` prints.
     pub fn to_json_pretty(&self) -> String {
+        self.to_json_indented(false, "    ")
+    }
+    pub fn to_json_indented(&self, escape: bool, indent: &str) -> String {
         let mut out = String::new();
-        self.write_json(&mut out, false, Some("    "), 0);
+        self.write_json(&mut out, escape, Some(indent), 0);
         out
     }
 
