@@ -140,7 +140,10 @@ mod tests {
         config.set_member("auths", "host", Value::str("<t>"));
         config.save().unwrap();
         let text = fs::read_to_string(dir.join("config.json")).unwrap();
-        assert_eq!(text.split_whitespace().collect::<String>(), r#"{"zz":[1,{"b":2,"a":1}],"auths":{"host":"\u003ct\u003e"}}"#);
+        assert_eq!(
+            text.split_whitespace().collect::<String>(),
+            r#"{"zz":[1,{"b":2,"a":1}],"auths":{"host":"\u003ct\u003e"}}"#
+        );
         assert_eq!(fs::metadata(dir.join("config.json")).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(dir.join("config.json"), "{").unwrap();
         assert!(Config::load(&dir).is_err());

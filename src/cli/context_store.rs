@@ -272,7 +272,11 @@ fn untar(data: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 fn check_path(path: &str) -> Result<()> {
-    if path.is_empty() || path.starts_with('/') || path.contains('\\') || path.split('/').any(|p| matches!(p, ".." | "." | "")) {
+    if path.is_empty()
+        || path.starts_with('/')
+        || path.contains('\\')
+        || path.split('/').any(|p| matches!(p, ".." | "." | ""))
+    {
         return Err(Error::invalid(format!("unexpected context file: {path}")));
     }
     Ok(())
@@ -282,9 +286,7 @@ fn check_path(path: &str) -> Result<()> {
 fn unzip(data: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
     let broken = || Error::invalid("zip: not a valid zip file");
     let short = |at: usize| data.get(at..at + 2).map(|b| usize::from(u16::from_le_bytes([b[0], b[1]])));
-    let long = |at: usize| {
-        data.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize)
-    };
+    let long = |at: usize| data.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
     let end = data.windows(4).rposition(|w| w == b"PK\x05\x06").ok_or_else(broken)?;
     let count = short(end + 10).ok_or_else(broken)?;
     let mut at = long(end + 16).ok_or_else(broken)?;
@@ -321,11 +323,7 @@ fn unzip(data: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .with_context(|| format!("mkdir {}", path.display()))
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path).with_context(|| format!("mkdir {}", path.display()))
 }
 
 fn remove_dir(path: &Path) -> Result<()> {

@@ -43,9 +43,7 @@ impl Credentials {
             ("identitytoken", &self.identity_token),
             ("registrytoken", &self.registry_token),
         ];
-        Value::map(
-            all.into_iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (Rc::from(k), Value::str(v))).collect(),
-        )
+        Value::map(all.into_iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (Rc::from(k), Value::str(v))).collect())
     }
     pub fn header(&self) -> String {
         URL_SAFE.encode(self.to_value().to_json(false))
@@ -262,7 +260,9 @@ mod tests {
 
     #[test]
     fn file_store() {
-        let (mut c, dir) = config(r#"{"auths":{"https://index.docker.io/v1/":{"auth":"YTpiOmM="},"http://h:5000/v2/":{"identitytoken":"t"}}}"#);
+        let (mut c, dir) = config(
+            r#"{"auths":{"https://index.docker.io/v1/":{"auth":"YTpiOmM="},"http://h:5000/v2/":{"identitytoken":"t"}}}"#,
+        );
         let hub = get(&c, "docker.io").unwrap().unwrap();
         assert_eq!((hub.username.as_str(), hub.password.as_str(), hub.server.as_str()), ("a", "b:c", HUB));
         assert_eq!(get(&c, "h:5000").unwrap().unwrap().identity_token, "t");
