@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod build;
 pub mod events;
 pub mod names;
 mod names_table;

@@ -9,6 +9,8 @@
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     tokens: Vec<Token>,
+    /// A shell's pattern over plain text: `/` is a character like others.
+    plain: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +46,22 @@ pub fn is_literal(text: &str) -> bool {
 }
 
 impl Pattern {
+    /// A pattern over paths.
     pub fn new(text: &str) -> Result<Self, BadPattern> {
+        Self::compile(text, false)
+    }
+
+    /// A pattern over any text, as in a shell's `${v#pattern}`.
+    pub fn plain(text: &str) -> Result<Self, BadPattern> {
+        Self::compile(text, true)
+    }
+
+    fn compile(text: &str, plain: bool) -> Result<Self, BadPattern> {
         let mut tokens = Vec::new();
         let mut chars = text.chars().peekable();
         while let Some(c) = chars.next() {
             tokens.push(match c {
-                '*' if chars.peek() == Some(&'*') => {
+                '*' if !plain && chars.peek() == Some(&'*') => {
                     while chars.peek() == Some(&'*') {
                         chars.next();
                     }
@@ -65,7 +77,7 @@ impl Pattern {
                 c => Token::Literal(c),
             });
         }
-        Ok(Self { tokens })
+        Ok(Self { tokens, plain })
     }
 
     /// Whether the whole of `path` (slashes as separators, none in front) matches.
@@ -88,16 +100,16 @@ impl Pattern {
         states[0] = true;
         self.close(&mut states, true);
         let mut ends = vec![states[n]];
-        let mut component_start;
         for c in path.chars() {
+            let inside = self.plain || c != '/';
             let mut next = vec![false; n + 1];
             for (i, _) in states.iter().enumerate().filter(|(i, on)| **on && *i < n) {
                 match &self.tokens[i] {
                     Token::Literal(l) if *l == c => next[i + 1] = true,
-                    Token::AnyChar if c != '/' => next[i + 1] = true,
-                    Token::AnyRun if c != '/' => next[i] = true,
+                    Token::AnyChar if inside => next[i + 1] = true,
+                    Token::AnyRun if inside => next[i] = true,
                     Token::AnyDepth => next[i] = true,
-                    Token::Class { negated, ranges } if c != '/' => {
+                    Token::Class { negated, ranges } if inside => {
                         if ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated {
                             next[i + 1] = true;
                         }
@@ -105,8 +117,7 @@ impl Pattern {
                     _ => {}
                 }
             }
-            component_start = c == '/';
-            self.close(&mut next, component_start);
+            self.close(&mut next, c == '/');
             states = next;
             ends.push(states[n]);
         }

@@ -1,0 +1,6 @@
+//! `docker build`: Dockerfile text → instructions → stage graph → steps. Runs in
+//! dockerd on the thread of the request that asked for the build.
+
+pub mod expand;
+pub mod instruction;
+pub mod parser;
