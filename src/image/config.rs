@@ -141,12 +141,15 @@ impl ImageConfig {
     pub fn parse(raw: Vec<u8>) -> Result<Self> {
         let mut config: ImageConfig =
             serde_json::from_slice(&raw).map_err(|e| Error::invalid(format!("invalid image configuration: {e}")))?;
+        // serde would take an array of the fields as well.
+        if raw.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Error::invalid("invalid image configuration: not an object"));
+        }
         if config.rootfs.kind != "layers" {
             return Err(Error::invalid(format!("unsupported rootfs type {:?}", config.rootfs.kind)));
         }
         let layers = config.history.iter().filter(|h| !h.empty_layer).count();
-        if !config.history.is_empty() && layers != config.rootfs.diff_ids.len() && layers > config.rootfs.diff_ids.len()
-        {
+        if layers > config.rootfs.diff_ids.len() {
             return Err(Error::invalid(format!(
                 "invalid number of layers in history and rootfs: {layers} and {}",
                 config.rootfs.diff_ids.len()

@@ -307,7 +307,7 @@ mod tests {
             ("LOCAL/a", "LOCAL/a", "LOCAL/a"),
             ("127.0.0.1:5000/x:y", "127.0.0.1:5000/x:y", "127.0.0.1:5000/x:y"),
             ("[::1]:5000/x", "[::1]:5000/x", "[::1]:5000/x"),
-            ("a__b.c---d/e", "docker.io/a__b.c---d/e", "a__b.c---d/e"),
+            ("e/a__b.c---d", "docker.io/e/a__b.c---d", "e/a__b.c---d"),
         ] {
             let r = Reference::parse(given).unwrap();
             assert_eq!((r.to_string().as_str(), r.familiar().as_str()), (full, familiar), "{given}");
