@@ -132,7 +132,8 @@ impl Platform {
     pub fn parse(s: &str) -> crate::error::Result<Self> {
         use crate::error::Error;
         let parts: Vec<&str> = s.split('/').collect();
-        let bad = |p: &str| p.is_empty() || !p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+        let bad =
+            |p: &str| p.is_empty() || !p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
         if let Some(part) = parts.iter().find(|p| bad(p)) {
             return Err(Error::invalid(format!(
                 "{part:?} is an invalid component of {s:?}: platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument"
@@ -148,9 +149,12 @@ impl Platform {
                 )));
             }
             [os, arch] => Self { os: os.to_lowercase(), architecture: (*arch).into(), ..Self::default() },
-            [os, arch, variant] => {
-                Self { os: os.to_lowercase(), architecture: (*arch).into(), variant: (*variant).into(), ..Self::default() }
-            }
+            [os, arch, variant] => Self {
+                os: os.to_lowercase(),
+                architecture: (*arch).into(),
+                variant: (*variant).into(),
+                ..Self::default()
+            },
             _ => return Err(Error::invalid(format!("{s:?}: cannot parse platform specifier: invalid argument"))),
         };
         Ok(platform.normalised())
@@ -224,14 +228,46 @@ impl Index {
 fn is_os(s: &str) -> bool {
     matches!(
         s.to_lowercase().as_str(),
-        "aix" | "android" | "darwin" | "macos" | "dragonfly" | "freebsd" | "illumos" | "ios" | "linux" | "netbsd" | "openbsd" | "plan9" | "solaris" | "windows"
+        "aix"
+            | "android"
+            | "darwin"
+            | "macos"
+            | "dragonfly"
+            | "freebsd"
+            | "illumos"
+            | "ios"
+            | "linux"
+            | "netbsd"
+            | "openbsd"
+            | "plan9"
+            | "solaris"
+            | "windows"
     )
 }
 
 fn is_arch(s: &str) -> bool {
     matches!(
         s.to_lowercase().as_str(),
-        "386" | "i386" | "amd64" | "x86_64" | "x86-64" | "arm" | "armhf" | "armel" | "arm64" | "aarch64" | "loong64" | "mips" | "mipsle" | "mips64" | "mips64le" | "ppc64" | "ppc64le" | "riscv64" | "s390x" | "wasm"
+        "386"
+            | "i386"
+            | "amd64"
+            | "x86_64"
+            | "x86-64"
+            | "arm"
+            | "armhf"
+            | "armel"
+            | "arm64"
+            | "aarch64"
+            | "loong64"
+            | "mips"
+            | "mipsle"
+            | "mips64"
+            | "mips64le"
+            | "ppc64"
+            | "ppc64le"
+            | "riscv64"
+            | "s390x"
+            | "wasm"
     )
 }
 
@@ -255,7 +291,8 @@ mod tests {
             manifests: ["linux/386", "linux/arm/v5", "linux/arm/v6", "linux/amd64", "linux/arm64"].map(entry).to_vec(),
             annotations: None,
         };
-        let pick = |p: &str| index.choose(&Platform::parse(p).unwrap()).map(|d| d.platform.as_ref().unwrap().to_string());
+        let pick =
+            |p: &str| index.choose(&Platform::parse(p).unwrap()).map(|d| d.platform.as_ref().unwrap().to_string());
         assert_eq!(pick("linux/amd64").as_deref(), Some("linux/amd64"));
         assert_eq!(pick("linux/arm/v7").as_deref(), Some("linux/arm/v6"));
         assert_eq!(pick("linux/aarch64/v8").as_deref(), Some("linux/arm64"));

@@ -44,7 +44,9 @@ impl Reference {
         let name_end = remainder.find(':').unwrap_or(remainder.len());
         let name = &remainder[..name_end];
         if name.to_lowercase() != name {
-            return Err(Error::invalid(format!("invalid reference format: repository name ({name}) must be lowercase")));
+            return Err(Error::invalid(format!(
+                "invalid reference format: repository name ({name}) must be lowercase"
+            )));
         }
         Self::parse_canonical(&domain, &remainder)
     }
@@ -78,12 +80,7 @@ impl Reference {
         if tag.is_some_and(|t| !is_tag(t)) {
             return Err(Error::invalid("invalid tag format"));
         }
-        Ok(Self {
-            domain: repository.domain.clone(),
-            path: repository.path.clone(),
-            tag: tag.map(Into::into),
-            digest,
-        })
+        Ok(Self { domain: repository.domain.clone(), path: repository.path.clone(), tag: tag.map(Into::into), digest })
     }
 
     /// The registry's host name, with its port: `docker.io`, `127.0.0.1:5000`.
