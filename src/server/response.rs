@@ -31,3 +31,20 @@ pub struct Stream {
     pub late_head: bool,
     pub run: Box<dyn FnOnce(&mut dyn Write) -> Result<()> + Send>,
 }
+
+impl Response {
+    /// Any wire type.
+    pub fn json<T: serde::Serialize>(status: u16, document: &T) -> Result<Self> {
+        Ok(Response::Json(status, serde_json::to_vec(document)?))
+    }
+    pub fn ok<T: serde::Serialize>(document: &T) -> Result<Self> {
+        Self::json(200, document)
+    }
+}
+
+/// One JSON document and a line end, flushed: what streams of objects consist of.
+pub fn json_line<T: serde::Serialize>(out: &mut dyn Write, document: &T, end: &str) -> Result<()> {
+    let mut line = serde_json::to_vec(document)?;
+    line.extend_from_slice(end.as_bytes());
+    out.write_all(&line).and_then(|()| out.flush()).map_err(|_| crate::error::Error::cancelled())
+}

@@ -1,0 +1,57 @@
+//! `/_ping`, `/version`, `/info`, `/system/df`, and what this engine answers
+//! clearly instead of serving: `/session`, `/grpc`.
+
+use crate::engine::{Engine, system};
+use crate::error::{Error, Result};
+use crate::server::request::Request;
+use crate::server::response::Response;
+use crate::server::router::{Route, route};
+use std::sync::Arc;
+
+pub const ROUTES: &[Route] = &[
+    route("GET", "/_ping", ping),
+    route("HEAD", "/_ping", ping),
+    route("GET", "/version", version),
+    route("GET", "/info", info),
+    route("GET", "/system/df", disk_usage),
+    route("POST", "/session", session),
+    route("POST", "/grpc", session),
+    route("OPTIONS", "/{any*}", options),
+];
+
+fn ping(_: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    let mut headers: Vec<(&'static str, String)> = vec![
+        ("Builder-Version", "1".into()),
+        ("Cache-Control", "no-cache, no-store, must-revalidate".into()),
+        ("Pragma", "no-cache".into()),
+        ("Swarm", "inactive".into()),
+        ("Content-Type", "text/plain; charset=utf-8".into()),
+    ];
+    if request.method == "HEAD" {
+        headers.push(("Content-Length", "0".into()));
+        return Ok(Response::Head(200, headers));
+    }
+    Ok(Response::Plain(headers, b"OK".to_vec()))
+}
+
+fn version(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    Response::ok(&system::version(engine, request.version)?)
+}
+
+fn info(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    Response::ok(&system::info(engine, request.version)?)
+}
+
+fn disk_usage(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    let kinds: Vec<&str> = request.query_all("type").collect();
+    Response::ok(&system::disk_usage(engine, request.version, &kinds)?)
+}
+
+fn session(_: &Arc<Engine>, _: &mut Request) -> Result<Response> {
+    Err(Error::not_implemented("this engine has no BuildKit: sessions and the gRPC builder are not available")
+        .with_hint("build with the classic builder: set DOCKER_BUILDKIT=0, or use this engine's own docker build"))
+}
+
+fn options(_: &Arc<Engine>, _: &mut Request) -> Result<Response> {
+    Ok(Response::Empty(200))
+}

@@ -1,0 +1,300 @@
+//! One connection from its first head to its end. Connection's thread.
+//!
+//! Invariant: each head is answered exactly once, or its connection ends. A
+//! panic in a handler is one 500 and a line in the log.
+
+use super::http::head::{Head as RequestHead, percent_decode};
+use super::http::inbound::{Inbound, NoHead, Socket};
+use super::http::outbound::{Chunked, Head, write_both};
+use super::request::{Body, Peer, Request};
+use super::response::{Response, Stream};
+use super::{Server, router, routes, status};
+use crate::api::error::ErrorResponse;
+use crate::error::{Error, Kind};
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Between requests; clients with a pool reconnect without a word.
+const IDLE: Duration = Duration::from_secs(90);
+/// For a whole head.
+const HEAD: Duration = Duration::from_secs(10);
+/// Silence inside a body that came over the network.
+const STALL: Duration = Duration::from_secs(300);
+/// Read on behalf of a handler that did not, to keep the connection.
+const DRAIN: u64 = 64 * 1024;
+
+pub(super) fn connection(server: &Arc<Server>, socket: Arc<Socket>, peer: &Peer) {
+    let body = Body(Arc::new(Mutex::new(Inbound::new(socket.clone(), peer.network.then_some(STALL)))));
+    let mut idle = HEAD;
+    loop {
+        let key = server.connections.enter_idle(&socket);
+        let head = lock(&body).head(idle, HEAD);
+        server.connections.leave_idle(key);
+        idle = IDLE;
+        let head = match head {
+            Ok(head) => head,
+            Err(NoHead::Closed) => return,
+            Err(NoHead::Refused(refusal)) => {
+                let line = refusal.text.split_once(": ").map_or(String::new(), |(_, why)| format!(": {why}"));
+                let text = format!(
+                    "HTTP/1.1 {} {}{line}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n{}",
+                    refusal.status,
+                    status::reason(refusal.status),
+                    refusal.text
+                );
+                let _ = (&*socket).write_all(text.as_bytes());
+                linger(&socket);
+                return;
+            }
+        };
+        socket.set_answered(false);
+        let reply = Reply { server, socket: &socket, http10: head.http10, head_only: head.method == "HEAD" };
+        let mut keep = head.keep_alive && !server.stopping();
+        match exchange(&reply, head, &body, peer, &mut keep) {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return,
+        }
+        if !keep {
+            linger(&socket);
+            return;
+        }
+        if !lock(&body).drain(DRAIN) {
+            linger(&socket);
+            return;
+        }
+    }
+}
+
+fn lock(body: &Body) -> std::sync::MutexGuard<'_, Inbound> {
+    body.0.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Bytes of the client that nobody reads would turn our close into a reset, and
+/// the reset could overtake the answer.
+fn linger(socket: &Arc<Socket>) {
+    use std::os::fd::{AsFd, AsRawFd};
+    let _ = nix::sys::socket::shutdown(socket.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Write);
+    let mut left = Inbound::new(socket.clone(), Some(Duration::from_millis(250)));
+    left.discard(256 * 1024);
+}
+
+/// False if the connection is no longer ours.
+fn exchange(reply: &Reply<'_>, head: RequestHead, body: &Body, peer: &Peer, keep: &mut bool) -> io::Result<bool> {
+    let target = head.target.clone();
+    let raw_path = target.split('?').next().unwrap_or("");
+    if raw_path == "*" && head.method == "OPTIONS" {
+        reply.bare(200, *keep)?;
+        return Ok(true);
+    }
+    let Some(full_path) = percent_decode(raw_path, false).filter(|p| p.starts_with('/')) else {
+        *keep = false;
+        reply.document(400, &Error::invalid("malformed request path"), false, Headers::None)?;
+        return Ok(true);
+    };
+    let (prefix, path) = router::split_version(&full_path);
+    let Some((route, params)) = router::find(routes::TABLES, &head.method, path) else {
+        reply.document(404, &Error::not_found("page not found"), *keep, Headers::None)?;
+        return Ok(true);
+    };
+    crate::debug!(
+        format!("handling {} request", head.method),
+        "method" = head.method,
+        "module" = "api",
+        "request-url" = target,
+        "peer" = peer.name
+    );
+    let mut request = Request::new(head, path.to_owned(), body.clone(), peer.clone());
+    request.params = params;
+    if let Some(text) = prefix {
+        match router::requested(text, reply.server.minimum) {
+            Ok(version) => {
+                request.version = version;
+                request.unversioned = false;
+            }
+            Err(e) if router::is_ancient(text) => {
+                reply.text(400, &e.to_string(), *keep)?;
+                return Ok(true);
+            }
+            Err(e) => {
+                reply.document(400, &e, *keep, Headers::Version)?;
+                return Ok(true);
+            }
+        }
+    }
+    let handled = guarded(|| (route.handler)(&reply.server.engine, &mut request));
+    if request.hijacked {
+        if let Err(e) = handled {
+            reply.log(&request.method, &target, &e);
+        }
+        return Ok(false);
+    }
+    match handled {
+        Ok(response) => reply.response(response, &request.method, &target, keep),
+        Err(e) => {
+            reply.error(&request.method, &target, &e, keep)?;
+            Ok(true)
+        }
+    }
+}
+
+/// Runs a piece of a handler; a panic becomes an error of ours.
+fn guarded<T>(work: impl FnOnce() -> crate::error::Result<T>) -> crate::error::Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let what = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(Error::system(format!("the daemon failed on this request (please report it): {what}")))
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Headers {
+    /// The router's own answers have none.
+    None,
+    /// A refused version is answered before the rest is known.
+    Version,
+    All,
+}
+
+struct Reply<'a> {
+    server: &'a Arc<Server>,
+    socket: &'a Arc<Socket>,
+    http10: bool,
+    head_only: bool,
+}
+
+impl Reply<'_> {
+    fn head(&self, status: u16, extra: &[(&str, String)], headers: Headers, keep: bool) -> Head {
+        let mut all: Vec<(&str, String)> = extra.to_vec();
+        if headers != Headers::None {
+            all.push(("Api-Version", crate::api::version::MAX.to_string()));
+            all.push(("Ostype", "linux".into()));
+            all.push(("Server", self.server.name.clone()));
+        }
+        if headers == Headers::All {
+            all.push(("Docker-Experimental", self.server.experimental.to_string()));
+        }
+        all.sort();
+        let mut head = Head::new(status, self.http10);
+        for (name, value) in &all {
+            head.header(name, value);
+        }
+        head.date();
+        if !keep {
+            head.header("Connection", "close");
+        } else if self.http10 {
+            head.header("Connection", "keep-alive");
+        }
+        head
+    }
+
+    fn send(&self, mut head: Head, body: Option<&[u8]>) -> io::Result<()> {
+        if let Some(body) = body {
+            head.header("Content-Length", &body.len().to_string());
+        }
+        self.socket.set_answered(true);
+        let body = if self.head_only { &[] } else { body.unwrap_or_default() };
+        write_both(self.socket, &head.finish(), body)
+    }
+
+    fn bare(&self, status: u16, keep: bool) -> io::Result<()> {
+        self.send(self.head(status, &[], Headers::None, keep), Some(b""))
+    }
+
+    fn text(&self, status: u16, text: &str, keep: bool) -> io::Result<()> {
+        let kind = [("Content-Type", "text/plain; charset=utf-8".to_owned())];
+        self.send(self.head(status, &kind, Headers::Version, keep), Some(format!("{text}\n").as_bytes()))
+    }
+
+    fn document(&self, status: u16, e: &Error, keep: bool, headers: Headers) -> io::Result<()> {
+        let message = match e.hint() {
+            Some(hint) => format!("{e}\n{hint}"),
+            None => e.to_string(),
+        };
+        let mut body = serde_json::to_vec(&ErrorResponse { message }).unwrap_or_default();
+        body.push(b'\n');
+        let kind = [("Content-Type", "application/json".to_owned())];
+        self.send(self.head(status, &kind, headers, keep), Some(&body))
+    }
+
+    fn log(&self, method: &str, target: &str, e: &Error) {
+        let line = format!("Handler for {method} {target} returned error: {e}");
+        if e.kind() == Kind::System { crate::error!(line) } else { crate::debug!(line) }
+    }
+
+    fn error(&self, method: &str, target: &str, e: &Error, keep: &mut bool) -> io::Result<()> {
+        self.log(method, target, e);
+        match status::of(e.kind()) {
+            0 => {
+                *keep = false;
+                Ok(())
+            }
+            304 => self.send(self.head(304, &[], Headers::All, *keep), None),
+            status => self.document(status, e, *keep, Headers::All),
+        }
+    }
+
+    fn response(&self, response: Response, method: &str, target: &str, keep: &mut bool) -> io::Result<bool> {
+        let kind = |kind: &str| [("Content-Type", kind.to_owned())];
+        match response {
+            Response::Json(status, mut body) => {
+                if body.last() != Some(&b'\n') {
+                    body.push(b'\n');
+                }
+                self.send(self.head(status, &kind("application/json"), Headers::All, *keep), Some(&body))?;
+            }
+            Response::Empty(status) => {
+                let body: Option<&[u8]> = if matches!(status, 204 | 304) { None } else { Some(b"") };
+                self.send(self.head(status, &[], Headers::All, *keep), body)?;
+            }
+            Response::Bytes(status, content_type, body) => {
+                self.send(self.head(status, &kind(content_type), Headers::All, *keep), Some(&body))?;
+            }
+            Response::Head(status, extra) => {
+                let body: Option<&[u8]> = if self.head_only { None } else { Some(b"") };
+                self.send(self.head(status, &extra, Headers::All, *keep), body)?;
+            }
+            Response::Stream(stream) => self.stream(stream, method, target, keep)?,
+            Response::Hijacked => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn stream(&self, stream: Stream, method: &str, target: &str, keep: &mut bool) -> io::Result<()> {
+        let mut extra = stream.headers;
+        if !stream.content_type.is_empty() {
+            extra.push(("Content-Type", stream.content_type.to_owned()));
+        }
+        if self.http10 {
+            *keep = false;
+        }
+        let mut head = self.head(200, &extra, Headers::All, *keep);
+        if !self.http10 {
+            head.header("Transfer-Encoding", "chunked");
+        }
+        if self.head_only {
+            self.socket.set_answered(true);
+            return (&**self.socket).write_all(&head.finish());
+        }
+        let mut out = Chunked::new(self.socket.clone(), head.finish(), self.http10);
+        if !stream.late_head {
+            out.begin()?;
+        }
+        match guarded(|| (stream.run)(&mut out)) {
+            Ok(()) => out.finish(),
+            Err(e) if !out.begun() && !out.has_gathered() => self.error(method, target, &e, keep),
+            Err(e) => {
+                // The status is long gone: a body without its end is the only
+                // honest way left to say that it is not whole.
+                self.log(method, target, &e);
+                *keep = false;
+                let _ = out.flush();
+                Err(io::ErrorKind::Interrupted.into())
+            }
+        }
+    }
+}
