@@ -15,6 +15,7 @@ pub mod names;
 mod names_table;
 pub mod network;
 pub mod store;
+pub mod system;
 
 use crate::error::{Context, Result};
 use std::path::PathBuf;

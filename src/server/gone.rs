@@ -29,7 +29,9 @@ impl Gone {
     /// Waits; true if the client went away within that time.
     pub fn wait(&self, time: Duration) -> bool {
         let timeout = PollTimeout::try_from(time.as_millis().min(3_600_000) as i32).unwrap_or(PollTimeout::ZERO);
-        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLRDHUP)];
+        // nix has no name for it.
+        let closed = PollFlags::from_bits_retain(libc::POLLRDHUP);
+        let mut fds = [PollFd::new(self.0.as_fd(), closed)];
         matches!(nix::poll::poll(&mut fds, timeout), Ok(n) if n > 0)
     }
 
@@ -43,6 +45,7 @@ impl Gone {
         let event = EpollEvent::new(EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLONESHOT, key);
         watcher.epoll.add(&self.0, event)?;
         table.watched.insert(key, (self.0, Box::new(when)));
+        drop(table);
         Ok(Watch { key, watcher })
     }
 }

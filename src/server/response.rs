@@ -13,6 +13,8 @@ pub enum Response {
     Empty(u16),
     /// Status, content type, bytes.
     Bytes(u16, &'static str, Vec<u8>),
+    /// 200 with a body and its whole set of headers.
+    Plain(Vec<(&'static str, String)>, Vec<u8>),
     /// Head only, with further headers (HEAD archive).
     Head(u16, Vec<(&'static str, String)>),
     /// 200 and a chunked body: the head is flushed at once, then the closure

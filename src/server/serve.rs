@@ -254,6 +254,9 @@ impl Reply<'_> {
             Response::Bytes(status, content_type, body) => {
                 self.send(self.head(status, &kind(content_type), Headers::All, *keep), Some(&body))?;
             }
+            Response::Plain(extra, body) => {
+                self.send(self.head(200, &extra, Headers::All, *keep), Some(&body))?;
+            }
             Response::Head(status, extra) => {
                 let body: Option<&[u8]> = if self.head_only { None } else { Some(b"") };
                 self.send(self.head(status, &extra, Headers::All, *keep), body)?;

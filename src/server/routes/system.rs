@@ -1,4 +1,3 @@
-//! `/_ping`, `/version`, `/info`, `/system/df`, and what this engine answers
 //! clearly instead of serving: `/session`, `/grpc`.
 
 use crate::engine::{Engine, system};
@@ -13,7 +12,6 @@ pub const ROUTES: &[Route] = &[
     route("HEAD", "/_ping", ping),
     route("GET", "/version", version),
     route("GET", "/info", info),
-    route("GET", "/system/df", disk_usage),
     route("POST", "/session", session),
     route("POST", "/grpc", session),
     route("OPTIONS", "/{any*}", options),
@@ -42,10 +40,6 @@ fn info(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     Response::ok(&system::info(engine, request.version)?)
 }
 
-fn disk_usage(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
-    let kinds: Vec<&str> = request.query_all("type").collect();
-    Response::ok(&system::disk_usage(engine, request.version, &kinds)?)
-}
 
 fn session(_: &Arc<Engine>, _: &mut Request) -> Result<Response> {
     Err(Error::not_implemented("this engine has no BuildKit: sessions and the gRPC builder are not available")
