@@ -130,9 +130,8 @@ fn mem_total() -> i64 {
 
 /// One value of os-release(5), unquoted.
 fn operating_system(key: &str) -> Option<String> {
-    let text = std::fs::read_to_string("/etc/os-release")
-        .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
-        .ok()?;
+    let text =
+        std::fs::read_to_string("/etc/os-release").or_else(|_| std::fs::read_to_string("/usr/lib/os-release")).ok()?;
     let value = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='))?.trim();
     Some(value.trim_matches(|c| c == '"' || c == '\'').to_owned())
 }

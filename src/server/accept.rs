@@ -156,8 +156,7 @@ impl Acceptor {
 
 fn run(server: &Arc<Server>, listeners: &[Listener], woken: &UnixStream) {
     loop {
-        let mut fds: Vec<PollFd<'_>> =
-            listeners.iter().map(|l| PollFd::new(l.as_fd(), PollFlags::POLLIN)).collect();
+        let mut fds: Vec<PollFd<'_>> = listeners.iter().map(|l| PollFd::new(l.as_fd(), PollFlags::POLLIN)).collect();
         fds.push(PollFd::new(woken.as_fd(), PollFlags::POLLIN | PollFlags::POLLHUP));
         if let Err(e) = nix::poll::poll(&mut fds, PollTimeout::NONE) {
             if e != nix::Error::EINTR {

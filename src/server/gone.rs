@@ -64,8 +64,7 @@ pub struct Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let entry =
-            self.watcher.table.lock().unwrap_or_else(PoisonError::into_inner).watched.remove(&self.key);
+        let entry = self.watcher.table.lock().unwrap_or_else(PoisonError::into_inner).watched.remove(&self.key);
         if let Some((fd, _)) = entry {
             let _ = self.watcher.epoll.delete(&fd);
         }
@@ -90,8 +89,7 @@ fn watcher() -> io::Result<Arc<Watcher>> {
     if let Some(watcher) = WATCHER.get() {
         return Ok(watcher.clone());
     }
-    let fresh =
-        Arc::new(Watcher { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?, table: Mutex::default() });
+    let fresh = Arc::new(Watcher { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?, table: Mutex::default() });
     let mine = fresh.clone();
     let winner = WATCHER.get_or_init(|| fresh).clone();
     if Arc::ptr_eq(&mine, &winner) {
@@ -105,8 +103,7 @@ fn run(watcher: &Watcher) {
     loop {
         let Ok(n) = watcher.epoll.wait(&mut events, EpollTimeout::NONE) else { continue };
         for event in &events[..n] {
-            let entry =
-                watcher.table.lock().unwrap_or_else(PoisonError::into_inner).watched.remove(&event.data());
+            let entry = watcher.table.lock().unwrap_or_else(PoisonError::into_inner).watched.remove(&event.data());
             if let Some((fd, when)) = entry {
                 let _ = watcher.epoll.delete(&fd);
                 when();

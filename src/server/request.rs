@@ -96,9 +96,7 @@ impl Request {
     pub fn query_int(&self, name: &str, default: i64) -> Result<i64> {
         match self.query(name) {
             None | Some("") => Ok(default),
-            Some(v) => v.parse().map_err(|_| {
-                Error::invalid(format!("strconv.Atoi: parsing {v:?}: invalid syntax"))
-            }),
+            Some(v) => v.parse().map_err(|_| Error::invalid(format!("strconv.Atoi: parsing {v:?}: invalid syntax"))),
         }
     }
     pub fn filters(&self) -> Result<crate::api::filters::Filters> {

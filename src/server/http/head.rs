@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn a_head_is_taken_apart() {
-        let text = "POST /v1.51/x?a=b HTTP/1.1\r\nHost: docker\r\nContent-Length: 3\r\nExpect: 100-Continue\r\n\r\nabcGET";
+        let text =
+            "POST /v1.51/x?a=b HTTP/1.1\r\nHost: docker\r\nContent-Length: 3\r\nExpect: 100-Continue\r\n\r\nabcGET";
         let (head, length) = one(text).unwrap().unwrap();
         assert_eq!(&text[length..], "abcGET");
         assert_eq!((head.method.as_str(), head.target.as_str()), ("POST", "/v1.51/x?a=b"));
@@ -232,7 +233,8 @@ mod tests {
     #[test]
     fn garbage_never_panics() {
         let mut state = 0x9e37_79b9_7f4a_7c15u64;
-        let seed = b"POST /v1.51/containers/create?name=a%20b HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n{\"Image\":1}";
+        let seed =
+            b"POST /v1.51/containers/create?name=a%20b HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n{\"Image\":1}";
         for _ in 0..20_000 {
             let mut bytes = seed.to_vec();
             for _ in 0..4 {

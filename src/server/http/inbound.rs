@@ -403,7 +403,8 @@ mod tests {
             assert!(!i.finished() && !i.drain(1000));
         }
         for bad in ["-1\r\n", "\r\n", "3\nabc\n", "3\r\nabcd\r\n", "0x3\r\nabc\r\n", " 3\r\nabc\r\n"] {
-            let mut i = inbound(format!("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{bad}").as_bytes());
+            let mut i =
+                inbound(format!("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{bad}").as_bytes());
             assert!(next(&mut i).is_ok());
             assert!(i.read_to_end(&mut Vec::new()).is_err(), "{bad:?}");
         }

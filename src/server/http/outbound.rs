@@ -37,8 +37,7 @@ impl Head {
 /// `Mon, 23 Nov 2026 21:06:32 GMT`.
 pub fn http_date(t: time::Timestamp) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let secs = t.secs();
     let days = secs.div_euclid(86_400);
     let (year, month, day) = time::civil_from_days(days);

@@ -40,7 +40,6 @@ fn info(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     Response::ok(&system::info(engine, request.version)?)
 }
 
-
 fn session(_: &Arc<Engine>, _: &mut Request) -> Result<Response> {
     Err(Error::not_implemented("this engine has no BuildKit: sessions and the gRPC builder are not available")
         .with_hint("build with the classic builder: set DOCKER_BUILDKIT=0, or use this engine's own docker build"))
