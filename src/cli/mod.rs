@@ -17,6 +17,7 @@ pub mod format;
 pub mod help;
 pub mod host;
 pub mod image;
+pub mod inspect;
 pub mod manifest;
 pub mod network;
 pub mod registry;

@@ -124,30 +124,6 @@ pub fn date(secs: i64) -> String {
     stamp.replacen('T', " ", 1).replace('Z', " +0000 UTC")
 }
 
-/// A size as flags take it (`64m`, `1.5GiB`, `100`), with binary meaning of all
-/// units, in bytes. The error is go-units'.
-pub fn parse_ram(s: &str) -> Result<i64, String> {
-    let text = s.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let number: f64 = text[..digits].parse().map_err(|_| format!("invalid size: '{s}'"))?;
-    let suffix = text[digits..].trim_start().to_ascii_lowercase();
-    let mut rest = suffix.chars();
-    let Some(unit) = rest.next() else { return Ok(number as i64) };
-    let power = match unit {
-        'b' if rest.as_str().is_empty() => return Ok(number as i64),
-        'k' => 1,
-        'm' => 2,
-        'g' => 3,
-        't' => 4,
-        'p' => 5,
-        _ => return Err(format!("invalid suffix: '{suffix}'")),
-    };
-    match rest.as_str() {
-        "" | "b" | "ib" => Ok((number * 1024f64.powi(power)) as i64),
-        _ => Err(format!("invalid suffix: '{suffix}'")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,12 +168,8 @@ mod tests {
     }
 
     #[test]
-    fn ram() {
-        assert_eq!(parse_ram("64m"), Ok(64 << 20));
-        assert_eq!(parse_ram("1.5GiB"), Ok(3 << 29));
-        assert_eq!(parse_ram("100"), Ok(100));
-        assert_eq!(parse_ram("1z"), Err("invalid suffix: 'z'".to_owned()));
-        assert_eq!(parse_ram("x"), Err("invalid size: 'x'".to_owned()));
+    fn cuts() {
         assert_eq!(ellipsis("abcdef", 4), "abc…");
+        assert_eq!(cut_bytes("aé", 2), "a");
     }
 }

@@ -4,6 +4,7 @@
 //! `--format` says is decided here, once for all of them. Pure.
 
 pub mod human;
+pub mod shape;
 pub mod table;
 pub mod template;
 pub mod value;

@@ -38,9 +38,10 @@ impl Template {
         }
     }
 
-    /// Missing map keys become errors, as for `inspect` on raw JSON.
+    /// For an inspected object: its structs have Docker's optional fields and
+    /// second names, and errors read as those about its raw JSON.
     #[must_use]
-    pub fn strict(mut self) -> Self {
+    pub fn inspecting(mut self) -> Self {
         self.strict = true;
         self
     }
@@ -190,9 +191,10 @@ mod tests {
         ] {
             assert_eq!(run(template, r#"{"S":"s"}"#), expected, "{template}");
         }
-        let strict = Template::parse("{{.Config.Nope}}").unwrap().strict();
+        let strict = Template::parse("{{.Config.Nope}}").unwrap().inspecting();
+        let object = crate::cli::format::shape::object(value(r#"{"Config":{}}"#));
         assert_eq!(
-            strict.render(&value(r#"{"Config":{}}"#)).unwrap_err(),
+            strict.render(&object).unwrap_err(),
             "template: :1:9: executing \"\" at <.Config.Nope>: map has no entry for key \"Nope\""
         );
     }

@@ -16,6 +16,10 @@ pub enum Value {
     Missing,
     /// A nil pointer: printed as `<nil>`.
     Nil,
+    /// A nil slice: printed as `[]`, in JSON as `null`.
+    NilList,
+    /// A nil map: printed as `map[]`, in JSON as `null`.
+    NilMap,
     Bool(bool),
     Int(i128),
     Float(f64),
@@ -85,7 +89,7 @@ impl Value {
     /// Go's truth: false, zero, nil and whatever is empty are false.
     pub fn truth(&self) -> bool {
         match self {
-            Value::Missing | Value::Nil => false,
+            Value::Missing | Value::Nil | Value::NilList | Value::NilMap => false,
             Value::Bool(b) => *b,
             Value::Int(n) => *n != 0,
             Value::Float(f) => *f != 0.0,
@@ -103,8 +107,8 @@ impl Value {
             Value::Int(_) => "int",
             Value::Float(_) => "float64",
             Value::Str(_) => "string",
-            Value::List(_) => "[]interface {}",
-            Value::Map(_) => "map[string]interface {}",
+            Value::List(_) | Value::NilList => "[]interface {}",
+            Value::Map(_) | Value::NilMap => "map[string]interface {}",
             Value::Struct(s) => s.type_name,
             Value::Object(o) => o.type_name(),
         }
@@ -142,7 +146,7 @@ impl Value {
 
     fn write_json(&self, out: &mut String, escape: bool, indent: Option<&str>, depth: usize) {
         match self {
-            Value::Missing | Value::Nil => out.push_str("null"),
+            Value::Missing | Value::Nil | Value::NilList | Value::NilMap => out.push_str("null"),
             Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
             Value::Int(n) => drop(write!(out, "{n}")),
             Value::Float(f) => out.push_str(&json_float(*f)),
@@ -257,6 +261,8 @@ impl fmt::Display for Value {
         match self {
             Value::Missing => f.write_str("<no value>"),
             Value::Nil => f.write_str("<nil>"),
+            Value::NilList => f.write_str("[]"),
+            Value::NilMap => f.write_str("map[]"),
             Value::Bool(b) => write!(f, "{b}"),
             Value::Int(n) => write!(f, "{n}"),
             Value::Float(n) => f.write_str(&go_float(*n)),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::funcs;
 use super::parse::{Arg, ArgKind, Branch, Call, Command, List, Node, Pipe};
-use crate::cli::format::value::Value;
+use crate::cli::format::{shape, value::Value};
 
 /// Templates that call themselves end here.
 const MAX_DEPTH: usize = 500;
@@ -24,7 +24,7 @@ pub(super) struct Exec<'t> {
     pub name: &'t str,
     pub named: &'t HashMap<String, List>,
     pub header: bool,
-    /// `Option("missingkey=error")`.
+    /// The value is an inspected object (`format::shape`).
     pub strict: bool,
     pub out: String,
     pub variables: Vec<(&'t str, Value)>,
@@ -114,7 +114,7 @@ impl<'t> Exec<'t> {
             Value::List(items) => items.iter().enumerate().map(|(i, v)| (Value::Int(i as i128), v.clone())).collect(),
             Value::Map(m) => Value::sorted(m).into_iter().map(|(k, v)| (Value::Str(k), v)).collect(),
             Value::Int(n) => (0..(*n).max(0)).map(|i| (Value::Int(i), Value::Int(i))).collect(),
-            Value::Missing | Value::Nil => Vec::new(),
+            Value::Missing | Value::Nil | Value::NilList | Value::NilMap => Vec::new(),
             other => return self.fail(format!("range can't iterate over {other}")),
         };
         if items.is_empty() {
@@ -257,6 +257,10 @@ impl<'t> Exec<'t> {
         let Some((final_name, path)) = names.split_last() else { return Ok(value) };
         for name in path {
             value = self.field(&value, name)?;
+            if self.strict && matches!(value, Value::Nil) {
+                // Left out of the JSON, which is what the error is about.
+                return self.fail(format!("map has no entry for key {name:?}"));
+            }
         }
         if args.is_empty() && last.is_none() && !(matches!(value, Value::Object(_)) && final_name == "Label") {
             return self.field(&value, final_name);
@@ -292,20 +296,25 @@ impl<'t> Exec<'t> {
         match value {
             Value::Map(_) => match value.get(name) {
                 Some(found) => Ok(found.clone()),
-                None if self.strict => self.fail(format!("map has no entry for key {name:?}")),
                 None => Ok(Value::Missing),
             },
+            Value::NilMap => Ok(Value::Missing),
             Value::Struct(s) => match value.get(name) {
                 Some(found) => Ok(found.clone()),
+                None if self.strict => match shape::absent(value, name) {
+                    Some(found) => Ok(found),
+                    None => self.fail(format!("map has no entry for key {name:?}")),
+                },
                 None => self.fail(format!("can't evaluate field {name} in type {}", s.type_name)),
             },
             Value::Object(row) => match row.field(name) {
                 Some(found) => Ok(found),
                 None => self.fail(format!("can't evaluate field {name} in type {}", row.type_name())),
             },
-            Value::Missing if self.strict => self.fail(format!("nil data; no entry for key {name:?}")),
             Value::Missing => Ok(Value::Missing),
+            Value::Nil if self.strict => self.fail(format!("map has no entry for key {name:?}")),
             Value::Nil => self.fail(format!("nil pointer evaluating interface {{}}.{name}")),
+            _ if self.strict => self.fail(format!("can't evaluate field {name} in type interface {{}}")),
             other => self.fail(format!("can't evaluate field {name} in type {}", other.type_name())),
         }
     }

@@ -52,7 +52,7 @@ type Test = fn(&Value) -> bool;
 pub(super) fn wanted(name: &str, index: usize) -> Option<(Test, &'static str)> {
     const STRING: (Test, &str) = (|v| matches!(v, Value::Str(_)), "string");
     const INT: (Test, &str) = (|v| matches!(v, Value::Int(_)), "int");
-    const STRINGS: (Test, &str) = (|v| matches!(v, Value::List(_) | Value::Missing), "[]string");
+    const STRINGS: (Test, &str) = (|v| matches!(v, Value::List(_) | Value::NilList | Value::Missing), "[]string");
     match (name, index) {
         ("title" | "lower" | "upper" | "split", _) | ("pad" | "truncate" | "printf", 0) | ("join", 1) => Some(STRING),
         ("pad" | "truncate", _) => Some(INT),
@@ -191,6 +191,7 @@ fn len(value: &Value) -> Answer {
         Value::Str(s) => s.len(),
         Value::List(l) => l.len(),
         Value::Map(m) => m.len(),
+        Value::NilList | Value::NilMap => 0,
         Value::Missing => return Err("len of nil pointer".to_owned()),
         Value::Nil => return Err("len of nil pointer".to_owned()),
         other => return Err(format!("len of type {}", other.type_name())),
@@ -229,6 +230,8 @@ fn index(args: &[Value]) -> Answer {
                     None => Value::Missing,
                 }
             }
+            Value::NilList => Value::Int(position(key, 0, false)? as i128),
+            Value::NilMap => Value::str(""),
             Value::Missing | Value::Nil => return Err("index of nil pointer".to_owned()),
             other => return Err(format!("can't index item of type {}", other.type_name())),
         };
@@ -244,6 +247,7 @@ fn slice(args: &[Value]) -> Answer {
         Value::Str(_) if args.len() == 4 => return Err("cannot 3-index slice a string".to_owned()),
         Value::Str(s) => s.len(),
         Value::List(items) => items.len(),
+        Value::NilList => 0,
         Value::Missing => return Err("slice of untyped nil".to_owned()),
         other => return Err(format!("can't slice item of type {}", other.type_name())),
     };
@@ -258,7 +262,7 @@ fn slice(args: &[Value]) -> Answer {
     Ok(match &args[0] {
         Value::Str(s) => Value::Str(Rc::from(String::from_utf8_lossy(&s.as_bytes()[from..to]))),
         Value::List(items) => Value::list(items[from..to].to_vec()),
-        _ => Value::Missing,
+        _ => Value::NilList,
     })
 }
 
@@ -282,7 +286,7 @@ fn same(a: &Value, b: &Value) -> Result<bool, String> {
         (Float(a), Float(b)) => Ok(a == b),
         (Str(a), Str(b)) => Ok(a == b),
         (Missing | Nil, _) | (_, Missing | Nil) => Ok(matches!(a, Missing | Nil) && matches!(b, Missing | Nil)),
-        (List(_) | Map(_), _) => Err(format!("non-comparable type {a}: {}", a.type_name())),
+        (List(_) | Map(_) | Value::NilList | Value::NilMap, _) => Err(format!("non-comparable type {a}: {}", a.type_name())),
         (_, List(_) | Map(_)) => Err(format!("non-comparable type {b}: {}", b.type_name())),
         _ => Err("incompatible types for comparison".to_owned()),
     }
