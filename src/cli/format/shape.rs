@@ -141,7 +141,10 @@ mod tests {
         for (template, expected) in [
             ("{{.ID}}{{.Id}}", "xx"),
             ("{{.State}}{{if .State.Health}}y{{end}}{{.State.Health}}", "{created 0}<nil>"),
-            ("{{.Config.Labels.zz}} {{.Config.Labels}} {{.Config.Cmd}} {{json .Config.Cmd}}", "<no value> map[a:b] [] null"),
+            (
+                "{{.Config.Labels.zz}} {{.Config.Labels}} {{.Config.Cmd}} {{json .Config.Cmd}}",
+                "<no value> map[a:b] [] null",
+            ),
             ("{{.Config.ExposedPorts}} {{.Config.Volumes}} {{.Config.Healthcheck}}", "map[] map[] <nil>"),
             ("{{.HostConfig.RestartPolicy}} {{.HostConfig.LogConfig}}", "{no 0} {json-file map[]}"),
             ("{{.HostConfig.PidsLimit}} {{.HostConfig.CPUShares}}", "<nil> 2"),
@@ -149,9 +152,15 @@ mod tests {
             assert_eq!(Template::parse(template).unwrap().inspecting().render(&value).unwrap(), expected, "{template}");
         }
         for (template, expected) in [
-            ("{{.State.Health.Status}}", "template: :1:8: executing \"\" at <.State.Health.Status>: map has no entry for key \"Health\""),
+            (
+                "{{.State.Health.Status}}",
+                "template: :1:8: executing \"\" at <.State.Health.Status>: map has no entry for key \"Health\"",
+            ),
             ("{{.State.Nope}}", "template: :1:8: executing \"\" at <.State.Nope>: map has no entry for key \"Nope\""),
-            ("{{.Id.Foo}}", "template: :1:5: executing \"\" at <.Id.Foo>: can't evaluate field Foo in type interface {}"),
+            (
+                "{{.Id.Foo}}",
+                "template: :1:5: executing \"\" at <.Id.Foo>: can't evaluate field Foo in type interface {}",
+            ),
         ] {
             let got = Template::parse(template).unwrap().inspecting().render(&value).unwrap_err();
             assert_eq!(got, expected, "{template}");

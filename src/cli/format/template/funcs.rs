@@ -286,7 +286,9 @@ fn same(a: &Value, b: &Value) -> Result<bool, String> {
         (Float(a), Float(b)) => Ok(a == b),
         (Str(a), Str(b)) => Ok(a == b),
         (Missing | Nil, _) | (_, Missing | Nil) => Ok(matches!(a, Missing | Nil) && matches!(b, Missing | Nil)),
-        (List(_) | Map(_) | Value::NilList | Value::NilMap, _) => Err(format!("non-comparable type {a}: {}", a.type_name())),
+        (List(_) | Map(_) | Value::NilList | Value::NilMap, _) => {
+            Err(format!("non-comparable type {a}: {}", a.type_name()))
+        }
         (_, List(_) | Map(_)) => Err(format!("non-comparable type {b}: {}", b.type_name())),
         _ => Err("incompatible types for comparison".to_owned()),
     }
