@@ -3,9 +3,13 @@
 /// A scratch directory, a private daemon, commands that explain their failures.
 mod harness;
 
+/// The Engine API on the wire, and the Python SDK.
+mod api;
 /// The shipped file: static, small, called by its names.
 mod binary;
 /// Containers through the command line.
 mod container;
+/// Images in the store and in archives.
+mod image;
 /// The house rules as assertions: layers, file heads, sizes, unsafe.
 mod tidy;

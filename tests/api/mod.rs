@@ -1,0 +1,8 @@
+//! The Engine API as programs speak it.
+
+/// The Python SDK.
+mod python;
+/// attach and exec with and without Upgrade; half-close; streams.
+mod streams;
+/// Status codes, headers, versions, errors; broken and hostile requests.
+mod wire;

@@ -1,0 +1,8 @@
+//! Images: in, out, names, and what a crash leaves.
+
+/// kill -9 in the middle.
+mod crash;
+/// The same bytes come out that went in.
+mod fidelity;
+/// load, save, import, tag, rmi, inspect, history, prune.
+mod store;
