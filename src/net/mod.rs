@@ -2,3 +2,9 @@
 //! dockerd holds a handle to it. Knows no container, API or image.
 
 #![forbid(unsafe_code)]
+
+pub mod ipam;
+pub mod netlink;
+pub mod ns;
+pub mod packet;
+pub mod subnet;

@@ -9,6 +9,7 @@
 pub mod cap;
 pub mod fd;
 pub mod fs;
+pub mod inet;
 pub mod memory;
 pub mod mount;
 pub mod process;
