@@ -80,10 +80,7 @@ pub fn make<T: Send + 'static>(inside: impl FnOnce() -> Result<T> + Send + 'stat
 }
 
 /// Runs `inside` on a thread that has entered `namespace`. The thread ends.
-pub fn enter<T: Send + 'static>(
-    namespace: OwnedFd,
-    inside: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
+pub fn enter<T: Send + 'static>(namespace: OwnedFd, inside: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let body = move || {
         nix::sched::setns(&namespace, CloneFlags::CLONE_NEWNET).context("enter a network namespace")?;
         inside()

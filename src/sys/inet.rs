@@ -164,9 +164,7 @@ pub fn accept(fd: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
 pub fn local_address(fd: impl AsFd) -> io::Result<SocketAddr> {
     let mut raw = Raw::empty();
     // SAFETY: the kernel writes at most `raw.len` bytes of address into the storage.
-    check_int(unsafe {
-        libc::getsockname(fd.as_fd().as_raw_fd(), (&raw mut raw.storage).cast(), &mut raw.len)
-    })?;
+    check_int(unsafe { libc::getsockname(fd.as_fd().as_raw_fd(), (&raw mut raw.storage).cast(), &mut raw.len) })?;
     raw.decode()
 }
 

@@ -15,7 +15,8 @@ pub struct Netlink {
 
 impl Netlink {
     pub fn open() -> Result<Self> {
-        let fd = inet::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE).context("open a netlink socket")?;
+        let fd =
+            inet::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE).context("open a netlink socket")?;
         inet::bind_netlink(&fd).context("bind a netlink socket")?;
         // Without NETLINK_CAP_ACK every error quotes the whole request.
         let _ = inet::set_int(&fd, libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1);

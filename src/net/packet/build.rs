@@ -30,7 +30,14 @@ fn frame(peer: &Peer, v4: bool, capacity: usize) -> Vec<u8> {
 
 /// An IP header. `fragment` is (identification, offset in bytes, more follow);
 /// for IPv6 a fragment header is added.
-fn ip(frame: &mut Vec<u8>, from: IpAddr, to: IpAddr, protocol: u8, length: usize, fragment: Option<(u32, usize, bool)>) {
+fn ip(
+    frame: &mut Vec<u8>,
+    from: IpAddr,
+    to: IpAddr,
+    protocol: u8,
+    length: usize,
+    fragment: Option<(u32, usize, bool)>,
+) {
     let (source, destination) = (octets(from), octets(to));
     if from.is_ipv4() {
         let (id, flags) = match fragment {

@@ -241,8 +241,14 @@ mod tests {
         let from = "10.0.0.2:5".parse().unwrap();
         let frames = [
             build::udp(&peer, from, "10.0.0.3:53".parse().unwrap(), b"question", 1).remove(0),
-            build::tcp(&peer, from, "10.0.0.3:80".parse().unwrap(), &build::Segment { flags: SYN, options: &[2, 4, 5, 180, 1, 3, 3, 7], ..Default::default() }),
-            build::udp(&peer, "[fd00::1]:7".parse().unwrap(), "[fd00::2]:53".parse().unwrap(), b"question", 1).remove(0),
+            build::tcp(
+                &peer,
+                from,
+                "10.0.0.3:80".parse().unwrap(),
+                &build::Segment { flags: SYN, options: &[2, 4, 5, 180, 1, 3, 3, 7], ..Default::default() },
+            ),
+            build::udp(&peer, "[fd00::1]:7".parse().unwrap(), "[fd00::2]:53".parse().unwrap(), b"question", 1)
+                .remove(0),
             build::echo_reply(&peer, "10.0.0.2".parse().unwrap(), "10.0.0.3".parse().unwrap(), 1, 2, b"data"),
         ];
         let read = |frame: &[u8]| {
