@@ -6,3 +6,4 @@ pub mod config;
 pub mod digest;
 pub mod manifest;
 pub mod reference;
+pub mod registry;
