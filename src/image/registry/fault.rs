@@ -10,7 +10,9 @@ pub type Result<T> = std::result::Result<T, Fault>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// No connection, or it broke: another endpoint or another try may do.
+    /// No connection came about: another endpoint may do.
+    Dial,
+    /// The connection broke or stalled: another try may do.
     Link,
     /// The peer's certificate or protocol is not acceptable.
     Tls,
@@ -64,7 +66,7 @@ impl Fault {
     }
     /// Worth another try at the same place.
     pub fn transient(&self) -> bool {
-        matches!(self.class, Class::Link | Class::Server | Class::Limited(_))
+        matches!(self.class, Class::Dial | Class::Link | Class::Server | Class::Limited(_))
     }
     pub fn text(&self) -> String {
         match &self.request {

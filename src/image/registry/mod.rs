@@ -14,9 +14,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod auth;
+pub mod blob;
 pub mod challenge;
+pub mod client;
+pub mod document;
 pub mod endpoint;
 pub mod fault;
 pub mod tls;
+pub mod transfer;
 pub mod transport;
+pub mod upload;
 pub mod url;

@@ -93,7 +93,8 @@ pub struct Wire {
 pub enum Payload<'a> {
     None,
     Bytes(&'a [u8]),
-    Stream(&'a mut dyn Read, u64),
+    /// With its length, if that is known; chunked otherwise.
+    Stream(&'a mut dyn Read, Option<u64>),
 }
 
 pub struct Exchange<'a> {
@@ -128,7 +129,7 @@ impl Wire {
         for (name, value) in what.headers {
             builder = builder.header(*name, value.as_str());
         }
-        if let Payload::Stream(_, length) = &payload {
+        if let Payload::Stream(_, Some(length)) = &payload {
             builder = builder.header("Content-Length", length.to_string());
         }
         let bad = |e: http::Error| Fault::new(Class::Refused, e.to_string()).of_request(what.method, what.url);
@@ -253,17 +254,18 @@ impl<In: Transport> Connector<In> for Dial {
 /// ureq's error in our classes and Go's words.
 pub fn fault(e: &ureq::Error) -> Fault {
     let link = |text: String| Fault::new(Class::Link, text);
+    let dial = |text: String| Fault::new(Class::Dial, text);
     match e {
         ureq::Error::Other(inner) => match inner.downcast_ref::<LookupError>() {
-            Some(lookup) => link(format!("dial tcp: {lookup}")),
-            None => link(inner.to_string()),
+            Some(lookup) => dial(format!("dial tcp: {lookup}")),
+            None => dial(inner.to_string()),
         },
         ureq::Error::Io(io) => io_fault(io),
         ureq::Error::Rustls(tls) => tls_fault(tls),
-        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => link("i/o timeout".to_owned()),
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => dial("i/o timeout".to_owned()),
         ureq::Error::Timeout(_) => link("net/http: timeout awaiting response headers".to_owned()),
         ureq::Error::ConnectProxyFailed(reason) => {
-            link(format!("proxyconnect tcp: {}", reason.trim_start_matches("proxy server ")))
+            dial(format!("proxyconnect tcp: {}", reason.trim_start_matches("proxy server ")))
         }
         ureq::Error::Protocol(p) => link(format!("malformed HTTP response: {p}")),
         ureq::Error::LargeResponseHeader(..) => link("net/http: server response headers exceeded limit".to_owned()),
