@@ -89,8 +89,7 @@ impl Client {
         let wire = Wire::new(settings.clone(), &endpoint.base.authority, endpoint.verify, cancel.clone())?;
         // A mirror of Docker Hub is someone else: Hub's credentials stay here.
         let credentials = if endpoint.mirror { Credentials::default() } else { credentials };
-        let scopes =
-            if repository.is_empty() { vec![] } else { vec![format!("repository:{repository}:{actions}")] };
+        let scopes = if repository.is_empty() { vec![] } else { vec![format!("repository:{repository}:{actions}")] };
         let client = Self {
             wire,
             auth: Authenticator::new(credentials),
@@ -225,7 +224,8 @@ impl Client {
         let status = answer.status().as_u16();
         let asked = challenges(&answer);
         let pause = retry_after(&answer);
-        let body = if call.method == "HEAD" { vec![] } else { read_limited(&mut answer, MAX_ERROR).unwrap_or_default() };
+        let body =
+            if call.method == "HEAD" { vec![] } else { read_limited(&mut answer, MAX_ERROR).unwrap_or_default() };
         let fault = from_status(status, pause, &body);
         if insufficient(&asked) {
             return Fault::new(Class::Denied, "denied: requested access to the resource is denied");

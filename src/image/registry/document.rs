@@ -99,11 +99,7 @@ mod tests {
     use crate::image::digest::Digest;
 
     fn fetched(media_type: &str, body: &str) -> Fetched {
-        Fetched {
-            media_type: media_type.into(),
-            digest: Digest::of(body.as_bytes()),
-            bytes: body.as_bytes().to_vec(),
-        }
+        Fetched { media_type: media_type.into(), digest: Digest::of(body.as_bytes()), bytes: body.as_bytes().to_vec() }
     }
 
     fn image(config: &str) -> String {

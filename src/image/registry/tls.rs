@@ -133,10 +133,7 @@ impl HostFiles {
                 }
                 Some("key") if !paths.contains(&path.with_extension("cert")) => {
                     let (cert, key) = (path.with_extension("cert"), path.display());
-                    return Err(Error::system(format!(
-                        "missing client certificate {} for key {key}",
-                        cert.display()
-                    )));
+                    return Err(Error::system(format!("missing client certificate {} for key {key}", cert.display())));
                 }
                 _ => {}
             }

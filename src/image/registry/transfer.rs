@@ -23,11 +23,19 @@ const STACK: usize = 256 << 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     Waiting,
-    Downloading { current: u64, total: u64 },
-    Retrying { seconds: u64 },
+    Downloading {
+        current: u64,
+        total: u64,
+    },
+    Retrying {
+        seconds: u64,
+    },
     Verifying,
     Downloaded,
-    Extracting { current: u64, total: u64 },
+    Extracting {
+        current: u64,
+        total: u64,
+    },
     Complete,
     /// Class and words of the fault.
     Failed(Class, String, Option<String>),

@@ -159,10 +159,9 @@ impl Wire {
         }
         let through = match &proxy {
             None => None,
-            Some(p) => Some(
-                ureq::Proxy::new(p)
-                    .map_err(|_| Fault::new(Class::Local, format!("invalid proxy URL \"{p}\"")))?,
-            ),
+            Some(p) => {
+                Some(ureq::Proxy::new(p).map_err(|_| Fault::new(Class::Local, format!("invalid proxy URL \"{p}\"")))?)
+            }
         };
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -245,9 +244,9 @@ impl<In: Transport> Connector<In> for Dial {
         details: &ConnectionDetails<'_>,
         chained: Option<In>,
     ) -> std::result::Result<Option<Self::Out>, ureq::Error> {
-        self.0.connect(details, chained).map_err(|cause| {
-            ureq::Error::Other(Box::new(DialError { address: details.addrs.first().copied(), cause }))
-        })
+        self.0
+            .connect(details, chained)
+            .map_err(|cause| ureq::Error::Other(Box::new(DialError { address: details.addrs.first().copied(), cause })))
     }
 }
 

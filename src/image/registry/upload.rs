@@ -124,7 +124,8 @@ impl Client {
             Some(url) => self.resume_point(url)?,
             None => (self.start_upload()?, 0),
         };
-        let mut stream = Counted { inner: source()?, hasher: Hasher::new(), read: 0, limit: known.map(|k| k.size), progress };
+        let mut stream =
+            Counted { inner: source()?, hasher: Hasher::new(), read: 0, limit: known.map(|k| k.size), progress };
         let skipped = io::copy(&mut (&mut stream).take(offset), &mut io::sink())
             .map_err(|e| Fault::new(Class::Local, e.to_string()))?;
         if skipped < offset {

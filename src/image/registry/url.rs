@@ -81,8 +81,7 @@ impl Url {
         } else if location.starts_with('?') || location.is_empty() {
             format!("{path}{location}")
         } else {
-            let (reference, query) =
-                location.find('?').map_or((location, ""), |at| (&location[..at], &location[at..]));
+            let (reference, query) = location.find('?').map_or((location, ""), |at| (&location[..at], &location[at..]));
             let base = &path[..path.rfind('/').map_or(0, |at| at + 1)];
             format!("{}{query}", remove_dots(&format!("{base}{reference}")))
         };
