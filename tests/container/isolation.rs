@@ -139,19 +139,20 @@ fn symlinks_do_not_lead_out() {
     layer.symlink("out", outside.to_str().unwrap());
     layer.symlink("up", "../../../../../../../..");
     layer.symlink("etc2", "/etc");
-    let archive = image::archive("links:latest", &[image::busybox_layer(), &layer.finish()], serde_json::json!({}));
+    let archive =
+        image::archive("links:latest", &[image::busybox_layer(), &layer.finish()], serde_json::json!({"Cmd": ["sh"]}));
     let path = d.scratch.file("links.tar", archive);
     d.docker(&["load", "-qi", path.to_str().unwrap()]).ok();
     // A volume's target is made inside the root.
     d.docker(&["run", "--rm", "-v", "/out/made", "links", "true"]).ok();
     assert!(!outside.join("made").exists());
     // CVE-2018-15664: copies through a symlink stay inside.
-    d.docker(&["create", "--name", "l", "links"]).ok();
+    d.docker(&["create", "--name", "links", "links"]).ok();
     let file = d.scratch.file("payload", "x");
-    let _ = d.docker(&["cp", file.to_str().unwrap(), "l:/out/payload"]);
+    let _ = d.docker(&["cp", file.to_str().unwrap(), "links:/out/payload"]);
     assert!(!outside.join("payload").exists());
     std::fs::write(outside.join("secret"), "secret").unwrap();
-    let out = d.docker(&["cp", "l:/out/secret", "-"]);
+    let out = d.docker(&["cp", "links:/out/secret", "-"]);
     assert_ne!(out.code, 0, "{out}");
 }
 

@@ -11,29 +11,29 @@ fn create_start_stop_rm() {
         let id = d
             .with(
                 c,
-                &["create", "--name", "x", "busybox", "sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.05; done"],
+                &["create", "--name", "xx", "busybox", "sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.05; done"],
             )
             .ok();
         assert_eq!(id.trim().len(), 64);
-        assert_eq!(d.inspect("x", "{{.State.Status}} {{.State.StartedAt}}"), "created 0001-01-01T00:00:00Z");
-        d.with(c, &["start", "x"]).prints("x");
-        assert_eq!(d.inspect("x", "{{.State.Status}} {{.State.Running}}"), "running true");
-        let words = d.with(c, &["rm", "x"]).fails(1);
+        assert_eq!(d.inspect("xx", "{{.State.Status}} {{.State.StartedAt}}"), "created 0001-01-01T00:00:00Z");
+        d.with(c, &["start", "xx"]).prints("xx");
+        assert_eq!(d.inspect("xx", "{{.State.Status}} {{.State.Running}}"), "running true");
+        let words = d.with(c, &["rm", "xx"]).fails(1);
         assert!(words.contains(&format!(
-            "cannot remove container \"x\": container is running: stop the container before removing or force remove"
+            "cannot remove container \"xx\": container is running: stop the container before removing or force remove"
         )), "{words}");
         // The shell needs a moment to set its trap.
         std::thread::sleep(std::time::Duration::from_millis(300));
-        d.with(c, &["stop", "x"]).prints("x");
-        assert_eq!(d.inspect("x", "{{.State.Status}} {{.State.ExitCode}}"), "exited 5");
-        d.with(c, &["start", "x"]).prints("x");
-        d.with(c, &["kill", "x"]).prints("x");
-        assert_eq!(d.inspect("x", "{{.State.ExitCode}}"), "137");
-        let words = d.with(c, &["kill", "x"]).fails(1);
+        d.with(c, &["stop", "xx"]).prints("xx");
+        assert_eq!(d.inspect("xx", "{{.State.Status}} {{.State.ExitCode}}"), "exited 5");
+        d.with(c, &["start", "xx"]).prints("xx");
+        d.with(c, &["kill", "xx"]).prints("xx");
+        assert_eq!(d.inspect("xx", "{{.State.ExitCode}}"), "137");
+        let words = d.with(c, &["kill", "xx"]).fails(1);
         assert!(words.contains("is not running"), "{words}");
-        d.with(c, &["rm", "x"]).prints("x");
-        let words = d.with(c, &["start", "x"]).fails(1);
-        assert!(words.contains("No such container: x"), "{words}");
+        d.with(c, &["rm", "xx"]).prints("xx");
+        let words = d.with(c, &["start", "xx"]).fails(1);
+        assert!(words.contains("No such container: xx"), "{words}");
     }
 }
 

