@@ -13,6 +13,7 @@ pub mod events;
 pub mod exec;
 pub mod filters;
 pub mod network;
+pub mod registry;
 pub mod system;
 pub mod version;
 pub mod volume;

@@ -11,6 +11,7 @@
 
 pub mod build;
 pub mod events;
+pub mod image;
 pub mod names;
 mod names_table;
 pub mod network;
@@ -55,6 +56,8 @@ pub struct EngineConfig {
     pub labels: Vec<String>,
     /// `--shutdown-timeout`, seconds
     pub shutdown_timeout: i64,
+    /// Mirrors, insecure registries, proxies, limits of transfers.
+    pub registry: crate::image::registry::endpoint::Settings,
 }
 
 impl EngineConfig {
@@ -79,6 +82,7 @@ impl EngineConfig {
             dns_search: Vec::new(),
             labels: Vec::new(),
             shutdown_timeout: 15,
+            registry: Default::default(),
         }
     }
 }
@@ -89,6 +93,7 @@ pub struct Engine {
     pub config: EngineConfig,
     pub events: events::Bus,
     pub records: store::Records,
+    pub registries: crate::image::registry::service::Service,
 }
 
 impl Engine {
@@ -98,6 +103,12 @@ impl Engine {
         for dir in [&config.data_root, &config.exec_root] {
             std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         }
-        Ok(std::sync::Arc::new(Self { config, events: events::Bus::default(), records: store::Records::new()? }))
+        let registries = crate::image::registry::service::Service::new(config.registry.clone(), false);
+        Ok(std::sync::Arc::new(Self {
+            config,
+            events: events::Bus::default(),
+            records: store::Records::new()?,
+            registries,
+        }))
     }
 }

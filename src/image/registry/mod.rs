@@ -21,6 +21,8 @@ pub mod client;
 pub mod document;
 pub mod endpoint;
 pub mod fault;
+pub mod search;
+pub mod service;
 pub mod tls;
 pub mod transfer;
 pub mod transport;

@@ -3,9 +3,10 @@
 //! what is greedy.
 
 pub mod plugins;
+pub mod registry;
 pub mod swarm;
 pub mod system;
 
 use super::router::Route;
 
-pub const TABLES: &[&[Route]] = &[system::ROUTES, swarm::ROUTES, plugins::ROUTES];
+pub const TABLES: &[&[Route]] = &[registry::ROUTES, system::ROUTES, swarm::ROUTES, plugins::ROUTES];
