@@ -18,6 +18,7 @@ pub mod help;
 pub mod host;
 pub mod image;
 pub mod inspect;
+pub mod lists;
 pub mod manifest;
 pub mod network;
 pub mod registry;

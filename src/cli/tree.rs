@@ -68,7 +68,7 @@ const fn verb<T: Verb>(names: &'static [&'static str], usage: &'static str, args
         options_first: false,
         raw: false,
         hidden: false,
-        check: crate::util::argv::no_check,
+        check: crate::cli::lists::check,
     }
 }
 

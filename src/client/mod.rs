@@ -167,6 +167,11 @@ impl<'c> Request<'c> {
     pub fn query_if(self, name: &str, on: bool) -> Self {
         if on { self.query(name, "1") } else { self }
     }
+    /// Adds the filters when there are some.
+    #[must_use]
+    pub fn query_filters(self, filters: &crate::api::filters::Filters) -> Self {
+        if filters.is_empty() { self } else { self.query("filters", filters.encode()) }
+    }
     /// Adds the value when there is one.
     #[must_use]
     pub fn query_opt(self, name: &str, value: Option<impl AsRef<str>>) -> Self {
@@ -205,7 +210,8 @@ impl<'c> Request<'c> {
     /// Sends it and reads the answer as JSON.
     pub fn json<T: DeserializeOwned>(self) -> Result<T> {
         let bytes = self.send()?.whole()?;
-        serde_json::from_slice(&bytes).map_err(|e| Error::system(format!("unexpected answer of the daemon: {e}")))
+        crate::api::decode::from_slice(&bytes)
+            .map_err(|e| Error::system(format!("unexpected answer of the daemon: {}", e.message())))
     }
     /// Sends it and reads the answer as it stands.
     pub fn bytes(self) -> Result<Vec<u8>> {

@@ -72,29 +72,6 @@ pub fn duration(d: Duration) -> String {
     }
 }
 
-/// Go's Duration.String: `1h2m3s`, `1.5s`, `30s`, `100ms`.
-pub fn go_duration(nanos: i64) -> String {
-    let (sign, n) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
-    let fraction = |n: u64, unit: u64| {
-        let text = format!("{:.*}", unit.ilog10() as usize, n as f64 / unit as f64);
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
-    };
-    match n {
-        0 => "0s".to_owned(),
-        n if n < 1000 => format!("{sign}{n}ns"),
-        n if n < 1_000_000 => format!("{sign}{}µs", fraction(n, 1000)),
-        n if n < 1_000_000_000 => format!("{sign}{}ms", fraction(n, 1_000_000)),
-        n => {
-            let minutes = n / 60_000_000_000;
-            let seconds = fraction(n % 60_000_000_000, 1_000_000_000);
-            match (minutes / 60, minutes % 60) {
-                (0, 0) => format!("{sign}{seconds}s"),
-                (0, m) => format!("{sign}{m}m{seconds}s"),
-                (h, m) => format!("{sign}{h}h{m}m{seconds}s"),
-            }
-        }
-    }
-}
 
 /// At most `width` characters, the last of them `…` when something is lost.
 /// Wide characters count as one: columns are rarely that exact.
@@ -161,9 +138,6 @@ mod tests {
         ] {
             assert_eq!(duration(Duration::from_secs(secs)), text);
         }
-        assert_eq!(go_duration(90_500_000_000), "1m30.5s");
-        assert_eq!(go_duration(3_600_000_000_000), "1h0m0s");
-        assert_eq!(go_duration(1_500_000), "1.5ms");
         assert_eq!(date(1_704_067_200), "2024-01-01 00:00:00 +0000 UTC");
     }
 

@@ -36,6 +36,12 @@ pub struct List<T: 'static> {
     pub type_name: &'static str,
     pub columns: &'static [Column<T>],
     pub label: Option<fn(&T, &str) -> String>,
+    /// The template of the plain table.
+    pub table: &'static str,
+    /// What `-q` prints of a row.
+    pub quiet: &'static str,
+    /// What `--format raw` prints of a row; empty where Docker has no such form.
+    pub raw: &'static str,
 }
 
 struct Row<T: 'static> {
@@ -63,10 +69,9 @@ impl<T> List<T> {
         Value::Object(Rc::new(Row { item, list: self }))
     }
 
-    /// The text of `rows` in `format`; `default` is the template of the plain
-    /// table, for `--format table` and no format at all.
-    pub fn render(&'static self, format: &str, default: &str, rows: impl IntoIterator<Item = T>) -> Result<String> {
-        let (source, is_table) = resolve(format, default);
+    /// The text of `rows` in `format`; an empty one is the plain table.
+    pub fn render(&'static self, format: &str, quiet: bool, rows: impl IntoIterator<Item = T>) -> Result<String> {
+        let (source, is_table) = self.resolve(format, quiet);
         let template = Template::parse(&source).map_err(|e| Error::invalid(format!("template parsing error: {e}")))?;
         let mut text = String::new();
         for item in rows {
@@ -86,8 +91,8 @@ impl<T> List<T> {
 
     /// What `ps` does before it asks the daemon: parse, and run over an empty
     /// row, so that a wrong field is told even when the list is empty.
-    pub fn check(&'static self, format: &str, default: &str, empty: T) -> Result<()> {
-        let (source, _) = resolve(format, default);
+    pub fn check(&'static self, format: &str, quiet: bool, empty: T) -> Result<()> {
+        let (source, _) = self.resolve(format, quiet);
         let template =
             Template::parse(&source).map_err(|e| Error::invalid(format!("failed to parse template: {e}")))?;
         template
@@ -95,24 +100,22 @@ impl<T> List<T> {
             .map(drop)
             .map_err(|e| Error::invalid(format!("failed to execute template: {e}")))
     }
-}
 
-/// Whether `--format` asks for a table (with a header).
-pub fn is_table(format: &str) -> bool {
-    format.is_empty() || format.starts_with("table")
-}
-
-/// The template behind a `--format` word, and whether columns are aligned.
-fn resolve(format: &str, default: &str) -> (String, bool) {
-    let (source, table) = match format {
-        "" | "table" => (default.strip_prefix("table").unwrap_or(default), true),
-        "json" => ("{{json .}}", false),
-        _ => match format.strip_prefix("table") {
-            Some(rest) => (rest, true),
-            None => (format, false),
-        },
-    };
-    (source.trim_matches(' ').replace("\\t", "\t").replace("\\n", "\n"), table)
+    /// The template behind a `--format` word, and whether columns are aligned. Only
+    /// the plain forms have a quiet one.
+    fn resolve(&self, format: &str, quiet: bool) -> (String, bool) {
+        let (source, table) = match format {
+            "" | "table" if quiet => (self.quiet, false),
+            "" | "table" => (self.table, true),
+            "json" => ("{{json .}}", false),
+            "raw" if !self.raw.is_empty() => (if quiet { self.quiet } else { self.raw }, false),
+            _ => match format.strip_prefix("table") {
+                Some(rest) => (rest, true),
+                None => (format, false),
+            },
+        };
+        (source.trim_matches(' ').replace("\\t", "\t").replace("\\n", "\n"), table)
+    }
 }
 
 /// One object by `--format` of info, version and the like: `json` or a template.
@@ -137,13 +140,15 @@ mod tests {
             Column::new("Size", "SIZE", |r| r.1.into()),
         ],
         label: Some(|_, key| key.to_uppercase()),
+        table: "{{.Name}}\t{{.Size}}",
+        quiet: "{{.Name}}",
+        raw: "",
     };
-    const DEFAULT: &str = "table {{.Name}}\t{{.Size}}";
 
     #[test]
     fn formats() {
         let rows = || vec![("a", "1B"), ("b<", "22B")];
-        let show = |f: &str| LIST.render(f, DEFAULT, rows()).map_err(|e| e.message().to_owned());
+        let show = |f: &str| LIST.render(f, false, rows()).map_err(|e| e.message().to_owned());
         assert_eq!(show("").unwrap(), "NAME      SIZE\na         1B\nb<        22B\n");
         assert_eq!(
             show("json").unwrap(),

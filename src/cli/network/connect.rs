@@ -1,9 +1,11 @@
 //! `docker network connect`.
 
+use argh::{ArgsInfo, FromArgs};
+use crate::api::network::{EndpointIpamConfig, EndpointSettings, NetworkConnectRequest};
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
+use crate::client::segment;
 use crate::error::{Error, Result};
-use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 
 /// Connect a container to a network
@@ -38,7 +40,28 @@ pub struct Connect {
 }
 
 impl Verb for Connect {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker network connect is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let mut options = std::collections::BTreeMap::new();
+        for option in &self.driver_opt {
+            match option.split_once('=') {
+                Some((key, value)) if !key.is_empty() => options.insert(key.to_owned(), value.to_owned()),
+                _ => return Err(Error::invalid("invalid key/value pair format in driver options")),
+            };
+        }
+        let endpoint = EndpointSettings {
+            ipam_config: Some(EndpointIpamConfig {
+                ipv4_address: self.ip.unwrap_or_default(),
+                ipv6_address: self.ip6.unwrap_or_default(),
+                link_local_ips: self.link_local_ip,
+            }),
+            links: Some(self.link),
+            aliases: Some(self.alias),
+            driver_opts: Some(options),
+            gw_priority: self.gw_priority.unwrap_or(0),
+            ..EndpointSettings::default()
+        };
+        let body = NetworkConnectRequest { container: self.container, endpoint_config: Some(endpoint) };
+        cx.client()?.post(format!("/networks/{}/connect", segment(&self.network))).json_body(&body)?.done()?;
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,9 +1,14 @@
 //! `docker network create`.
 
+use argh::{ArgsInfo, FromArgs};
+use crate::api::network::{ConfigReference, Ipam, IpamConfig, NetworkCreateRequest, NetworkCreateResponse};
 use crate::cli::context::Context;
+use crate::cli::lists::pairs;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
-use argh::{ArgsInfo, FromArgs};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 /// Create a network
@@ -28,6 +33,9 @@ pub struct Create {
     /// gateways of the subnets
     #[argh(option, arg_name = "strings")]
     pub gateway: Vec<String>,
+    /// make the network that carries published ports of a swarm
+    #[argh(switch)]
+    pub ingress: bool,
     /// no access from and to the outside
     #[argh(switch)]
     pub internal: bool,
@@ -52,6 +60,9 @@ pub struct Create {
     /// options of the driver (default map[])
     #[argh(option, short = 'o', arg_name = "map")]
     pub opt: Vec<String>,
+    /// how far the network reaches
+    #[argh(option, arg_name = "string")]
+    pub scope: Option<String>,
     /// subnets in CIDR form
     #[argh(option, arg_name = "strings")]
     pub subnet: Vec<String>,
@@ -59,8 +70,150 @@ pub struct Create {
     pub name: String,
 }
 
+/// An address with its prefix length, host bits cleared on comparison.
+#[derive(Clone, Copy)]
+struct Net(IpAddr, u8);
+
+impl Net {
+    fn parse(text: &str) -> Option<Self> {
+        let (address, length) = text.split_once('/')?;
+        let address: IpAddr = address.parse().ok()?;
+        let length: u8 = length.parse().ok()?;
+        (length <= if address.is_ipv4() { 32 } else { 128 }).then_some(Self(address, length))
+    }
+    fn contains(self, address: IpAddr) -> bool {
+        match (self.0, address) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                let shift = 32 - u32::from(self.1);
+                a.to_bits().checked_shr(shift) == b.to_bits().checked_shr(shift)
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                let shift = 128 - u32::from(self.1);
+                a.to_bits().checked_shr(shift) == b.to_bits().checked_shr(shift)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The pools of a network: every range, gateway and auxiliary address goes to the
+/// one subnet that holds it.
+fn pools(
+    subnets: &[String],
+    ranges: &[String],
+    gateways: &[String],
+    auxiliary: &BTreeMap<String, String>,
+) -> Result<Vec<IpamConfig>> {
+    if subnets.len() < ranges.len() || subnets.len() < gateways.len() {
+        return Err(Error::invalid("every ip-range or gateway must have a corresponding subnet"));
+    }
+    let cidr = |what: &str, text: &str| {
+        Net::parse(text).ok_or_else(|| Error::invalid(format!("{what}invalid CIDR address: {text}")))
+    };
+    let mut pools: Vec<(Option<Net>, IpamConfig)> = Vec::new();
+    for subnet in subnets {
+        // The daemon judges a subnet that nothing here needs to understand.
+        let net = Net::parse(subnet);
+        let overlaps = |other: &Option<Net>| match (net, *other) {
+            (Some(a), Some(b)) => a.contains(b.0) || b.contains(a.0),
+            _ => false,
+        };
+        if pools.iter().any(|(other, _)| overlaps(other)) {
+            return Err(Error::invalid("multiple overlapping subnet configuration is not supported"));
+        }
+        pools.push((net, IpamConfig { subnet: subnet.clone(), ..IpamConfig::default() }));
+    }
+    let place = |address: IpAddr| -> Result<Option<usize>> {
+        for (i, (net, pool)) in pools.iter().enumerate() {
+            let net = match net {
+                Some(net) => *net,
+                None => cidr("invalid subnet: ", &pool.subnet)?,
+            };
+            if net.contains(address) {
+                return Ok(Some(i));
+            }
+        }
+        Ok(None)
+    };
+    let placed: Vec<(usize, &str, String, String)> = Vec::new();
+    for range in ranges {
+        let net = cidr("", range)?;
+        match place(net.0)? {
+            Some(i) => placed.push((i, "range", range.clone(), String::new())),
+            None => return Err(Error::invalid(format!("no matching subnet for range {range}"))),
+        }
+    }
+    for gateway in gateways {
+        let found = match gateway.parse() {
+            Ok(address) => place(address)?,
+            Err(_) => None,
+        };
+        match found {
+            Some(i) => placed.push((i, "gateway", gateway.clone(), String::new())),
+            None => return Err(Error::invalid(format!("no matching subnet for gateway {gateway}"))),
+        }
+    }
+    for (name, text) in auxiliary {
+        let found = match text.parse() {
+            Ok(address) => place(address)?,
+            Err(_) => None,
+        };
+        match found {
+            Some(i) => placed.push((i, "aux", text.clone(), name.clone())),
+            None => return Err(Error::invalid(format!("no matching subnet for aux-address {text}"))),
+        }
+    }
+    for (i, what, value, name) in placed {
+        let pool = &mut pools[i].1;
+        match what {
+            "range" if !pool.ip_range.is_empty() => {
+                let (range, subnet) = (&pool.ip_range, &pool.subnet);
+                let text = format!("cannot configure multiple ranges ({value}, {range}) on the same subnet ({subnet})");
+                return Err(Error::invalid(text));
+            }
+            "gateway" if !pool.gateway.is_empty() => {
+                let (gateway, subnet) = (&pool.gateway, &pool.subnet);
+                let text =
+                    format!("cannot configure multiple gateways ({value}, {gateway}) for the same subnet ({subnet})");
+                return Err(Error::invalid(text));
+            }
+            "range" => pool.ip_range = value,
+            "gateway" => pool.gateway = value,
+            _ => drop(pool.auxiliary_addresses.get_or_insert_default().insert(name, value)),
+        }
+    }
+    Ok(pools.into_iter().map(|(_, pool)| pool).collect())
+}
+
 impl Verb for Create {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker network create is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let pools = pools(&self.subnet, &self.ip_range, &self.gateway, &pairs(&self.aux_address))?;
+        let ipam = Ipam {
+            driver: self.ipam_driver.unwrap_or_else(|| "default".into()),
+            options: Some(pairs(&self.ipam_opt)),
+            config: Some(pools),
+        };
+        let body = NetworkCreateRequest {
+            name: self.name,
+            driver: self.driver.unwrap_or_else(|| "bridge".into()),
+            scope: self.scope.unwrap_or_default(),
+            // The daemon's own default holds unless the line says otherwise.
+            enable_ipv4: (!self.ipv4).then_some(false),
+            enable_ipv6: self.ipv6.then_some(true),
+            ipam: Some(ipam),
+            internal: self.internal,
+            attachable: self.attachable,
+            ingress: self.ingress,
+            config_only: self.config_only,
+            config_from: self.config_from.map(|network| ConfigReference { network }),
+            options: Some(pairs(&self.opt)),
+            labels: Some(pairs(&self.label)),
+        };
+        let made: NetworkCreateResponse = cx.client()?.post("/networks/create").json_body(&body)?.json()?;
+        if !made.warning.is_empty() {
+            writeln!(cx.err, "WARNING: {}", made.warning)?;
+        }
+        writeln!(cx.out, "{}", made.id)?;
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,9 +1,11 @@
 //! `docker network disconnect`.
 
+use argh::{ArgsInfo, FromArgs};
+use crate::api::network::NetworkDisconnectRequest;
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
-use argh::{ArgsInfo, FromArgs};
+use crate::client::segment;
+use crate::error::Result;
 use std::process::ExitCode;
 
 /// Disconnect a container from a network
@@ -20,7 +22,9 @@ pub struct Disconnect {
 }
 
 impl Verb for Disconnect {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker network disconnect is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let body = NetworkDisconnectRequest { container: self.container, force: self.force };
+        cx.client()?.post(format!("/networks/{}/disconnect", segment(&self.network))).json_body(&body)?.done()?;
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,9 +1,11 @@
 //! `docker network inspect`.
 
-use crate::cli::context::Context;
-use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
+use crate::cli::context::Context;
+use crate::cli::inspect;
+use crate::cli::tree::Verb;
+use crate::client::segment;
+use crate::error::Result;
 use std::process::ExitCode;
 
 /// Show all there is to know about networks
@@ -21,7 +23,11 @@ pub struct Inspect {
 }
 
 impl Verb for Inspect {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker network inspect is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let client = cx.client()?;
+        inspect::run(cx, self.format.as_deref(), &self.networks, |_, name| {
+            let request = client.get(format!("/networks/{}", segment(name)));
+            if self.verbose { request.query("verbose", "true") } else { request }.bytes()
+        })
     }
 }

@@ -1,9 +1,12 @@
 //! `docker network prune`.
 
-use crate::cli::context::Context;
-use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
+use crate::api::network::NetworkPruneReport;
+use crate::cli::context::Context;
+use crate::cli::lists;
+use crate::cli::tree::Verb;
+use crate::error::Result;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Remove all unused networks
@@ -19,7 +22,17 @@ pub struct Prune {
 }
 
 impl Verb for Prune {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker network prune is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let filters = lists::prune_filters(cx, &self.filter);
+        let warning = "This will remove all custom networks not used by at least one container.";
+        if !lists::may_prune(cx, self.force, warning)? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let report: NetworkPruneReport = cx.client()?.post("/networks/prune").query_filters(&filters).json()?;
+        let names = report.networks_deleted.unwrap_or_default();
+        if !names.is_empty() {
+            writeln!(cx.out, "Deleted Networks:\n{}\n", names.join("\n"))?;
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }

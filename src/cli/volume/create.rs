@@ -1,9 +1,12 @@
 //! `docker volume create`.
 
-use crate::cli::context::Context;
-use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
+use crate::api::volume::{Volume, VolumeCreate};
+use crate::cli::context::Context;
+use crate::cli::lists::pairs;
+use crate::cli::tree::Verb;
+use crate::error::Result;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Create a volume
@@ -24,7 +27,16 @@ pub struct Create {
 }
 
 impl Verb for Create {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker volume create is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let body = VolumeCreate {
+            driver: self.driver.unwrap_or_else(|| "local".into()),
+            driver_opts: Some(pairs(&self.opt)),
+            labels: Some(pairs(&self.label)),
+            name: self.name.unwrap_or_default(),
+            ..VolumeCreate::default()
+        };
+        let volume: Volume = cx.client()?.post("/volumes/create").json_body(&body)?.json()?;
+        writeln!(cx.out, "{}", volume.name)?;
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,9 +1,11 @@
 //! `docker volume inspect`.
 
-use crate::cli::context::Context;
-use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
+use crate::cli::context::Context;
+use crate::cli::inspect;
+use crate::cli::tree::Verb;
+use crate::client::segment;
+use crate::error::Result;
 use std::process::ExitCode;
 
 /// Show all there is to know about volumes
@@ -18,7 +20,10 @@ pub struct Inspect {
 }
 
 impl Verb for Inspect {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker volume inspect is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let client = cx.client()?;
+        inspect::run(cx, self.format.as_deref(), &self.volumes, |_, name| {
+            client.get(format!("/volumes/{}", segment(name))).bytes()
+        })
     }
 }

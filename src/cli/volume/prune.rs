@@ -1,9 +1,11 @@
 //! `docker volume prune`.
 
+use argh::{ArgsInfo, FromArgs};
+use crate::api::volume::VolumesPruned;
 use crate::cli::context::Context;
+use crate::cli::lists;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
-use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 
 /// Remove unused volumes
@@ -22,7 +24,22 @@ pub struct Prune {
 }
 
 impl Verb for Prune {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker volume prune is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let mut filters = lists::prune_filters(cx, &self.filter);
+        let mut warning = "This will remove anonymous local volumes not used by at least one container.";
+        if self.all {
+            if filters.contains("all") {
+                return Err(Error::invalid("conflicting options: cannot specify both --all and --filter all=1"));
+            }
+            filters.add("all", "true");
+            warning = "This will remove all local volumes not used by at least one container.";
+        }
+        if !lists::may_prune(cx, self.force, warning)? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let report: VolumesPruned =
+            cx.client()?.post("/volumes/prune").query_filters(&filters).json()?;
+        lists::pruned(cx, "Deleted Volumes", &report.volumes_deleted, report.space_reclaimed)?;
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,9 +1,10 @@
 //! `docker volume rm`.
 
+use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
-use argh::{ArgsInfo, FromArgs};
+use crate::client::segment;
+use crate::error::Result;
 use std::process::ExitCode;
 
 /// Remove volumes
@@ -18,7 +19,10 @@ pub struct Rm {
 }
 
 impl Verb for Rm {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker volume rm is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let client = cx.client()?;
+        cx.for_each(&self.volumes, |_, name| {
+            client.delete(format!("/volumes/{}", segment(name))).query_if("force", self.force).done()
+        })
     }
 }
