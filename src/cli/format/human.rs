@@ -72,7 +72,6 @@ pub fn duration(d: Duration) -> String {
     }
 }
 
-
 /// At most `width` characters, the last of them `…` when something is lost.
 /// Wide characters count as one: columns are rarely that exact.
 pub fn ellipsis(s: &str, width: usize) -> String {

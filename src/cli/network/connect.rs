@@ -1,11 +1,11 @@
 //! `docker network connect`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::api::network::{EndpointIpamConfig, EndpointSettings, NetworkConnectRequest};
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
 use crate::client::segment;
 use crate::error::{Error, Result};
+use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 
 /// Connect a container to a network

@@ -1,11 +1,11 @@
 //! `docker network create`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::api::network::{ConfigReference, Ipam, IpamConfig, NetworkCreateRequest, NetworkCreateResponse};
 use crate::cli::context::Context;
 use crate::cli::lists::pairs;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
+use argh::{ArgsInfo, FromArgs};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::IpAddr;

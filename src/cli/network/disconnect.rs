@@ -1,11 +1,11 @@
 //! `docker network disconnect`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::api::network::NetworkDisconnectRequest;
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
 use crate::client::segment;
 use crate::error::Result;
+use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 
 /// Disconnect a container from a network

@@ -1,6 +1,5 @@
 //! `docker network ls`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::api::network::NetworkInspect;
 use crate::cli::context::Context;
 use crate::cli::context_store::natural;
@@ -9,6 +8,7 @@ use crate::cli::lists;
 use crate::cli::tree::Verb;
 use crate::error::Result;
 use crate::util::id::short;
+use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
 

@@ -1,11 +1,11 @@
 //! `docker network rm`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
 use crate::client::segment;
 use crate::error::Kind;
 use crate::error::Result;
+use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
 

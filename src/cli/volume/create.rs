@@ -1,11 +1,11 @@
 //! `docker volume create`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::api::volume::{Volume, VolumeCreate};
 use crate::cli::context::Context;
 use crate::cli::lists::pairs;
 use crate::cli::tree::Verb;
 use crate::error::Result;
+use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
 

@@ -1,11 +1,11 @@
 //! `docker volume inspect`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::inspect;
 use crate::cli::tree::Verb;
 use crate::client::segment;
 use crate::error::Result;
+use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 
 /// Show all there is to know about volumes

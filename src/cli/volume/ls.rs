@@ -1,6 +1,5 @@
 //! `docker volume ls`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::api::volume::{Volume, VolumeList};
 use crate::cli::context::Context;
 use crate::cli::context_store::natural;
@@ -8,6 +7,7 @@ use crate::cli::format::{Column, List, human};
 use crate::cli::lists;
 use crate::cli::tree::Verb;
 use crate::error::Result;
+use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
 

@@ -1,11 +1,11 @@
 //! `docker volume prune`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::api::volume::VolumesPruned;
 use crate::cli::context::Context;
 use crate::cli::lists;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
+use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 
 /// Remove unused volumes
@@ -37,8 +37,7 @@ impl Verb for Prune {
         if !lists::may_prune(cx, self.force, warning)? {
             return Ok(ExitCode::SUCCESS);
         }
-        let report: VolumesPruned =
-            cx.client()?.post("/volumes/prune").query_filters(&filters).json()?;
+        let report: VolumesPruned = cx.client()?.post("/volumes/prune").query_filters(&filters).json()?;
         lists::pruned(cx, "Deleted Volumes", &report.volumes_deleted, report.space_reclaimed)?;
         Ok(ExitCode::SUCCESS)
     }
