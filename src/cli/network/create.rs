@@ -135,7 +135,7 @@ fn pools(
         }
         Ok(None)
     };
-    let placed: Vec<(usize, &str, String, String)> = Vec::new();
+    let mut placed: Vec<(usize, &str, String, String)> = Vec::new();
     for range in ranges {
         let net = cidr("", range)?;
         match place(net.0)? {
