@@ -3,8 +3,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod client;
+pub mod control;
+pub mod engine_ns;
 pub mod ipam;
+pub mod netd;
 pub mod netlink;
 pub mod ns;
 pub mod packet;
+pub mod protocol;
+pub mod sandbox;
 pub mod subnet;
+pub mod warm;

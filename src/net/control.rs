@@ -1,0 +1,294 @@
+//! What netd knows and does when dockerd asks: networks, sandboxes, and who has
+//! to be told of a change. One thread; no locks.
+
+use crate::error::{Error, Result};
+use crate::net::engine_ns::EngineNs;
+use crate::net::netlink::{Netlink, link};
+use crate::net::protocol::{self, Answer, Call, EndpointSpec, NetworkSpec, SandboxSpec, SandboxState, Status};
+use crate::net::sandbox::{Endpoint, Network, Ready, set_default_routes};
+use crate::net::warm::Warm;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// Sandboxes kept ready on a warm network.
+const READY: usize = 3;
+
+pub struct Control {
+    ns: EngineNs,
+    warm: Warm,
+    reaper: Reaper,
+    networks: HashMap<String, Network>,
+    sandboxes: HashMap<String, Sandbox>,
+    /// After a failure, do not try again before the next call.
+    preparing_failed: bool,
+}
+
+struct Sandbox {
+    namespace: OwnedFd,
+    inside: Netlink,
+    endpoints: Vec<Endpoint>,
+    spec: SandboxSpec,
+}
+
+impl Sandbox {
+    fn state(&self) -> SandboxState {
+        SandboxState {
+            container: self.spec.container.clone(),
+            endpoints: self.endpoints.iter().map(|e| e.state.clone()).collect(),
+            ports: Vec::new(),
+        }
+    }
+}
+
+impl Control {
+    pub fn new() -> Result<Self> {
+        let ns = EngineNs::new()?;
+        let reaper = Reaper::start(ns.agent.run(Netlink::open)??)?;
+        Ok(Self {
+            ns,
+            warm: Warm::start()?,
+            reaper,
+            networks: HashMap::new(),
+            sandboxes: HashMap::new(),
+            preparing_failed: false,
+        })
+    }
+
+    pub fn in_use(&self) -> bool {
+        !self.sandboxes.is_empty()
+    }
+
+    pub fn handle(&mut self, call: Call) -> Result<(Answer, Option<OwnedFd>)> {
+        self.preparing_failed = false;
+        self.reap();
+        let done = |()| (Answer::Done, None);
+        match call {
+            Call::Hello { version: protocol::VERSION } => Ok(done(())),
+            Call::Hello { version } => Err(Error::system(format!(
+                "the running network process speaks version {}, this daemon speaks {version}",
+                protocol::VERSION
+            ))
+            .with_hint("stop all containers once, so that the network process can be replaced")),
+            Call::SetNetwork(spec) => self.set_network(spec).map(done),
+            Call::RemoveNetwork { id } => self.remove_network(&id).map(done),
+            Call::Create(spec) => self.create(*spec),
+            Call::Connect { container, endpoint } => self.connect(&container, endpoint),
+            Call::Disconnect { container, network } => self.disconnect(&container, &network).map(done),
+            Call::Names { container, network, names } => self.names(&container, &network, names).map(done),
+            Call::Release { container } => {
+                self.release(&container);
+                Ok(done(()))
+            }
+            Call::List => Ok((Answer::Sandboxes(self.sandboxes.values().map(Sandbox::state).collect()), None)),
+            Call::Namespace { container } => {
+                let namespace = self.sandbox(&container)?.namespace.try_clone()?;
+                Ok((Answer::Done, Some(namespace)))
+            }
+            Call::Status => Ok((Answer::Status(self.status()), None)),
+        }
+    }
+
+    fn sandbox(&mut self, container: &str) -> Result<&mut Sandbox> {
+        self.sandboxes.get_mut(container).ok_or_else(|| Error::not_found(format!("no sandbox of container {container}")))
+    }
+
+    /// Gives addresses back whose links are gone by now.
+    fn reap(&mut self) {
+        while let Ok((network, address)) = self.reaper.freed.try_recv() {
+            if let Some(network) = self.networks.get_mut(&network) {
+                network.free(address);
+            }
+        }
+    }
+
+    fn set_network(&mut self, spec: NetworkSpec) -> Result<()> {
+        if self.networks.contains_key(&spec.id) {
+            return Ok(());
+        }
+        let network = Network::new(&mut self.ns, spec)?;
+        self.networks.insert(network.spec.id.clone(), network);
+        Ok(())
+    }
+
+    fn remove_network(&mut self, id: &str) -> Result<()> {
+        if self.sandboxes.values().any(|s| s.endpoints.iter().any(|e| e.state.network == id)) {
+            return Err(Error::forbidden(format!("network {id} has active endpoints")));
+        }
+        if let Some(network) = self.networks.remove(id) {
+            let links = network.ready.iter().map(|r| r.endpoint.link).chain([network.bridge.index]).collect();
+            self.reaper.delete(links, Vec::new());
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, spec: SandboxSpec) -> Result<(Answer, Option<OwnedFd>)> {
+        // A sandbox left over by a dockerd that died before it heard of it.
+        self.release(&spec.container.clone());
+        let (mut namespace_of, mut endpoints) = match self.take_ready(&spec) {
+            Some(ready) => (ready.bare, vec![ready.endpoint]),
+            None => (self.warm.take()?, Vec::new()),
+        };
+        let namespace = namespace_of.namespace.try_clone()?;
+        for (n, wanted) in spec.endpoints.iter().enumerate().skip(endpoints.len()) {
+            let interface = format!("eth{n}");
+            let attached = self
+                .networks
+                .get_mut(&wanted.network)
+                .ok_or_else(|| Error::not_found(format!("network {} not found", wanted.network)))
+                .and_then(|network| {
+                    network.attach(&mut self.ns, &namespace, &mut namespace_of.netlink, &interface, wanted)
+                });
+            match attached {
+                Ok(endpoint) => endpoints.push(endpoint),
+                Err(e) => {
+                    self.discard(&endpoints);
+                    return Err(e);
+                }
+            }
+        }
+        if let Err(e) = set_default_routes(&mut namespace_of.netlink, &endpoints) {
+            self.discard(&endpoints);
+            return Err(e);
+        }
+        let sandbox = Sandbox { namespace: namespace_of.namespace, inside: namespace_of.netlink, endpoints, spec };
+        let state = sandbox.state();
+        self.sandboxes.insert(state.container.clone(), sandbox);
+        Ok((Answer::Sandbox(Box::new(state)), Some(namespace)))
+    }
+
+    /// A prepared sandbox, if the container asks for nothing special.
+    fn take_ready(&mut self, spec: &SandboxSpec) -> Option<Ready> {
+        let first = spec.endpoints.first()?;
+        if first.ipv4.is_some() || first.ipv6.is_some() || first.mac.is_some() {
+            return None;
+        }
+        let mut ready = self.networks.get_mut(&first.network)?.ready.pop_front()?;
+        ready.endpoint.state.names = first.names.clone();
+        ready.endpoint.priority = first.priority;
+        Some(ready)
+    }
+
+    fn connect(&mut self, container: &str, wanted: EndpointSpec) -> Result<(Answer, Option<OwnedFd>)> {
+        let sandbox = self
+            .sandboxes
+            .get_mut(container)
+            .ok_or_else(|| Error::not_found(format!("no sandbox of container {container}")))?;
+        if let Some(endpoint) = sandbox.endpoints.iter().find(|e| e.state.network == wanted.network) {
+            return Ok((Answer::Endpoint(endpoint.state.clone()), None));
+        }
+        let network = self
+            .networks
+            .get_mut(&wanted.network)
+            .ok_or_else(|| Error::not_found(format!("network {} not found", wanted.network)))?;
+        let used = |n: usize| sandbox.endpoints.iter().any(|e| e.state.interface == format!("eth{n}"));
+        let number = (0..).find(|n| !used(*n)).unwrap_or(0);
+        let endpoint = network.attach(
+            &mut self.ns,
+            &sandbox.namespace,
+            &mut sandbox.inside,
+            &format!("eth{number}"),
+            &wanted,
+        )?;
+        let state = endpoint.state.clone();
+        sandbox.endpoints.push(endpoint);
+        set_default_routes(&mut sandbox.inside, &sandbox.endpoints)?;
+        Ok((Answer::Endpoint(state), None))
+    }
+
+    fn disconnect(&mut self, container: &str, network: &str) -> Result<()> {
+        let Some(sandbox) = self.sandboxes.get_mut(container) else { return Ok(()) };
+        let Some(at) = sandbox.endpoints.iter().position(|e| e.state.network == network) else { return Ok(()) };
+        let endpoint = sandbox.endpoints.remove(at);
+        self.discard(&[endpoint]);
+        let sandbox = self.sandbox(container)?;
+        set_default_routes(&mut sandbox.inside, &sandbox.endpoints)
+    }
+
+    fn names(&mut self, container: &str, network: &str, names: Vec<String>) -> Result<()> {
+        let sandbox = self.sandbox(container)?;
+        for endpoint in sandbox.endpoints.iter_mut().filter(|e| e.state.network == network) {
+            endpoint.state.names.clone_from(&names);
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, container: &str) {
+        if let Some(sandbox) = self.sandboxes.remove(container) {
+            self.discard(&sandbox.endpoints);
+        }
+    }
+
+    /// Has the links of endpoints deleted and their addresses freed after that.
+    fn discard(&self, endpoints: &[Endpoint]) {
+        let links = endpoints.iter().map(|e| e.link).collect();
+        let addresses =
+            endpoints.iter().flat_map(|e| e.addresses().map(|a| (e.state.network.clone(), a))).collect();
+        self.reaper.delete(links, addresses);
+    }
+
+    pub fn wants_to_prepare(&self) -> bool {
+        !self.preparing_failed && self.networks.values().any(|n| n.spec.warm && n.ready.len() < READY)
+    }
+
+    /// Makes one sandbox ready ahead of need.
+    pub fn prepare(&mut self) {
+        self.reap();
+        let Some(network) = self.networks.values_mut().find(|n| n.spec.warm && n.ready.len() < READY) else { return };
+        let wanted = EndpointSpec { network: network.spec.id.clone(), ..EndpointSpec::default() };
+        let made = self.warm.take().and_then(|mut bare| {
+            let endpoint = network.attach(&mut self.ns, &bare.namespace, &mut bare.netlink, "eth0", &wanted)?;
+            set_default_routes(&mut bare.netlink, std::slice::from_ref(&endpoint))?;
+            Ok(Ready { bare, endpoint })
+        });
+        match made {
+            Ok(ready) => network.ready.push_back(ready),
+            Err(e) => {
+                crate::warn!(format!("prepare a network namespace: {e}"));
+                self.preparing_failed = true;
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            sandboxes: self.sandboxes.len(),
+            open_files: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
+            ..Status::default()
+        }
+    }
+}
+
+/// Deletes links on a thread of its own: each deletion waits some 20 ms for the
+/// kernel's read-copy-update, which nobody else should wait for.
+struct Reaper {
+    work: Sender<(Vec<u32>, Vec<(String, IpAddr)>)>,
+    freed: Receiver<(String, IpAddr)>,
+}
+
+impl Reaper {
+    fn start(mut netlink: Netlink) -> Result<Self> {
+        let (work, queue) = channel::<(Vec<u32>, Vec<(String, IpAddr)>)>();
+        let (free, freed) = channel();
+        let body = move || {
+            while let Ok((mut links, mut addresses)) = queue.recv() {
+                while let Ok((more, also)) = queue.try_recv() {
+                    links.extend(more);
+                    addresses.extend(also);
+                }
+                // A link whose namespace has ended is gone already.
+                let _ = netlink.send_all(links.into_iter().map(link::delete).collect());
+                for address in addresses {
+                    let _ = free.send(address);
+                }
+            }
+        };
+        std::thread::Builder::new().name("reaper".into()).stack_size(128 * 1024).spawn(body)?;
+        Ok(Self { work, freed })
+    }
+
+    fn delete(&self, links: Vec<u32>, addresses: Vec<(String, IpAddr)>) {
+        let _ = self.work.send((links, addresses));
+    }
+}
