@@ -91,7 +91,9 @@ impl Control {
     }
 
     fn sandbox(&mut self, container: &str) -> Result<&mut Sandbox> {
-        self.sandboxes.get_mut(container).ok_or_else(|| Error::not_found(format!("no sandbox of container {container}")))
+        self.sandboxes
+            .get_mut(container)
+            .ok_or_else(|| Error::not_found(format!("no sandbox of container {container}")))
     }
 
     /// Gives addresses back whose links are gone by now.
@@ -184,13 +186,8 @@ impl Control {
             .ok_or_else(|| Error::not_found(format!("network {} not found", wanted.network)))?;
         let used = |n: usize| sandbox.endpoints.iter().any(|e| e.state.interface == format!("eth{n}"));
         let number = (0..).find(|n| !used(*n)).unwrap_or(0);
-        let endpoint = network.attach(
-            &mut self.ns,
-            &sandbox.namespace,
-            &mut sandbox.inside,
-            &format!("eth{number}"),
-            &wanted,
-        )?;
+        let endpoint =
+            network.attach(&mut self.ns, &sandbox.namespace, &mut sandbox.inside, &format!("eth{number}"), &wanted)?;
         let state = endpoint.state.clone();
         sandbox.endpoints.push(endpoint);
         set_default_routes(&mut sandbox.inside, &sandbox.endpoints)?;
@@ -223,8 +220,7 @@ impl Control {
     /// Has the links of endpoints deleted and their addresses freed after that.
     fn discard(&self, endpoints: &[Endpoint]) {
         let links = endpoints.iter().map(|e| e.link).collect();
-        let addresses =
-            endpoints.iter().flat_map(|e| e.addresses().map(|a| (e.state.network.clone(), a))).collect();
+        let addresses = endpoints.iter().flat_map(|e| e.addresses().map(|a| (e.state.network.clone(), a))).collect();
         self.reaper.delete(links, addresses);
     }
 

@@ -137,8 +137,7 @@ fn routing(netlink: &mut Netlink) -> Result<()> {
 
 fn policy(family: i32) -> Vec<Request> {
     let own = Rule { priority: 10, table: Some(u32::from(libc::RT_TABLE_MAIN)), input: Some("lo"), ..Rule::default() };
-    let tcp =
-        Rule { priority: 20, table: Some(TABLE_LOCAL_EVERYTHING), protocol: Some(TCP), ..Rule::default() };
+    let tcp = Rule { priority: 20, table: Some(TABLE_LOCAL_EVERYTHING), protocol: Some(TCP), ..Rule::default() };
     let rest = Rule { priority: 21, table: Some(TABLE_DROP), ..Rule::default() };
     let mut requests = vec![
         route::local_everything(family, TABLE_LOCAL_EVERYTHING, LOOPBACK),
