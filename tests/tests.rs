@@ -11,5 +11,7 @@ mod binary;
 mod container;
 /// Images in the store and in archives.
 mod image;
+/// The distribution protocol: scripted registries that misbehave, and the real one.
+mod registry;
 /// The house rules as assertions: layers, file heads, sizes, unsafe.
 mod tidy;

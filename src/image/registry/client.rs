@@ -200,6 +200,10 @@ impl Client {
                     }
                     _ => return Err(self.refusal(&call, &url, answer)),
                 },
+                300..400 if idempotent && redirects == MAX_REDIRECTS => {
+                    return Err(Fault::new(Class::Refused, format!("stopped after {MAX_REDIRECTS} redirects"))
+                        .of_request(call.method, &call.url));
+                }
                 ..400 => return Ok(answer),
                 _ => return Err(self.refusal(&call, &url, answer)),
             }

@@ -98,7 +98,7 @@ impl Client {
             // A token that ended while the stream ran: the next call has a new one.
             let expired = fault.class == Class::Unauthorized && !renewed;
             renewed |= expired;
-            // An upload session that the registry has forgotten.
+            // The same, noticed later.
             let lost = fault.class == Class::Absent && session.is_some();
             if lost {
                 session = None;
@@ -120,8 +120,14 @@ impl Client {
         source: &Source<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Known> {
-        let (mut url, offset) = match session.take() {
-            Some(url) => self.resume_point(url)?,
+        let resumed = match session.take().map(|url| self.resume_point(url)) {
+            // A session that the registry has forgotten.
+            Some(Err(fault)) if fault.class == Class::Absent => None,
+            Some(result) => Some(result?),
+            None => None,
+        };
+        let (mut url, offset) = match resumed {
+            Some(point) => point,
             None => (self.start_upload()?, 0),
         };
         let mut stream =

@@ -1,0 +1,39 @@
+//! The distribution protocol against registries that misbehave on purpose, and
+//! against the real one.
+
+/// A server that does as it is told, down to the byte at which it hangs up.
+mod scripted;
+
+/// Credentials: what is sent where, and what never is.
+mod credentials;
+/// Blobs over bad links.
+mod links;
+/// Blobs on their way out.
+mod uploads;
+
+use coracle::image::registry::auth::Credentials;
+use coracle::image::registry::client::Client;
+use coracle::image::registry::endpoint::{Endpoint, Settings};
+use coracle::image::registry::fault::Result;
+use coracle::image::registry::url::Url;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn settings() -> Arc<Settings> {
+    Arc::new(Settings {
+        http_proxy: String::new(),
+        https_proxy: String::new(),
+        stall: Duration::from_millis(400),
+        ..Settings::default()
+    })
+}
+
+fn open_as(server: &scripted::Scripted, credentials: Credentials) -> Result<Arc<Client>> {
+    let base = Url::parse(&format!("http://{}/", server.address)).unwrap();
+    let endpoint = Endpoint { base, mirror: false, verify: true };
+    Client::open(&settings(), &endpoint, "repo", "push,pull", credentials, &Arc::default()).map(Arc::new)
+}
+
+fn open(server: &scripted::Scripted) -> Arc<Client> {
+    open_as(server, Credentials::default()).unwrap()
+}
