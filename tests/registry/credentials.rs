@@ -132,9 +132,7 @@ fn a_redirect_elsewhere_takes_no_credentials_along() {
         Some("Basic Ym9iOnNlY3JldA==") if ask.target.starts_with("/v2/repo/blobs/") => {
             Reply::new(307, "").with("Location", "/moved")
         }
-        Some("Basic Ym9iOnNlY3JldA==") if ask.target == "/moved" => {
-            Reply::new(302, "").with("Location", there.clone())
-        }
+        Some("Basic Ym9iOnNlY3JldA==") if ask.target == "/moved" => Reply::new(302, "").with("Location", there.clone()),
         _ => Reply::new(401, "").with("WWW-Authenticate", r#"Basic realm="r""#),
     });
     let client = open_as(&server, bob()).unwrap();
