@@ -1,9 +1,16 @@
 //! `docker build`.
 
+use super::build_context as context;
+use super::build_display as display;
+use crate::api::build::{Options, Output, SECRETS_HEADER, Secrets, Ulimit};
 use crate::cli::context::Context;
+use crate::cli::credentials;
+use crate::cli::format::value::Value;
 use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
+use crate::error::{Context as _, Error, Result};
 use argh::{ArgsInfo, FromArgs};
+use base64::Engine as _;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Build an image from a Dockerfile
@@ -16,9 +23,21 @@ pub struct Build {
     /// variables for the build
     #[argh(option, arg_name = "list")]
     pub build_arg: Vec<String>,
-    /// images to take cached steps from
+    /// entitlements, as network.host or security.insecure
+    #[argh(option, arg_name = "strings")]
+    pub allow: Vec<String>,
+    /// annotations for the image
+    #[argh(option, arg_name = "list")]
+    pub annotation: Vec<String>,
+    /// further contexts, as name=path
+    #[argh(option, arg_name = "list")]
+    pub build_context: Vec<String>,
+    /// images or folders to take cached steps from
     #[argh(option, arg_name = "strings")]
     pub cache_from: Vec<String>,
+    /// where to put the cache of this build
+    #[argh(option, arg_name = "strings")]
+    pub cache_to: Vec<String>,
     /// cgroup under which the container gets its own
     #[argh(option, arg_name = "string")]
     pub cgroup_parent: Option<String>,
@@ -58,36 +77,66 @@ pub struct Build {
     /// labels for the image
     #[argh(option, arg_name = "list")]
     pub label: Vec<String>,
+    /// same as --output=type=docker
+    #[argh(switch)]
+    pub load: bool,
     /// memory limit
     #[argh(option, short = 'm', arg_name = "bytes")]
     pub memory: Option<i64>,
     /// limit of memory and swap together; -1 for no limit on swap
     #[argh(option, arg_name = "bytes")]
     pub memory_swap: Option<i64>,
+    /// file to write facts of the result to, as JSON
+    #[argh(option, arg_name = "string")]
+    pub metadata_file: Option<String>,
     /// network for RUN (default "default")
     #[argh(option, arg_name = "string")]
     pub network: Option<String>,
     /// take no step from the cache
     #[argh(switch)]
     pub no_cache: bool,
+    /// stages that take no step from the cache
+    #[argh(option, arg_name = "strings")]
+    pub no_cache_filter: Vec<String>,
+    /// where the result goes (type=local,dest=path)
+    #[argh(option, short = 'o', arg_name = "list")]
+    pub output: Vec<String>,
     /// platform to build for
     #[argh(option, arg_name = "string")]
     pub platform: Option<String>,
+    /// way of showing progress (auto, plain, tty, quiet, rawjson) (default "auto")
+    #[argh(option, arg_name = "string")]
+    pub progress: Option<String>,
+    /// provenance is not made; only false is accepted
+    #[argh(option, arg_name = "string")]
+    pub provenance: Option<String>,
     /// always look for a newer base image
     #[argh(switch)]
     pub pull: bool,
+    /// same as --output=type=registry
+    #[argh(switch)]
+    pub push: bool,
     /// print nothing but the image ID
     #[argh(switch, short = 'q')]
     pub quiet: bool,
     /// remove intermediate containers after success (default true)
     #[argh(option, arg_name = "bool", default = "true")]
     pub rm: bool,
+    /// a bill of materials is not made; only false is accepted
+    #[argh(option, arg_name = "string")]
+    pub sbom: Option<String>,
+    /// secret for the build (id=mysecret[,src=/local/secret])
+    #[argh(option, arg_name = "list")]
+    pub secret: Vec<String>,
     /// security options
     #[argh(option, arg_name = "strings")]
     pub security_opt: Vec<String>,
     /// size of /dev/shm
     #[argh(option, arg_name = "bytes")]
     pub shm_size: Option<i64>,
+    /// agent socket for the build (default|<id>[=<socket>])
+    #[argh(option, arg_name = "list")]
+    pub ssh: Vec<String>,
     /// make one layer of the new ones
     #[argh(switch)]
     pub squash: bool,
@@ -105,7 +154,199 @@ pub struct Build {
 }
 
 impl Verb for Build {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker build is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        for (flag, value) in [("provenance", &self.provenance), ("sbom", &self.sbom)] {
+            if value.as_deref().is_some_and(|v| v != "false") {
+                return Err(Error::not_implemented(format!(
+                    "--{flag} is not supported: this builder makes no attestations"
+                )));
+            }
+        }
+        let mut source = context::open(&self.context, self.file.as_deref())?;
+        for (name, target) in pairs("build-context", &self.build_context)? {
+            source.add_named(&name, &target)?;
+        }
+        let options = self.options(&source)?;
+        let secrets = secrets(&self.secret, &self.ssh)?;
+        let client = cx.client()?;
+        let mut request = client.post("/build");
+        for (key, value) in options.encode() {
+            request = request.query(key, value);
+        }
+        if !secrets.secrets.is_empty() || !secrets.ssh.is_empty() {
+            let header = base64::engine::general_purpose::URL_SAFE.encode(serde_json::to_vec(&secrets)?);
+            request = request.header(SECRETS_HEADER, header);
+        }
+        if let Some(auths) = registry_config(cx)? {
+            request = request.header("X-Registry-Config", auths);
+        }
+        let mut body = source.into_tar()?;
+        let reply = request.stream_body("application/x-tar", &mut *body).send()?;
+        let mode = self.mode(cx)?;
+        let outcome = display::show(cx, reply, mode)?;
+        self.finish(cx, &outcome)
     }
+}
+
+impl Build {
+    fn mode(&self, cx: &Context) -> Result<display::Mode> {
+        if self.quiet {
+            return Ok(display::Mode::Quiet);
+        }
+        match self.progress.as_deref().unwrap_or("auto") {
+            "auto" if cx.err.is_terminal() => Ok(display::Mode::Terminal),
+            "auto" | "plain" => Ok(display::Mode::Plain),
+            "tty" => Ok(display::Mode::Terminal),
+            "quiet" => Ok(display::Mode::Quiet),
+            "rawjson" => Ok(display::Mode::Json),
+            other => {
+                Err(Error::invalid(format!("invalid progress mode {other:?}: auto, plain, tty, quiet or rawjson")))
+            }
+        }
+    }
+
+    fn options(&self, source: &context::Source) -> Result<Options> {
+        let mut outputs: Vec<Output> = self.output.iter().map(|o| output(o)).collect::<Result<_>>()?;
+        if self.push {
+            outputs.push(output("type=registry")?);
+        }
+        Ok(Options {
+            tags: self.tag.clone(),
+            dockerfile: source.dockerfile.clone(),
+            remote: source.remote.clone().unwrap_or_default(),
+            target: self.target.clone().unwrap_or_default(),
+            platform: self.platform.clone().unwrap_or_default(),
+            quiet: self.quiet,
+            no_cache: self.no_cache,
+            no_cache_filter: list(&self.no_cache_filter),
+            pull: self.pull,
+            squash: self.squash,
+            keep_intermediate: !self.rm && !self.force_rm,
+            network_mode: self.network.clone().unwrap_or_default(),
+            extra_hosts: self.add_host.iter().map(|h| h.replacen('=', ":", 1)).collect(),
+            build_args: self.build_args(),
+            labels: self.label.iter().map(|l| split(l)).collect(),
+            annotations: pairs("annotation", &self.annotation)?.into_iter().collect(),
+            cache_from: self.cache_from.clone(),
+            cache_to: self.cache_to.clone(),
+            outputs,
+            contexts: source.named.clone(),
+            shm_size: self.shm_size.unwrap_or(0),
+            memory: self.memory.unwrap_or(0),
+            memory_swap: self.memory_swap.unwrap_or(0),
+            cpu_shares: self.cpu_shares.unwrap_or(0),
+            cpu_period: self.cpu_period.unwrap_or(0),
+            cpu_quota: self.cpu_quota.unwrap_or(0),
+            cpuset_cpus: self.cpuset_cpus.clone().unwrap_or_default(),
+            cpuset_mems: self.cpuset_mems.clone().unwrap_or_default(),
+            cgroup_parent: self.cgroup_parent.clone().unwrap_or_default(),
+            ulimits: self.ulimit.iter().map(|u| ulimit(u)).collect::<Result<_>>()?,
+            build_id: String::new(),
+            structured: !self.quiet,
+        })
+    }
+
+    /// `--build-arg K` takes the value of our own environment; the proxies of
+    /// ours are not handed on unasked.
+    fn build_args(&self) -> std::collections::BTreeMap<String, Option<String>> {
+        let one = |arg: &String| match arg.split_once('=') {
+            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+            None => (arg.clone(), std::env::var(arg).ok()),
+        };
+        self.build_arg.iter().map(one).collect()
+    }
+
+    fn finish(&self, cx: &mut Context, outcome: &display::Outcome) -> Result<ExitCode> {
+        if let Some(path) = &self.iidfile {
+            std::fs::write(path, &outcome.id).with_context(|| format!("write {path}"))?;
+        }
+        if let Some(path) = &self.metadata_file {
+            let text = serde_json::to_vec_pretty(&outcome.metadata)?;
+            std::fs::write(path, text).with_context(|| format!("write {path}"))?;
+        }
+        if self.quiet && !outcome.id.is_empty() {
+            writeln!(cx.out, "{}", outcome.id)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Everything that `docker login` knows, for the base images of private registries.
+fn registry_config(cx: &Context) -> Result<Option<String>> {
+    let all = credentials::all(cx.config())?;
+    if all.is_empty() {
+        return Ok(None);
+    }
+    let map = Value::map(all.iter().map(|c| (c.server.as_str().into(), c.to_value())).collect());
+    Ok(Some(base64::engine::general_purpose::URL_SAFE.encode(map.to_json(false))))
+}
+
+fn split(text: &str) -> (String, String) {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    (key.to_owned(), value.to_owned())
+}
+
+fn pairs(flag: &str, values: &[String]) -> Result<Vec<(String, String)>> {
+    let pair = |v: &String| match v.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(Error::invalid(format!("invalid value {v:?} for --{flag}: expected key=value"))),
+    };
+    values.iter().map(pair).collect()
+}
+
+fn list(values: &[String]) -> Vec<String> {
+    values.iter().flat_map(|v| v.split(',')).map(str::to_owned).collect()
+}
+
+/// `type=local,dest=out`, or a bare folder; `-` is a tar on stdout.
+fn output(text: &str) -> Result<Output> {
+    if text == "-" {
+        return Ok(Output { r#type: "tar".into(), attrs: [("dest".to_owned(), "-".to_owned())].into() });
+    }
+    if !text.contains('=') {
+        return Ok(Output { r#type: "local".into(), attrs: [("dest".to_owned(), text.to_owned())].into() });
+    }
+    let mut attrs: std::collections::BTreeMap<_, _> = text.split(',').map(split).collect();
+    let kind = attrs.remove("type").ok_or_else(|| Error::invalid(format!("type is required for output: {text:?}")))?;
+    Ok(Output { r#type: kind, attrs })
+}
+
+fn ulimit(text: &str) -> Result<Ulimit> {
+    let bad = || Error::invalid(format!("invalid ulimit argument: {text}"));
+    let (name, limits) = text.split_once('=').ok_or_else(bad)?;
+    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+    let number = |s: &str| s.parse().map_err(|_| bad());
+    Ok(Ulimit { name: name.to_owned(), soft: number(soft)?, hard: number(hard)? })
+}
+
+/// `id=x,src=file`, `id=x,env=NAME`; without a source the environment, then a file of that name.
+fn secrets(secrets: &[String], ssh: &[String]) -> Result<Secrets> {
+    let mut found = Secrets::default();
+    for text in secrets {
+        let attrs: std::collections::BTreeMap<_, _> = text.split(',').map(split).collect();
+        let get = |names: &[&str]| names.iter().find_map(|n| attrs.get(*n)).cloned();
+        let source = get(&["src", "source"]);
+        let id = get(&["id"])
+            .or_else(|| source.clone())
+            .ok_or_else(|| Error::invalid(format!("secret needs an id: {text:?}")))?;
+        let variable =
+            get(&["env"]).or_else(|| (source.is_none() && std::env::var_os(&id).is_some()).then(|| id.clone()));
+        let value = match (variable, source) {
+            (Some(name), _) => std::env::var(&name).unwrap_or_default().into_bytes(),
+            (None, source) => {
+                let path = source.unwrap_or_else(|| id.clone());
+                std::fs::read(&path).with_context(|| format!("read secret {id} from {path}"))?
+            }
+        };
+        found.secrets.insert(id, base64::engine::general_purpose::STANDARD.encode(value));
+    }
+    for text in ssh {
+        let (id, socket) = split(text);
+        let agent = || {
+            std::env::var("SSH_AUTH_SOCK")
+                .map_err(|_| Error::invalid("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set"))
+        };
+        found.ssh.insert(id, if socket.is_empty() { agent()? } else { socket });
+    }
+    Ok(found)
 }

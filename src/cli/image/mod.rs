@@ -1,6 +1,8 @@
 //! Verbs on images, one file each.
 
 pub mod build;
+mod build_context;
+mod build_display;
 pub mod history;
 pub mod import;
 pub mod inspect;

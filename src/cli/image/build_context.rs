@@ -1,0 +1,316 @@
+//! The build context as the daemon gets it: one tar, filtered by
+//! `.dockerignore`, written by a thread of its own while the request is sent.
+//!
+//! Invariant: nothing outside the context's folder is read, symbolic links are
+//! sent as links, and owners are dropped: builds must not depend on who builds.
+
+use crate::api::build::NamedContext;
+use crate::error::{Context, Error, Result};
+use crate::util::ignore::Ignore;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Where the context comes from.
+pub(super) struct Source {
+    kind: Kind,
+    /// Relative to the context, as the daemon is told.
+    pub(super) dockerfile: String,
+    pub(super) remote: Option<String>,
+    pub(super) named: BTreeMap<String, NamedContext>,
+    /// A Dockerfile that lies outside the context or came by stdin.
+    extra: Option<Vec<u8>>,
+    /// Folders of `--build-context`, with the prefix they get in the tar.
+    folders: Vec<(String, PathBuf)>,
+}
+
+enum Kind {
+    Folder(PathBuf),
+    /// A tar on stdin, first bytes already read.
+    Stream(Vec<u8>),
+    Empty,
+}
+
+/// A name that no project has, for a Dockerfile that is no part of the context.
+const EXTRA: &str = ".coracle-dockerfile";
+
+/// Looks at PATH, URL or `-` and at `-f`.
+pub(super) fn open(context: &str, file: Option<&str>) -> Result<Source> {
+    let source = |kind| Source {
+        kind,
+        dockerfile: String::new(),
+        remote: None,
+        named: BTreeMap::new(),
+        extra: None,
+        folders: Vec::new(),
+    };
+    if context == "-" {
+        if file == Some("-") {
+            return Err(Error::invalid("invalid argument: can't use stdin for both build context and dockerfile"));
+        }
+        return stdin(source(Kind::Empty), file);
+    }
+    if is_remote(context) {
+        let mut remote = source(Kind::Empty);
+        remote.remote = Some(context.to_owned());
+        remote.dockerfile = file.unwrap_or("").to_owned();
+        return Ok(remote);
+    }
+    let root =
+        fs::canonicalize(context).with_context(|| format!("unable to prepare context: path {context:?} not found"))?;
+    if !root.is_dir() {
+        return Err(Error::invalid(format!(
+            "unable to prepare context: context must be a directory: {}",
+            root.display()
+        )));
+    }
+    let mut found = source(Kind::Folder(root.clone()));
+    match file {
+        Some("-") => {
+            let mut text = Vec::new();
+            io::stdin().read_to_end(&mut text).context("read the Dockerfile from stdin")?;
+            found.extra = Some(text);
+            found.dockerfile = EXTRA.into();
+        }
+        Some(path) => {
+            let path = fs::canonicalize(path).map_err(|e| {
+                Error::invalid(format!(
+                    "unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {path}: {}",
+                    crate::error::errno_text(&e)
+                ))
+            })?;
+            match path.strip_prefix(&root) {
+                Ok(inside) => found.dockerfile = inside.to_string_lossy().into_owned(),
+                Err(_) => {
+                    if !fs::metadata(&path).is_ok_and(|m| m.is_file()) {
+                        return Err(Error::invalid(format!("the Dockerfile {} is not a regular file", path.display())));
+                    }
+                    found.extra = Some(fs::read(&path).with_context(|| format!("read {}", path.display()))?);
+                    found.dockerfile = EXTRA.into();
+                }
+            }
+        }
+        None => {
+            let name = if !root.join("Dockerfile").exists() && root.join("dockerfile").exists() {
+                "dockerfile"
+            } else {
+                "Dockerfile"
+            };
+            if !root.join(name).exists() {
+                return Err(Error::invalid(format!(
+                    "unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {}: no such file or directory",
+                    root.join(name).display()
+                )));
+            }
+            found.dockerfile = name.into();
+        }
+    }
+    Ok(found)
+}
+
+/// Stdin is a tar (of any compression) or the Dockerfile itself.
+fn stdin(mut source: Source, file: Option<&str>) -> Result<Source> {
+    let mut start = vec![0; 512];
+    let mut filled = 0;
+    while filled < start.len() {
+        let n = io::stdin().read(&mut start[filled..]).context("read the context from stdin")?;
+        if n == 0 {
+            break;
+        }
+        filled += n;
+    }
+    start.truncate(filled);
+    if is_archive(&start) {
+        source.kind = Kind::Stream(start);
+        source.dockerfile = file.unwrap_or("Dockerfile").to_owned();
+        return Ok(source);
+    }
+    io::stdin().read_to_end(&mut start).context("read the Dockerfile from stdin")?;
+    source.extra = Some(start);
+    source.dockerfile = EXTRA.into();
+    Ok(source)
+}
+
+/// gzip, bzip2, xz, zstd or a tar header.
+fn is_archive(start: &[u8]) -> bool {
+    const MAGIC: &[&[u8]] = &[b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+    MAGIC.iter().any(|m| start.starts_with(m)) || start.get(257..262) == Some(b"ustar")
+}
+
+fn is_remote(context: &str) -> bool {
+    ["http://", "https://", "git://", "git@", "ssh://", "github.com/"].iter().any(|p| context.starts_with(p))
+}
+
+impl Source {
+    pub(super) fn add_named(&mut self, name: &str, target: &str) -> Result<()> {
+        let context = if let Some(image) = target.strip_prefix("docker-image://") {
+            NamedContext::Image(image.to_owned())
+        } else if let Some(stage) = target.strip_prefix("target:") {
+            NamedContext::Target(stage.to_owned())
+        } else if is_remote(target) {
+            NamedContext::Remote(target.to_owned())
+        } else if target.starts_with("oci-layout://") {
+            return Err(Error::not_implemented(format!(
+                "build context {name}: oci-layout:// is not supported; load the image and name it with docker-image://"
+            )));
+        } else {
+            let path = fs::canonicalize(target).with_context(|| format!("build context {name}: {target}"))?;
+            let prefix = format!(".coracle-context-{}", self.folders.len());
+            self.folders.push((prefix.clone(), path));
+            NamedContext::Uploaded(prefix)
+        };
+        self.named.insert(name.to_ascii_lowercase(), context);
+        Ok(())
+    }
+
+    /// The body of the request. A failure in the middle of it ends the tar
+    /// early, which the daemon refuses; the reason is kept for the reader.
+    pub(super) fn into_tar(self) -> Result<Box<dyn Read + Send>> {
+        if let Kind::Stream(start) = self.kind {
+            return Ok(Box::new(io::Cursor::new(start).chain(io::stdin())));
+        }
+        if self.remote.is_some() && self.folders.is_empty() {
+            return Ok(Box::new(io::empty()));
+        }
+        let (reader, writer) = io::pipe()?;
+        let thread = std::thread::spawn(move || self.write(io::BufWriter::with_capacity(64 << 10, writer)));
+        Ok(Box::new(Joined { reader, thread: Some(thread) }))
+    }
+
+    fn write(self, to: impl io::Write) -> Result<()> {
+        let mut tar = tar::Builder::new(to);
+        tar.follow_symlinks(false);
+        if let Some(text) = &self.extra {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o600);
+            tar.append_data(&mut header, EXTRA, text.as_slice())?;
+        }
+        if let Kind::Folder(root) = &self.kind {
+            let ignore = read_ignore(root, &self.dockerfile)?;
+            // The daemon needs these two also where the rules leave them out.
+            let keep = |path: &str| path == self.dockerfile || path == ".dockerignore";
+            Walk { root, prefix: "", ignore: &ignore, keep: &keep }.folder(&mut tar, "")?;
+        }
+        for (prefix, root) in &self.folders {
+            let ignore = read_ignore(root, "")?;
+            Walk { root, prefix, ignore: &ignore, keep: &|_| false }.folder(&mut tar, "")?;
+        }
+        tar.into_inner()?.flush()?;
+        Ok(())
+    }
+}
+
+/// `<dockerfile>.dockerignore` beside the Dockerfile, else `.dockerignore`.
+fn read_ignore(root: &Path, dockerfile: &str) -> Result<Ignore> {
+    for name in [format!("{dockerfile}.dockerignore"), ".dockerignore".into()] {
+        match fs::read_to_string(root.join(&name)) {
+            Ok(text) => return Ignore::parse(&text).map_err(|e| Error::invalid(format!("error reading {name}: {e}"))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::from(e).context(format!("error reading {name}"))),
+        }
+    }
+    Ok(Ignore::default())
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    prefix: &'a str,
+    ignore: &'a Ignore,
+    keep: &'a dyn Fn(&str) -> bool,
+}
+
+impl Walk<'_> {
+    fn folder<W: io::Write>(&self, tar: &mut tar::Builder<W>, path: &str) -> Result<()> {
+        let folder = self.root.join(path);
+        let mut names: Vec<_> = fs::read_dir(&folder)
+            .and_then(|entries| entries.map(|e| e.map(|e| e.file_name())).collect())
+            .with_context(|| format!("error checking context: can't list {}", folder.display()))?;
+        // One order on every file system: the same context gives the same bytes.
+        names.sort();
+        for name in names {
+            let name = name
+                .into_string()
+                .map_err(|n| Error::invalid(format!("file name {n:?} in the context is not UTF-8")))?;
+            let child = if path.is_empty() { name } else { format!("{path}/{name}") };
+            self.entry(tar, &child)?;
+        }
+        Ok(())
+    }
+
+    fn entry<W: io::Write>(&self, tar: &mut tar::Builder<W>, path: &str) -> Result<()> {
+        let full = self.root.join(path);
+        let excluded = self.ignore.excludes(path) && !(self.keep)(path);
+        let meta =
+            fs::symlink_metadata(&full).with_context(|| format!("error checking context: {}", full.display()))?;
+        if excluded && !(meta.is_dir() && self.ignore.has_exceptions()) {
+            return Ok(());
+        }
+        let name = if self.prefix.is_empty() { path.to_owned() } else { format!("{}/{path}", self.prefix) };
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(meta.permissions().mode() & 0o7777);
+        header.set_mtime(meta.mtime().max(0).unsigned_abs());
+        if meta.is_dir() {
+            if !excluded {
+                header.set_entry_type(tar::EntryType::Directory);
+                header.set_size(0);
+                tar.append_data(&mut header, format!("{name}/"), io::empty())?;
+            }
+            return self.folder(tar, path);
+        }
+        if meta.is_symlink() {
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            tar.append_link(&mut header, name, fs::read_link(&full)?)?;
+        } else if meta.is_file() {
+            let file = fs::File::open(&full)
+                .with_context(|| format!("error checking context: can't read {}", full.display()))?;
+            header.set_size(meta.len());
+            // A file that grows meanwhile must not tear the tar.
+            tar.append_data(&mut header, name, Exactly { inner: file.take(meta.len()), left: meta.len() })?;
+        }
+        // Sockets, devices and fifos are no content.
+        Ok(())
+    }
+}
+
+/// Pads a file that shrank while it was read.
+struct Exactly<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut n = self.inner.read(buffer)?;
+        if n == 0 && self.left > 0 && !buffer.is_empty() {
+            n = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+            buffer[..n].fill(0);
+        }
+        self.left = self.left.saturating_sub(n as u64);
+        Ok(n)
+    }
+}
+
+/// The pipe's reading end; at its end it says how the writing went.
+struct Joined {
+    reader: io::PipeReader,
+    thread: Option<std::thread::JoinHandle<Result<()>>>,
+}
+
+impl Read for Joined {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        if n == 0
+            && let Some(thread) = self.thread.take()
+        {
+            let result = thread.join().unwrap_or_else(|_| Err(Error::system("the context's writer failed")));
+            result.map_err(|e| io::Error::other(e.to_string()))?;
+        }
+        Ok(n)
+    }
+}
+
+use std::io::Write as _;

@@ -1,0 +1,193 @@
+//! What `docker build` shows while the daemon works: the classic lines, numbered
+//! steps in a pipe, or a live picture on a terminal.
+
+use crate::api::build::{Message, Step};
+use crate::cli::context::Context;
+use crate::client::http::Reply;
+use crate::error::{Error, Kind, Result};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Quiet,
+    Plain,
+    Terminal,
+    Json,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// `sha256:…`
+    pub(super) id: String,
+    pub(super) metadata: BTreeMap<String, serde_json::Value>,
+}
+
+/// Reads the answer to its end.
+pub(super) fn show(cx: &mut Context, reply: Reply, mode: Mode) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let mut steps = Steps { started: Instant::now(), shown: 0, all: BTreeMap::new() };
+    for line in BufReader::new(reply).lines() {
+        let line = line?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        if mode == Mode::Json {
+            writeln!(cx.err, "{}", line.trim_end())?;
+        }
+        let message: Message =
+            serde_json::from_str(&line).map_err(|e| Error::system(format!("unexpected answer of the daemon: {e}")))?;
+        if let Some(aux) = &message.aux {
+            note(&mut outcome, aux);
+        }
+        if let Some(error) = &message.error {
+            if mode == Mode::Terminal {
+                steps.draw(cx, true)?;
+            }
+            // The step's own output has been shown above it.
+            return Err(Error::new(Kind::System, error.clone()));
+        }
+        match (mode, message.step, message.stream) {
+            (Mode::Quiet | Mode::Json, _, _) => {}
+            (Mode::Plain, Some(step), _) => plain(cx, &step)?,
+            (Mode::Terminal, Some(step), _) => {
+                steps.take(step);
+                steps.draw(cx, false)?;
+            }
+            (_, None, Some(text)) => {
+                steps.settle(cx, mode)?;
+                write!(cx.out, "{text}")?;
+            }
+            (_, None, None) => {}
+        }
+    }
+    if mode == Mode::Terminal {
+        steps.draw(cx, true)?;
+    }
+    Ok(outcome)
+}
+
+fn note(outcome: &mut Outcome, aux: &serde_json::Value) {
+    if let Some(id) = aux["ID"].as_str() {
+        outcome.id = id.to_owned();
+        outcome.metadata.insert("containerimage.config.digest".into(), id.into());
+    }
+    if let Some(more) = aux["metadata"].as_object() {
+        outcome.metadata.extend(more.clone());
+    }
+}
+
+/// `#3 [build 2/4] RUN make`, its output, `#3 DONE 1.2s`.
+fn plain(cx: &mut Context, step: &Step) -> Result<()> {
+    let n = step.number;
+    if !step.name.is_empty() {
+        writeln!(cx.err, "#{n} {}", step.name)?;
+    }
+    if let Some(log) = &step.log {
+        for line in log.lines() {
+            writeln!(cx.err, "#{n} {line}")?;
+        }
+    }
+    if step.cached {
+        writeln!(cx.err, "#{n} CACHED\n")?;
+    } else if let Some(error) = &step.error {
+        writeln!(cx.err, "#{n} ERROR: {error}\n")?;
+    } else if let Some(ms) = step.done {
+        writeln!(cx.err, "#{n} DONE {:.1}s\n", ms as f64 / 1000.0)?;
+    }
+    Ok(())
+}
+
+/// The live picture: one line per step, the last lines of output under those
+/// that run.
+struct Steps {
+    started: Instant,
+    /// Lines on the screen that the next picture replaces.
+    shown: usize,
+    all: BTreeMap<usize, Progress>,
+}
+
+struct Progress {
+    name: String,
+    began: Instant,
+    tail: Vec<String>,
+    end: Option<String>,
+    failed: bool,
+}
+
+const TAIL: usize = 5;
+
+impl Steps {
+    fn take(&mut self, step: Step) {
+        let progress = self.all.entry(step.number).or_insert_with(|| Progress {
+            name: step.name.clone(),
+            began: Instant::now(),
+            tail: Vec::new(),
+            end: None,
+            failed: false,
+        });
+        if let Some(log) = &step.log {
+            progress.tail.extend(log.lines().map(|l| l.rsplit('\r').next().unwrap_or(l).to_owned()));
+            let surplus = progress.tail.len().saturating_sub(TAIL);
+            progress.tail.drain(..surplus);
+        }
+        if step.cached {
+            progress.end = Some("CACHED".into());
+        } else if step.error.is_some() {
+            progress.failed = true;
+            progress.end = Some("ERROR".into());
+        } else if let Some(ms) = step.done {
+            progress.end = Some(format!("{:.1}s", ms as f64 / 1000.0));
+        }
+    }
+
+    /// Ends the picture before other text is written under it.
+    fn settle(&mut self, cx: &mut Context, mode: Mode) -> Result<()> {
+        if mode == Mode::Terminal && !self.all.is_empty() {
+            self.draw(cx, true)?;
+            self.all.clear();
+            self.shown = 0;
+        }
+        Ok(())
+    }
+
+    fn draw(&mut self, cx: &mut Context, last: bool) -> Result<()> {
+        let width = crate::sys::term::window_size(std::io::stderr().as_fd()).map_or(80, |s| usize::from(s.1)).max(20);
+        let mut picture = String::new();
+        if self.shown > 0 {
+            picture.push_str(&format!("\x1b[{}A\x1b[J", self.shown));
+        }
+        let done = self.all.values().filter(|p| p.end.is_some()).count();
+        let mut lines = vec![format!(
+            "[+] Building {:.1}s ({done}/{}){}",
+            self.started.elapsed().as_secs_f64(),
+            self.all.len(),
+            if last { " FINISHED" } else { "" }
+        )];
+        for progress in self.all.values() {
+            let time =
+                progress.end.clone().unwrap_or_else(|| format!("{:.1}s", progress.began.elapsed().as_secs_f64()));
+            let room = width.saturating_sub(time.len() + 5);
+            let name: String = progress.name.chars().take(room).collect();
+            lines.push(format!(" => {name:<room$} {time}"));
+            if progress.failed || (progress.end.is_none() && !last) {
+                lines.extend(progress.tail.iter().map(|t| format!(" => => {}", printable(t, width - 7))));
+            }
+        }
+        self.shown = lines.len();
+        for line in lines {
+            picture.push_str(&line);
+            picture.push('\n');
+        }
+        cx.err.write_all(picture.as_bytes())?;
+        cx.err.flush()?;
+        Ok(())
+    }
+}
+
+/// A build's output must not drive the terminal.
+fn printable(text: &str, width: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(width).collect()
+}
