@@ -11,3 +11,4 @@ pub mod ignore;
 pub mod resolve;
 pub mod time;
 pub mod units;
+pub mod usage;
