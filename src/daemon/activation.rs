@@ -16,9 +16,7 @@ const FIRST: i32 = 3;
 
 /// The sockets that `fd://WHICH` means: all, one by number, or one by name.
 pub fn take(which: &str) -> Result<Vec<Bound>> {
-    let none = || {
-        Error::system("no sockets found via socket activation: make sure the service was started by systemd")
-    };
+    let none = || Error::system("no sockets found via socket activation: make sure the service was started by systemd");
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     if variable("LISTEN_PID").parse::<u32>() != Ok(std::process::id()) {
         return Err(none());
@@ -31,8 +29,9 @@ pub fn take(which: &str) -> Result<Vec<Bound>> {
             Ok(n) if (FIRST..FIRST + count).contains(&n) => vec![n],
             Ok(_) => return Err(Error::system("too few socket activated files passed in by systemd")),
             Err(_) => {
-                let named: Vec<i32> =
-                    (FIRST..FIRST + count).filter(|n| names.get((n - FIRST) as usize).is_some_and(|x| x == which)).collect();
+                let named: Vec<i32> = (FIRST..FIRST + count)
+                    .filter(|n| names.get((n - FIRST) as usize).is_some_and(|x| x == which))
+                    .collect();
                 if named.is_empty() {
                     return Err(Error::system(format!("no socket named {which} was passed in by systemd")));
                 }

@@ -67,10 +67,14 @@ fn check(flag: &str, text: &str) -> Result<(), String> {
 
 fn mirror(text: &str) -> Result<(), String> {
     let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(format!("invalid mirror: no scheme specified for {text:?}: must use either 'https://' or 'http://'"));
+        return Err(format!(
+            "invalid mirror: no scheme specified for {text:?}: must use either 'https://' or 'http://'"
+        ));
     };
     if scheme != "http" && scheme != "https" {
-        return Err(format!("invalid mirror: unsupported scheme {scheme:?} in {text:?}: must use either 'https://' or 'http://'"));
+        return Err(format!(
+            "invalid mirror: unsupported scheme {scheme:?} in {text:?}: must use either 'https://' or 'http://'"
+        ));
     }
     if rest.contains(['?', '#']) {
         return Err(format!("invalid mirror: {text:?} must not have a query or fragment"));
@@ -138,7 +142,9 @@ impl Config {
         }
         let document: Value = serde_json::from_slice(bytes).map_err(|e| format!("invalid JSON: {e}"))?;
         let Value::Object(map) = document else {
-            return Err("invalid JSON: json: cannot unmarshal array into Go value of type map[string]interface {}".into());
+            return Err(
+                "invalid JSON: json: cannot unmarshal array into Go value of type map[string]interface {}".into()
+            );
         };
         let mut pairs: Vec<(String, Value)> = Vec::new();
         for (key, value) in map {
@@ -152,10 +158,17 @@ impl Config {
             }
         }
         let known = |key: &str| OPTIONS.iter().any(|o| o.key == key);
-        let unknown: Vec<&str> =
-            pairs.iter().map(|(k, _)| k.as_str()).filter(|k| !known(k)).map(|k| k.trim_start_matches("proxies.")).collect();
+        let unknown: Vec<&str> = pairs
+            .iter()
+            .map(|(k, _)| k.as_str())
+            .filter(|k| !known(k))
+            .map(|k| k.trim_start_matches("proxies."))
+            .collect();
         if !unknown.is_empty() {
-            return Err(format!("the following directives don't match any configuration option: {}", unknown.join(", ")));
+            return Err(format!(
+                "the following directives don't match any configuration option: {}",
+                unknown.join(", ")
+            ));
         }
         let mut conflicts: Vec<(&str, String)> = Vec::new();
         let mut values = BTreeMap::new();
@@ -350,7 +363,8 @@ impl Config {
 
     /// What a reload may change, as `Reloaded configuration` prints it.
     pub fn reloadable(&self) -> Value {
-        let pairs = OPTIONS.iter().filter(|o| o.reload).filter_map(|o| Some((o.key.to_owned(), self.get(o.key)?.clone())));
+        let pairs =
+            OPTIONS.iter().filter(|o| o.reload).filter_map(|o| Some((o.key.to_owned(), self.get(o.key)?.clone())));
         Value::Object(pairs.collect())
     }
 
@@ -380,7 +394,8 @@ mod tests {
     use super::*;
 
     fn load(args: &[&str], file: Option<&str>) -> Result<Config> {
-        let dir = std::env::temp_dir().join(format!("coracle-config-{}-{}", std::process::id(), crate::util::id::random()));
+        let dir =
+            std::env::temp_dir().join(format!("coracle-config-{}-{}", std::process::id(), crate::util::id::random()));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("daemon.json");
         let mut all: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
@@ -445,7 +460,8 @@ mod tests {
 
     #[test]
     fn both_spellings_give_the_same() {
-        let a = load(&["--icc=false", "--dns=1.1.1.1", "--default-shm-size=1m", "--http-proxy=http://p"], None).unwrap();
+        let a =
+            load(&["--icc=false", "--dns=1.1.1.1", "--default-shm-size=1m", "--http-proxy=http://p"], None).unwrap();
         let b = load(
             &[],
             Some(r#"{"icc":false,"dns":["1.1.1.1"],"default-shm-size":"1m","proxies":{"http-proxy":"http://p"}}"#),

@@ -131,10 +131,9 @@ fn engine_config(
     let seccomp_profile = match config.text("seccomp-profile", "") {
         "" | "builtin" => None,
         "unconfined" => Some("unconfined".to_owned()),
-        path => Some(
-            std::fs::read_to_string(path)
-                .with_context(|| format!("opening seccomp profile ({path}) failed"))?,
-        ),
+        path => {
+            Some(std::fs::read_to_string(path).with_context(|| format!("opening seccomp profile ({path}) failed"))?)
+        }
     };
     let mut engine = EngineConfig::new(data_root, exec_root);
     engine.socket = socket;
@@ -222,10 +221,7 @@ fn reload(config: &mut Config, engine: &Arc<Engine>) {
             let changed = config.adopt_reloadable(&fresh);
             set_level(config);
             apply(config, engine);
-            crate::info!(
-                format!("Reloaded configuration: {}", config.reloadable()),
-                "changed" = changed.join(",")
-            );
+            crate::info!(format!("Reloaded configuration: {}", config.reloadable()), "changed" = changed.join(","));
         }
         Err(e) => crate::error!("cannot reload the configuration, the old one stays", "error" = e),
     }

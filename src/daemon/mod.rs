@@ -119,14 +119,12 @@ fn minimum_version(text: &str) -> Result<Version> {
     let minor = text.strip_prefix("1.").and_then(|m| m.parse::<u16>().ok()).map(Version);
     match minor {
         None => Err(Error::invalid(format!("API version has an invalid format: {text}"))),
-        Some(v) if v < version::MIN => Err(Error::invalid(format!(
-            "minimum supported API version is {}: {text} is too low",
-            version::MIN
-        ))),
-        Some(v) if v > version::MAX => Err(Error::invalid(format!(
-            "maximum supported API version is {}: {text} is too high",
-            version::MAX
-        ))),
+        Some(v) if v < version::MIN => {
+            Err(Error::invalid(format!("minimum supported API version is {}: {text} is too low", version::MIN)))
+        }
+        Some(v) if v > version::MAX => {
+            Err(Error::invalid(format!("maximum supported API version is {}: {text} is too high", version::MAX)))
+        }
         Some(v) => Ok(v),
     }
 }

@@ -170,14 +170,19 @@ pub fn reason(key: &str) -> &'static str {
         }
         "init-path" | "default-init" => "the init process is built in",
         "userland-proxy" | "userland-proxy-path" => "published ports are forwarded by the built-in network process",
-        "iptables" | "ip6tables" | "ip-forward" | "ip-forward-no-drop" | "firewall-backend"
-        | "bridge-accept-fwmark" | "allow-direct-routing" => {
-            "networking needs no firewall rules of the host"
-        }
+        "iptables"
+        | "ip6tables"
+        | "ip-forward"
+        | "ip-forward-no-drop"
+        | "firewall-backend"
+        | "bridge-accept-fwmark"
+        | "allow-direct-routing" => "networking needs no firewall rules of the host",
         "group" => "the socket belongs to the user that runs the daemon",
         "selinux-enabled" => "SELinux labels are not set",
         "exec-opts" => "the cgroup driver is chosen by what the host delegates",
-        "authorization-plugins" => "authorization plugins are not supported, and ignoring one would drop a security control",
+        "authorization-plugins" => {
+            "authorization plugins are not supported, and ignoring one would drop a security control"
+        }
         "userns-remap" => "the daemon is in a user namespace of its own already",
         "cpu-rt-period" | "cpu-rt-runtime" => {
             "daemon-scoped cpu-rt-period and cpu-rt-runtime are not supported by the kernel"

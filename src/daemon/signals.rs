@@ -24,7 +24,8 @@ impl Signals {
             set.add(signal);
         }
         set.thread_block().context("block signals")?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("open a signalfd")?;
+        let fd =
+            SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("open a signalfd")?;
         Ok(Self(fd))
     }
 

@@ -34,10 +34,10 @@ pub fn add(kind: Kind, before: Option<Value>, text: &str) -> Result<Value, Strin
             Value::Object(object)
         }
         Kind::Runtimes => {
-            let (name, path) =
-                text.split_once('=').filter(|(n, p)| !n.is_empty() && !p.is_empty()).ok_or_else(|| {
-                    format!("invalid runtime argument: {text}")
-                })?;
+            let (name, path) = text
+                .split_once('=')
+                .filter(|(n, p)| !n.is_empty() && !p.is_empty())
+                .ok_or_else(|| format!("invalid runtime argument: {text}"))?;
             object.insert(name.trim().to_lowercase(), json!({ "path": path.trim() }));
             Value::Object(object)
         }
@@ -92,8 +92,21 @@ fn ulimit(text: &str) -> Result<(String, i64, i64), String> {
 }
 
 const ULIMITS: &[&str] = &[
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-    "rttime", "sigpending", "stack",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 /// Checks a value of the file, in the words of Go's decoder.
