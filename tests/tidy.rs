@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Left may use right and itself, nothing else. `error` is open to all but `sys`,
 /// `log` likewise.
 const EDGES: &[(&str, &[&str])] = &[
-    ("cli", &["client", "api", "util", "sys", "runtime::names"]),
+    ("cli", &["client", "api", "util", "sys", "runtime::names", "image::reference"]),
     ("client", &["api", "util", "sys"]),
     ("daemon", &["server", "engine", "runtime", "net", "storage", "image", "api", "util", "sys"]),
     ("server", &["engine", "api", "util", "sys"]),

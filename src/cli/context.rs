@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use std::cell::OnceCell;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -185,6 +186,15 @@ impl Stream {
         }
         result
     }
+}
+
+/// Columns of the terminal behind a stream, if one is there.
+pub fn columns(stream: &Stream) -> Option<usize> {
+    let size = match stream {
+        Stream::Out(s) => crate::sys::term::window_size(s.as_fd()),
+        Stream::Err(s) => crate::sys::term::window_size(s.as_fd()),
+    };
+    size.ok().map(|(_, columns)| usize::from(columns)).filter(|c| *c > 0)
 }
 
 impl Write for Stream {

@@ -76,6 +76,11 @@ pub fn go_time(stamp: &str) -> String {
     }
 }
 
+/// Unix seconds as `2024-01-01T00:00:00Z`.
+pub fn rfc3339(seconds: i64) -> String {
+    time::rfc3339_nano(Timestamp::from_parts(seconds, 0))
+}
+
 fn age(seconds: i64) -> Duration {
     time::now().since(Timestamp::from_parts(seconds, 0))
 }

@@ -21,6 +21,7 @@ pub mod inspect;
 pub mod lists;
 pub mod manifest;
 pub mod network;
+pub mod progress;
 pub mod registry;
 pub mod swarm;
 pub mod system;

@@ -1,9 +1,12 @@
 //! `docker image inspect`.
 
-use crate::cli::context::Context;
-use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
+use crate::cli::context::Context;
+use crate::cli::image::platform;
+use crate::cli::inspect;
+use crate::cli::tree::Verb;
+use crate::client::segment;
+use crate::error::Result;
 use std::process::ExitCode;
 
 /// Show all there is to know about images
@@ -21,7 +24,12 @@ pub struct Inspect {
 }
 
 impl Verb for Inspect {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker image inspect is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let client = cx.client()?;
+        let platform = platform(self.platform.as_deref())?;
+        inspect::run(cx, self.format.as_deref(), &self.images, |_, name| {
+            let request = client.get(format!("/images/{}/json", segment(name)));
+            request.query_opt("platform", platform.as_deref()).bytes()
+        })
     }
 }

@@ -1,9 +1,12 @@
 //! `docker image prune`.
 
-use crate::cli::context::Context;
-use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
+use crate::cli::context::Context;
+use crate::cli::image::rm::Removed;
+use crate::cli::lists;
+use crate::cli::tree::Verb;
+use crate::error::Result;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Remove unused images
@@ -21,8 +24,40 @@ pub struct Prune {
     pub force: bool,
 }
 
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImagesPruned {
+    pub images_deleted: Vec<Removed>,
+    pub space_reclaimed: u64,
+}
+
+/// The steps as prune words them: in lower case, unlike rmi.
+pub fn steps(report: &ImagesPruned) -> Vec<String> {
+    let line = |step: &Removed| match step.untagged.as_str() {
+        "" => format!("deleted: {}", step.deleted),
+        name => format!("untagged: {name}"),
+    };
+    report.images_deleted.iter().map(line).collect()
+}
+
 impl Verb for Prune {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker image prune is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let mut filters = lists::prune_filters(cx, &self.filter);
+        filters.remove("dangling");
+        filters.add("dangling", if self.all { "false" } else { "true" });
+        let warning = match self.all {
+            true => "This will remove all images without at least one container associated to them.",
+            false => "This will remove all dangling images.",
+        };
+        if !lists::may_prune(cx, self.force, warning)? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let report: ImagesPruned = cx.client()?.post("/images/prune").query_filters(&filters).json()?;
+        let lines = steps(&report);
+        if !lines.is_empty() {
+            writeln!(cx.out, "Deleted Images:\n{}\n", lines.join("\n"))?;
+        }
+        lists::pruned(cx, "", &[], report.space_reclaimed)?;
+        Ok(ExitCode::SUCCESS)
     }
 }

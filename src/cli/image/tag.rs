@@ -1,9 +1,11 @@
 //! `docker tag`.
 
+use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
+use crate::client::segment;
 use crate::error::{Error, Result};
-use argh::{ArgsInfo, FromArgs};
+use crate::image::reference::{AnyReference, Reference};
 use std::process::ExitCode;
 
 /// Give SOURCE_IMAGE a further name
@@ -17,7 +19,21 @@ pub struct Tag {
 }
 
 impl Verb for Tag {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker tag is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let wrong = |text: &str, e: Error| {
+            Error::invalid(format!("Error parsing reference: {text:?} is not a valid repository/tag: {}", e.message()))
+        };
+        AnyReference::parse(&self.source).map_err(|e| wrong(&self.source, e))?;
+        let target = Reference::parse(&self.target).map_err(|e| wrong(&self.target, e))?;
+        if target.digest().is_some() {
+            return Err(Error::invalid("refusing to create a tag with a digest reference"));
+        }
+        let target = target.or_latest();
+        cx.client()?
+            .post(format!("/images/{}/tag", segment(&self.source)))
+            .query("repo", target.familiar_name())
+            .query_opt("tag", target.tag())
+            .done()?;
+        Ok(ExitCode::SUCCESS)
     }
 }
