@@ -149,7 +149,7 @@ pub static COMMANDS: &[Command] = &[
 
     verb::<image::build::Build>(&["image build", "build", "builder build"], "[OPTIONS] PATH | URL | -", Exactly(1)),
     verb::<image::history::History>(&["image history", "history"], "[OPTIONS] IMAGE", Exactly(1)),
-    verb::<image::import::Import>(&["image import", "import"], "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]", Between(1, 2)),
+    verb::<image::import::Import>(&["image import", "import"], "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]", AtLeast(1)),
     verb::<image::inspect::Inspect>(&["image inspect"], "[OPTIONS] IMAGE [IMAGE...]", AtLeast(1)),
     verb::<image::load::Load>(&["image load", "load"], "[OPTIONS]", Args::None),
     verb::<image::ls::Ls>(&["image ls", "image list", "images"], "[OPTIONS] [REPOSITORY[:TAG]]", AtMost(1)),

@@ -33,8 +33,19 @@ pub fn check_output(path: &str) -> std::result::Result<(), String> {
     }
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => Err("cannot write to a directory".into()),
-        Ok(found) if !found.is_file() => Err("got a device".into()),
+        Ok(found) if !found.is_file() => Err(format!("cannot write to a {}", kind(&found))),
         _ => Ok(()),
+    }
+}
+
+fn kind(found: &std::fs::Metadata) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    match found.file_type() {
+        t if t.is_char_device() => "character device file",
+        t if t.is_block_device() => "block device file",
+        t if t.is_fifo() => "named pipe file",
+        t if t.is_socket() => "socket file",
+        _ => "special file",
     }
 }
 
