@@ -83,9 +83,10 @@ pub fn messages(answer: impl Read) -> impl Iterator<Item = Result<Message>> {
             return match lines.read_until(b'\n', &mut line) {
                 Ok(0) => None,
                 Ok(_) if line.trim_ascii().is_empty() => continue,
-                Ok(_) => Some(serde_json::from_slice(&line).map_err(|e| {
-                    Error::system(format!("unexpected answer of the daemon: {e}"))
-                })),
+                Ok(_) => Some(
+                    serde_json::from_slice(&line)
+                        .map_err(|e| Error::system(format!("unexpected answer of the daemon: {e}"))),
+                ),
                 Err(e) => Some(Err(e.into())),
             };
         }
@@ -124,7 +125,8 @@ impl Screen {
         if !self.terminal && !drawn.is_empty() {
             return Ok(());
         }
-        let moving = self.terminal && !message.id.is_empty() && (message.progress.is_some() || !message.drawn.is_empty());
+        let moving =
+            self.terminal && !message.id.is_empty() && (message.progress.is_some() || !message.drawn.is_empty());
         let mut up = 0;
         let mut text = String::new();
         if moving {

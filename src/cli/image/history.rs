@@ -1,6 +1,5 @@
 //! `docker history`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::format::{Column, List, human};
 use crate::cli::image::platform;
@@ -9,6 +8,7 @@ use crate::cli::tree::Verb;
 use crate::client::segment;
 use crate::error::Result;
 use crate::util::id::short;
+use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
 

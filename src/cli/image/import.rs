@@ -1,12 +1,12 @@
 //! `docker import`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::image::open;
 use crate::cli::progress;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
 use crate::image::reference::Reference;
+use argh::{ArgsInfo, FromArgs};
 use std::io::Read;
 use std::process::ExitCode;
 

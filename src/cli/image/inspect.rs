@@ -1,12 +1,12 @@
 //! `docker image inspect`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::image::platform;
 use crate::cli::inspect;
 use crate::cli::tree::Verb;
 use crate::client::segment;
 use crate::error::Result;
+use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 
 /// Show all there is to know about images

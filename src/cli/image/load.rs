@@ -1,11 +1,11 @@
 //! `docker load`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::image::{open, platform};
 use crate::cli::progress;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
+use argh::{ArgsInfo, FromArgs};
 use std::io::{IsTerminal, Read, Write};
 use std::process::ExitCode;
 

@@ -1,6 +1,5 @@
 //! `docker images`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::format::{Column, List, human};
 use crate::cli::image::tree;
@@ -8,6 +7,7 @@ use crate::cli::lists;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
 use crate::util::id::short;
+use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
 

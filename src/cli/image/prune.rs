@@ -1,11 +1,11 @@
 //! `docker image prune`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::image::rm::Removed;
 use crate::cli::lists;
 use crate::cli::tree::Verb;
 use crate::error::Result;
+use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
 

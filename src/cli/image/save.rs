@@ -1,10 +1,10 @@
 //! `docker save`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::image::platform;
 use crate::cli::tree::Verb;
 use crate::error::{Context as _, Error, Result, errno_text};
+use argh::{ArgsInfo, FromArgs};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,11 +1,11 @@
 //! `docker tag`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
 use crate::client::segment;
 use crate::error::{Error, Result};
 use crate::image::reference::{AnyReference, Reference};
+use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 
 /// Give SOURCE_IMAGE a further name
