@@ -313,4 +313,3 @@ impl Read for Joined {
     }
 }
 
-use std::io::Write as _;
