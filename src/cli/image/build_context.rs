@@ -312,4 +312,3 @@ impl Read for Joined {
         Ok(n)
     }
 }
-

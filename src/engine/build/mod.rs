@@ -4,3 +4,4 @@
 pub mod expand;
 pub mod instruction;
 pub mod parser;
+pub mod stage;
