@@ -46,7 +46,7 @@ pub struct Plan {
 }
 
 /// What the request says of variables and names.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Inputs<'a> {
     pub build_args: &'a BTreeMap<String, Option<String>>,
     pub target: &'a str,
