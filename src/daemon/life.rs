@@ -6,7 +6,7 @@ use super::ownership::{Ownership, make_dir};
 use super::signals::{Signals, Woken};
 use super::{activation, bootstrap, minimum_version, set_level, threads};
 use crate::api::version;
-use crate::engine::{Engine, EngineConfig};
+use crate::engine::{Engine, EngineConfig, Parts};
 use crate::error::{Context, Error, Kind, Result};
 use crate::server::Server;
 use crate::server::accept::Acceptor;
@@ -73,11 +73,11 @@ fn bind_all(config: &Config) -> Result<Vec<Bound>> {
 
 fn serve(config: &mut Config, data_root: PathBuf, exec_root: PathBuf, bound: Vec<Bound>) -> Result<ExitCode> {
     let began = Instant::now();
-    enter(&exec_root)?;
+    let parts = enter(&exec_root)?;
     raise_descriptor_limit();
     let signals = Signals::block()?;
     let socket = bound.iter().find(|b| !b.tcp).map(|b| PathBuf::from(&b.name));
-    let engine = Engine::new(engine_config(config, data_root, exec_root.clone(), socket)?)?;
+    let engine = Engine::new(engine_config(config, data_root, exec_root.clone(), socket)?, parts)?;
     let minimum = match config.text("min-api-version", "") {
         "" => match std::env::var("DOCKER_MIN_API_VERSION") {
             Ok(text) if !text.is_empty() => minimum_version(&text)?,
@@ -105,12 +105,13 @@ fn serve(config: &mut Config, data_root: PathBuf, exec_root: PathBuf, bound: Vec
 }
 
 /// Until the bootstrap is complete the daemon serves what needs no container.
-fn enter(exec_root: &std::path::Path) -> Result<()> {
-    match bootstrap::enter(&bootstrap::BootstrapConfig { exec_root: exec_root.into(), netd: None }) {
-        Ok(_) => Ok(()),
-        Err(e) if e.kind() == Kind::NotImplemented => Ok(()),
-        Err(e) => Err(e),
-    }
+fn enter(exec_root: &std::path::Path) -> Result<Parts> {
+    let spawner = match bootstrap::enter(&bootstrap::BootstrapConfig { exec_root: exec_root.into(), netd: None }) {
+        Ok(bootstrap) => bootstrap.spawner,
+        Err(e) if e.kind() == Kind::NotImplemented => UnixStream::pair().context("make a socket pair")?.0.into(),
+        Err(e) => return Err(e),
+    };
+    Ok(Parts { spawner, driver: Arc::new(super::absent::Absent), support: Default::default() })
 }
 
 /// Each connection, container and log has descriptors; containers get limits of

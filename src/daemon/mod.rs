@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod absent;
 pub mod bootstrap;
 mod config;
 mod flags;

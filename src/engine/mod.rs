@@ -10,16 +10,27 @@
 #![forbid(unsafe_code)]
 
 pub mod build;
+pub mod container;
 pub mod events;
 pub mod image;
+pub mod exec;
+pub mod keys;
 pub mod names;
 mod names_table;
 pub mod network;
+pub mod signal;
 pub mod store;
 pub mod system;
+pub mod timer;
+pub mod volume;
+pub mod watch;
 
 use crate::error::{Context, Result};
+use crate::runtime::Runtime;
+use crate::storage::Driver;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, Weak};
 
 /// What the daemon decided before the engine exists.
 #[derive(Debug, Clone)]
@@ -87,28 +98,63 @@ impl EngineConfig {
     }
 }
 
+/// What exists before the engine and is handed to it.
+pub struct Parts {
+    /// From `daemon::bootstrap::enter`.
+    pub spawner: OwnedFd,
+    pub driver: Arc<dyn Driver>,
+    /// What our cgroup can limit.
+    pub support: container::limits::Support,
+}
+
 /// Everything the daemon knows, shared by all request threads.
-#[derive(Debug)]
 pub struct Engine {
     pub config: EngineConfig,
     pub events: events::Bus,
     pub records: store::Records,
     pub registries: crate::image::registry::service::Service,
+    pub timers: timer::Timers,
+    pub containers: container::Containers,
+    pub execs: exec::Execs,
+    pub volumes: volume::Volumes,
+    pub driver: Arc<dyn Driver>,
+    pub runtime: Runtime,
+    pub support: container::limits::Support,
 }
 
 impl Engine {
-    /// Puts the engine together. No thread may exist before the helpers are
-    /// forked, so this comes after the bootstrap.
-    pub fn new(config: EngineConfig) -> Result<std::sync::Arc<Self>> {
+    /// Puts the engine together and takes up what earlier daemons left. No
+    /// thread may exist before the helpers are forked, so this comes after the
+    /// bootstrap.
+    pub fn new(config: EngineConfig, parts: Parts) -> Result<Arc<Self>> {
         for dir in [&config.data_root, &config.exec_root] {
             std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         }
         let registries = crate::image::registry::service::Service::new(config.registry.clone(), false);
-        Ok(std::sync::Arc::new(Self {
-            config,
+        // The runtime's events need the engine, the engine needs the runtime.
+        let slot: Arc<OnceLock<Weak<Engine>>> = Arc::default();
+        let seen = slot.clone();
+        let on_event = move |event| {
+            if let Some(engine) = seen.get().and_then(Weak::upgrade) {
+                container::exit::on_event(&engine, event);
+            }
+        };
+        let runtime = Runtime::new(parts.spawner, &config.exec_root, Box::new(on_event))?;
+        let engine = Arc::new(Self {
             events: events::Bus::default(),
-            records: store::Records::new()?,
             registries,
-        }))
+            records: store::Records::new()?,
+            timers: timer::Timers::new()?,
+            containers: container::Containers::default(),
+            execs: exec::Execs::default(),
+            volumes: volume::Volumes::default(),
+            driver: parts.driver,
+            runtime,
+            support: parts.support,
+            config,
+        });
+        let _ = slot.set(Arc::downgrade(&engine));
+        container::recover::recover(&engine)?;
+        Ok(engine)
     }
 }

@@ -1,0 +1,111 @@
+//! `attach`: hands a client's connection to the container's shim, at once or
+//! when it starts. Request threads; the shim carries the bytes.
+
+use super::state::Phase;
+use super::{Container, Pending, publish};
+use crate::engine::watch::{Gone, Woken};
+use crate::engine::{Engine, keys};
+use crate::error::{Context, Error, Result};
+use crate::runtime::Attach;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub stream: bool,
+    pub logs: bool,
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+    /// As the client sent them.
+    pub detach_keys: String,
+}
+
+/// A checked attach, before the connection is taken over.
+#[derive(Debug)]
+pub struct Ready {
+    pub container: Arc<Container>,
+    pub tty: bool,
+    keys: Vec<u8>,
+}
+
+pub fn check(engine: &Engine, reference: &str, options: &Options) -> Result<Ready> {
+    let container = engine.containers.get(reference)?;
+    let keys = keys::parse(&options.detach_keys)?;
+    let (phase, tty) = {
+        let live = container.live();
+        (live.record.state.phase, live.record.config.tty)
+    };
+    match phase {
+        Phase::Paused => {
+            Err(Error::conflict(format!("container {reference} is paused, unpause the container before attach")))
+        }
+        Phase::Restarting => {
+            Err(Error::conflict(format!("container {reference} is restarting, wait until the container is running")))
+        }
+        _ => Ok(Ready { container, tty, keys }),
+    }
+}
+
+/// `client` has had its head. Returns when the shim has it, or when the client
+/// left before the container started.
+pub fn attach(engine: &Engine, ready: Ready, options: &Options, client: OwnedFd, leftover: Vec<u8>) -> Result<()> {
+    let Ready { container, tty, keys } = ready;
+    if options.logs {
+        super::logs::replay(engine, &container, client.as_fd(), options)?;
+    }
+    publish(engine, &container, "attach", &[]);
+    if !options.stream {
+        return Ok(());
+    }
+    let attach = Attach {
+        client,
+        leftover,
+        stdin: options.stdin && container.live().record.config.open_stdin,
+        stdout: options.stdout,
+        stderr: options.stderr,
+        framed: !tty,
+        detach_keys: if keys.is_empty() { keys::DEFAULT.to_vec() } else { keys },
+    };
+    let watcher = container.attaches_taken.watch()?;
+    let probe = attach.client.try_clone().context("duplicate the client's connection")?;
+    let token = {
+        let mut live = container.live();
+        if live.removed || live.record.state.removing {
+            return Ok(());
+        }
+        if live.record.state.is_up() {
+            drop(live);
+            drop(probe);
+            return engine.runtime.attach(&container.id, attach);
+        }
+        live.next_pending += 1;
+        let token = live.next_pending;
+        live.pending.push(Pending { token, attach });
+        token
+    };
+    // The start takes the connection from the list; until then somebody must
+    // notice if its client leaves.
+    loop {
+        let woken = watcher.wait(Some((probe.as_fd(), Gone::Closed)), None)?;
+        let mut live = container.live();
+        let waiting = live.pending.iter().any(|p| p.token == token);
+        if woken == Woken::ClientGone {
+            live.pending.retain(|p| p.token != token);
+        }
+        if !waiting || woken == Woken::ClientGone {
+            return Ok(());
+        }
+    }
+}
+
+pub fn resize(engine: &Engine, reference: &str, rows: u16, cols: u16) -> Result<()> {
+    let container = engine.containers.get(reference)?;
+    if !container.live().record.state.is_up() {
+        return Err(Error::conflict(format!("container {} is not running", container.id)));
+    }
+    engine.runtime.resize(&container.id, rows, cols)?;
+    let (rows, cols) = (rows.to_string(), cols.to_string());
+    publish(engine, &container, "resize", &[("height", &rows), ("width", &cols)]);
+    Ok(())
+}

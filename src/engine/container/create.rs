@@ -1,0 +1,262 @@
+//! `docker create`: checks, image, name, mounts, writable layer, record. Runs on
+//! the request's thread; what was made is undone in reverse if a later step fails.
+
+use super::image::{self, Facts};
+use super::record::{MountKind, MountRecord, Record};
+use super::{Container, log_options, merge, mounts, publish, validate};
+use crate::api::container::{CreateRequest, CreateResponse, HostConfig};
+use crate::engine::volume::{self, Data};
+use crate::engine::{Engine, names};
+use crate::error::{Context, Error, Result};
+use crate::storage::RwOptions;
+use crate::util::atomic_file::Durability;
+use crate::util::{id, time};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub fn create(engine: &Arc<Engine>, name: Option<&str>, mut request: CreateRequest) -> Result<CreateResponse> {
+    let warnings = validate::request(&mut request, &engine.config, engine.support)?;
+    let mut host = request.host_config.take().unwrap_or_default();
+    let mut config = request.config;
+    let facts = match config.image.as_str() {
+        "" => Facts::default(),
+        reference => image::facts(engine, reference)?,
+    };
+    merge::merge(&mut config, &facts.config)?;
+    log_options::settle(&mut host.log_config, &engine.config)?;
+    super::spec::check_security(&host)?;
+    for link in host.links.iter().flatten() {
+        let target = link.split(':').next().unwrap_or_default().trim_start_matches('/');
+        let context = |e: Error| e.context(format_args!("could not get container for {target}"));
+        engine.containers.get(target).map_err(context)?;
+    }
+
+    let id = id::random();
+    let name = reserve_name(engine, name, &id)?;
+    let mut undo = Undo { engine, id: id.clone(), name, rw: false, dir: None, armed: true };
+    config.hostname = hostname(&config.hostname, &host, &id);
+    let (path, args) = merge::command(&config);
+    let mut record = Record {
+        version: 1,
+        id: id.clone(),
+        name: undo.name.clone(),
+        created: time::now().into(),
+        image_id: facts.id.clone(),
+        layers: facts.layers.clone(),
+        driver: engine.driver.name().into(),
+        platform: if facts.os.is_empty() { "linux".into() } else { facts.os.clone() },
+        path,
+        args,
+        volatile: host.auto_remove,
+        ..Record::default()
+    };
+    record.networks = networks(&host, request.networking_config.and_then(|n| n.endpoints_config));
+    let options = RwOptions { volatile: record.volatile };
+    engine.driver.create_rw(&id, &record.layers, options)?;
+    undo.rw = true;
+    record.mounts = resolve_mounts(engine, &id, &mut config, &host)?;
+    record.config = config;
+    record.host_config = host;
+    copy_up(engine, &record)?;
+
+    let dir = engine.config.data_root.join("containers").join(&id);
+    std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    undo.dir = Some(dir.clone());
+    let container = Arc::new(Container::new(dir, record));
+    container.save(engine, Durability::Renamed)?;
+    engine.containers.insert(container.clone());
+    undo.armed = false;
+    publish(engine, &container, "create", &[]);
+    Ok(CreateResponse { id, warnings })
+}
+
+/// What a failed create leaves is taken back when this is dropped.
+struct Undo<'a> {
+    engine: &'a Engine,
+    id: String,
+    name: String,
+    rw: bool,
+    dir: Option<std::path::PathBuf>,
+    armed: bool,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        self.engine.containers.index.release(&self.name, &self.id);
+        for volume in self.engine.volumes.all() {
+            if self.engine.volumes.users(&volume.record.name).contains(&self.id) {
+                self.engine.volumes.drop_user(&volume.record.name, &self.id);
+                if volume.is_anonymous() {
+                    let _ = volume::remove(self.engine, &volume.record.name, true);
+                }
+            }
+        }
+        if self.rw {
+            let _ = self.engine.driver.remove_rw(&self.id);
+        }
+        if let Some(dir) = &self.dir {
+            let _ = std::fs::remove_dir_all(dir);
+        }
+    }
+}
+
+fn reserve_name(engine: &Engine, name: Option<&str>, id: &str) -> Result<String> {
+    let Some(name) = name.filter(|n| !n.is_empty()) else {
+        return Ok(engine.containers.index.reserve_random(id));
+    };
+    let name = names::check(name)?;
+    engine.containers.index.reserve(name, id).map_err(|holder| name_taken(name, &holder))?;
+    Ok(name.to_owned())
+}
+
+/// Docker's text, which SDKs match on.
+pub fn name_taken(name: &str, holder: &str) -> Error {
+    Error::conflict(format!(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". You have to remove (or \
+         rename) that container to be able to reuse that name."
+    ))
+}
+
+fn hostname(asked: &str, host: &HostConfig, id: &str) -> String {
+    if !asked.is_empty() {
+        return asked.to_owned();
+    }
+    if host.network_mode == "host" || host.uts_mode == "host" {
+        return nix::unistd::gethostname().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default();
+    }
+    id::short(id).to_owned()
+}
+
+type Endpoints = BTreeMap<String, crate::api::network::EndpointSettings>;
+
+fn networks(
+    host: &HostConfig,
+    asked: Option<BTreeMap<String, Option<crate::api::network::EndpointSettings>>>,
+) -> Endpoints {
+    let mut networks: Endpoints =
+        asked.unwrap_or_default().into_iter().map(|(k, v)| (k, v.unwrap_or_default())).collect();
+    if !host.network_mode.starts_with("container:") {
+        // The client names the default network both ways.
+        if let Some(settings) = networks.remove("default") {
+            networks.entry("bridge".into()).or_insert(settings);
+        }
+        networks.entry(host.network_mode.clone()).or_default();
+    }
+    networks
+}
+
+/// All mounts of a container by Docker's order: volumes-from, `-v`, `--mount`,
+/// then the anonymous ones of the image. A later `-v` replaces what came from
+/// volumes-from; two of one kind on one place are refused.
+fn resolve_mounts(
+    engine: &Engine,
+    id: &str,
+    config: &mut crate::api::container::ContainerConfig,
+    host: &HostConfig,
+) -> Result<Vec<MountRecord>> {
+    let mut points: BTreeMap<String, MountRecord> = BTreeMap::new();
+    for spec in host.volumes_from.iter().flatten() {
+        let (name, mode) = mounts::parse_volumes_from(spec)?;
+        let from = engine.containers.get(name)?;
+        for mut record in from.record().mounts {
+            if mode.split(',').any(|w| w == "ro") {
+                record.rw = false;
+            }
+            record.anonymous = false;
+            if record.kind == MountKind::Volume {
+                engine.volumes.add_user(&record.name, id);
+            }
+            points.insert(record.destination.clone(), record);
+        }
+    }
+    let mut taken = std::collections::BTreeSet::new();
+    for raw in host.binds.iter().flatten() {
+        let parsed = mounts::parse_bind(raw, &host.volume_driver)?;
+        add_point(engine, id, parsed, &mut taken, host, &mut points)?;
+    }
+    for mount in host.mounts.iter().flatten() {
+        let parsed = mounts::parse_mount(mount)?;
+        add_point(engine, id, parsed, &mut taken, host, &mut points)?;
+    }
+    for destination in config.volumes.iter().flatten().map(|(d, _)| mounts::clean(d)).collect::<Vec<_>>() {
+        let tmpfs = host.tmpfs.iter().flatten().any(|(d, _)| mounts::clean(d) == destination);
+        if tmpfs || points.contains_key(&destination) {
+            continue;
+        }
+        let wanted =
+            volume::Wanted { driver: host.volume_driver.clone(), user: Some(id.into()), ..volume::Wanted::default() };
+        let made = volume::create(engine, wanted)?;
+        let record = MountRecord {
+            kind: MountKind::Volume,
+            name: made.record.name.clone(),
+            source: made.mountpoint().display().to_string(),
+            destination: destination.clone(),
+            driver: "local".into(),
+            rw: true,
+            anonymous: true,
+            ..MountRecord::default()
+        };
+        points.insert(destination, record);
+    }
+    Ok(points.into_values().collect())
+}
+
+fn add_point(
+    engine: &Engine,
+    id: &str,
+    parsed: mounts::Parsed,
+    taken: &mut std::collections::BTreeSet<String>,
+    host: &HostConfig,
+    points: &mut BTreeMap<String, MountRecord>,
+) -> Result<()> {
+    let mounts::Parsed { mut record, labels, driver_options } = parsed;
+    let tmpfs = host.tmpfs.iter().flatten().any(|(d, _)| mounts::clean(d) == record.destination);
+    if tmpfs || !taken.insert(record.destination.clone()) {
+        return Err(Error::invalid(format!("Duplicate mount point: {}", record.destination)));
+    }
+    match record.kind {
+        MountKind::Volume => {
+            record.anonymous = record.name.is_empty();
+            let wanted = volume::Wanted {
+                name: record.name.clone(),
+                driver: record.driver.clone(),
+                labels,
+                options: driver_options,
+                user: Some(id.into()),
+            };
+            let made = volume::create(engine, wanted)?;
+            record.name.clone_from(&made.record.name);
+            record.source = made.mountpoint().display().to_string();
+            if record.mode.is_empty() {
+                record.mode = "z".into();
+            }
+        }
+        MountKind::Image => {
+            let facts = image::facts(engine, &record.source)?;
+            record.layers = facts.layers;
+            record.name = std::mem::replace(&mut record.source, facts.id);
+        }
+        MountKind::Bind | MountKind::Tmpfs => {}
+    }
+    points.insert(record.destination.clone(), record);
+    Ok(())
+}
+
+/// Fills the container's empty volumes from the image.
+fn copy_up(engine: &Engine, record: &Record) -> Result<()> {
+    for mount in &record.mounts {
+        if mount.kind != MountKind::Volume || mount.no_copy || !mount.subpath.is_empty() {
+            continue;
+        }
+        let Data::Folder(folder) = engine.volumes.get(&mount.name)?.data()? else { continue };
+        if record.layers.is_empty() {
+            continue;
+        }
+        let root = engine.driver.mount_ro(&record.layers)?;
+        volume::populate::populate(root, &mount.destination, &folder)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! The mounts of a container for its spec: its own files, volumes, binds, tmpfs
+//! and /dev/shm, from the outside in. Runs on the thread of the start.
+
+use super::record::{MountKind, MountRecord, Record};
+use super::spec::Fds;
+use super::{Container, mounts};
+use crate::engine::Engine;
+use crate::engine::volume::Data;
+use crate::error::{Context, Error, Result};
+use crate::runtime::spec::{Mount, Propagation, Source};
+use crate::sys::fs::Root;
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// A bind or file system without any restriction.
+fn mount(source: Source, target: &str) -> Mount {
+    Mount {
+        source,
+        target: target.to_owned(),
+        readonly: false,
+        recursive_readonly: false,
+        propagation: Propagation::RPrivate,
+        nosuid: false,
+        nodev: false,
+        noexec: false,
+    }
+}
+
+pub fn mounts(engine: &Engine, container: &Container, record: &Record, fds: &mut Fds) -> Result<Vec<Mount>> {
+    let host = &record.host_config;
+    let mut list = Vec::new();
+    if let Some(shm) = shm(engine, record, fds)? {
+        list.push(shm);
+    }
+    if host.privileged {
+        list.push(Mount { nosuid: true, nodev: true, noexec: true, ..mount(sysfs(), "/sys") });
+        list.push(Mount { nosuid: true, nodev: true, noexec: true, ..mount(Source::Cgroup, "/sys/fs/cgroup") });
+    }
+    let asked = |target: &str| record.mounts.iter().any(|m| m.destination == target);
+    for (target, file) in [("/etc/hosts", "hosts"), ("/etc/hostname", "hostname"), ("/etc/resolv.conf", "resolv.conf")]
+    {
+        let path = files_dir(engine, container, record).join(file);
+        if !asked(target) {
+            list.push(mount(Source::Path { path, recursive: false }, target));
+        }
+    }
+    for (target, options) in host.tmpfs.iter().flatten() {
+        list.push(tmpfs(&mounts::clean(target), options)?);
+    }
+    for point in &record.mounts {
+        list.push(point_mount(engine, point, fds)?);
+    }
+    // Stable: what is equally deep keeps its order.
+    list.sort_by_key(|m| mounts::depth(&m.target));
+    Ok(list)
+}
+
+/// Containers that share a network share its files too.
+fn files_dir(engine: &Engine, container: &Container, record: &Record) -> PathBuf {
+    match record.host_config.network_mode.strip_prefix("container:") {
+        Some(other) => engine.containers.get(other).map_or_else(|_| container.dir.clone(), |c| c.dir.clone()),
+        None => container.dir.clone(),
+    }
+}
+
+fn sysfs() -> Source {
+    Source::Filesystem { fstype: "sysfs".into(), data: String::new() }
+}
+
+/// None where the runtime's standard one will do.
+fn shm(engine: &Engine, record: &Record, fds: &mut Fds) -> Result<Option<Mount>> {
+    const SHM: &str = "/dev/shm";
+    let host = &record.host_config;
+    if record.mounts.iter().any(|m| m.destination == SHM) || host.tmpfs.iter().flatten().any(|(t, _)| t == SHM) {
+        return Ok(None);
+    }
+    let restricted = |source| Mount { nosuid: true, nodev: true, noexec: true, ..mount(source, SHM) };
+    if let Some(other) = host.ipc_mode.strip_prefix("container:") {
+        let other = engine.containers.get(other)?;
+        let fd = fds.add(engine.runtime.clone_mount(&other.id, SHM)?);
+        return Ok(Some(restricted(Source::Fd { fd, recursive: false })));
+    }
+    if host.ipc_mode == "host" {
+        return Ok(Some(restricted(Source::Path { path: SHM.into(), recursive: false })));
+    }
+    if host.shm_size == 64 << 20 {
+        return Ok(None);
+    }
+    let data = format!("mode=1777,size={}", host.shm_size);
+    Ok(Some(restricted(Source::Filesystem { fstype: "tmpfs".into(), data })))
+}
+
+fn point_mount(engine: &Engine, point: &MountRecord, fds: &mut Fds) -> Result<Mount> {
+    let source = match point.kind {
+        MountKind::Tmpfs => return tmpfs(&point.destination, &point.tmpfs_options),
+        MountKind::Bind => bind_source(engine, point)?,
+        MountKind::Volume => match engine.volumes.get(&point.name)?.data()? {
+            Data::Tmpfs(options) => return tmpfs(&point.destination, &options),
+            Data::Folder(folder) if point.subpath.is_empty() => Source::Path { path: folder, recursive: true },
+            Data::Folder(folder) => {
+                let folder = File::open(&folder).with_context(|| format!("open {}", folder.display()))?;
+                Source::Fd { fd: fds.add(subpath(folder.into(), &point.subpath)?), recursive: true }
+            }
+        },
+        MountKind::Image => {
+            let root = engine.driver.mount_ro(&point.layers)?;
+            let fd = if point.subpath.is_empty() { root } else { subpath(root, &point.subpath)? };
+            Source::Fd { fd: fds.add(fd), recursive: true }
+        }
+    };
+    Ok(Mount {
+        readonly: !point.rw,
+        recursive_readonly: !point.rw && !point.read_only_non_recursive,
+        propagation: propagation(&point.propagation),
+        ..mount(source, &point.destination)
+    })
+}
+
+fn bind_source(engine: &Engine, point: &MountRecord) -> Result<Source> {
+    let mut path = PathBuf::from(&point.source);
+    // Who asks for Docker's socket means the engine that it runs in.
+    if matches!(point.source.as_str(), "/var/run/docker.sock" | "/run/docker.sock")
+        && let Some(socket) = &engine.config.socket
+    {
+        path.clone_from(socket);
+    }
+    match std::fs::metadata(&path) {
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && point.create_source => {
+            std::fs::create_dir_all(&path).map_err(|e| {
+                Error::system(format!(
+                    "error while creating mount source path '{0}': mkdir {0}: {1}",
+                    path.display(),
+                    crate::error::errno_text(&e)
+                ))
+            })?;
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::invalid(format!(
+                "invalid mount config for type \"bind\": bind source path does not exist: {}",
+                path.display()
+            )));
+        }
+        Err(e) => return Err(e).with_context(|| format!("stat {}", path.display())),
+    }
+    Ok(Source::Path { path, recursive: !point.non_recursive })
+}
+
+/// A place below a volume's or image's root, symlinks resolved inside it.
+fn subpath(root: OwnedFd, path: &str) -> Result<OwnedFd> {
+    let text = CString::new(path).map_err(|_| Error::invalid("subpath: invalid path"))?;
+    let found = Root::new(root)
+        .find(&text)
+        .map_err(|e| Error::system(format!("cannot access path {path}: {}", e.desc().to_lowercase())))?;
+    Ok(found.into())
+}
+
+fn propagation(word: &str) -> Propagation {
+    match word {
+        "private" => Propagation::Private,
+        "slave" => Propagation::Slave,
+        "rslave" => Propagation::RSlave,
+        "shared" => Propagation::Shared,
+        "rshared" => Propagation::RShared,
+        _ => Propagation::RPrivate,
+    }
+}
+
+/// Docker's defaults are rw,noexec,nosuid,nodev; each word may undo one.
+fn tmpfs(target: &str, options: &str) -> Result<Mount> {
+    let (mut readonly, mut nosuid, mut nodev, mut noexec) = (false, true, true, true);
+    let mut data: Vec<&str> = Vec::new();
+    for word in options.split(',').map(str::trim).filter(|w| !w.is_empty()) {
+        match word {
+            "ro" => readonly = true,
+            "rw" => readonly = false,
+            "exec" => noexec = false,
+            "noexec" => noexec = true,
+            "suid" => nosuid = false,
+            "nosuid" => nosuid = true,
+            "dev" => nodev = false,
+            "nodev" => nodev = true,
+            "defaults" | "async" | "atime" | "noatime" | "relatime" | "norelatime" | "strictatime" | "diratime"
+            | "nodiratime" | "private" | "rprivate" => {}
+            _ if ["size=", "mode=", "uid=", "gid=", "nr_inodes=", "nr_blocks=", "mpol=", "huge="]
+                .iter()
+                .any(|k| word.starts_with(k)) =>
+            {
+                data.push(word);
+            }
+            _ => return Err(Error::invalid(format!("invalid tmpfs option: {word}"))),
+        }
+    }
+    if !data.iter().any(|d| d.starts_with("mode=")) {
+        data.push("mode=1777");
+    }
+    let source = Source::Filesystem { fstype: "tmpfs".into(), data: data.join(",") };
+    Ok(Mount { readonly, nosuid, nodev, noexec, ..mount(source, target) })
+}
+
+/// Writes hosts, hostname and resolv.conf into the container's folder. In place:
+/// a running container has the old files bound.
+pub fn write_files(dir: &Path, hostname: &str, hosts: &str, resolv_conf: &str) -> Result<()> {
+    for (name, text) in [("hostname", &*format!("{hostname}\n")), ("hosts", hosts), ("resolv.conf", resolv_conf)] {
+        let path = dir.join(name);
+        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tmpfs_options_undo_the_defaults() {
+        let made = tmpfs("/t", "exec,size=1m,ro").unwrap();
+        assert!(made.readonly && made.nosuid && made.nodev && !made.noexec);
+        let Source::Filesystem { data, .. } = made.source else { panic!("no file system") };
+        assert_eq!(data, "size=1m,mode=1777");
+        assert_eq!(tmpfs("/t", "bogus").unwrap_err().message(), "invalid tmpfs option: bogus");
+    }
+}

@@ -1,0 +1,95 @@
+//! `volume ls`, `inspect`, `prune` and the sizes for `system df`.
+
+use super::{Volume, remove};
+use crate::api::filters::Filters;
+use crate::api::volume::{self as api, VolumeUsage};
+use crate::engine::Engine;
+use crate::engine::events::{Attributes, Kind};
+use crate::error::Result;
+use std::path::Path;
+use std::sync::Arc;
+
+pub fn list(engine: &Engine, filters: &Filters) -> Result<api::VolumeList> {
+    filters.check(&["dangling", "driver", "label", "name"])?;
+    let dangling = match filters.contains("dangling") {
+        true => Some(filters.bool("dangling", false)?),
+        false => None,
+    };
+    let volumes = engine
+        .volumes
+        .all()
+        .iter()
+        .filter(|v| dangling.is_none_or(|d| d == engine.volumes.users(&v.record.name).is_empty()))
+        .filter(|v| matches(v, filters))
+        .map(|v| v.to_api())
+        .collect();
+    Ok(api::VolumeList { volumes, warnings: None })
+}
+
+fn matches(volume: &Volume, filters: &Filters) -> bool {
+    let labels = volume.record.labels.clone().unwrap_or_default();
+    filters.exact("driver", "local") && filters.regex("name", &volume.record.name) && filters.pairs("label", &labels)
+}
+
+/// All volumes with their sizes and numbers of users.
+pub fn usage(engine: &Engine) -> Vec<api::Volume> {
+    let with_usage = |v: &Arc<Volume>| {
+        let mut volume = v.to_api();
+        let ref_count = engine.volumes.users(&v.record.name).len() as i64;
+        volume.usage_data = Some(VolumeUsage { ref_count, size: folder_size(&v.mountpoint()) as i64 });
+        volume
+    };
+    engine.volumes.all().iter().map(with_usage).collect()
+}
+
+/// Bytes of all regular files below `dir`; what cannot be read counts nothing.
+pub fn folder_size(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let mut seen = std::collections::HashSet::new();
+    let mut stack = vec![dir.to_owned()];
+    let mut total = 0;
+    while let Some(dir) = stack.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            if meta.is_dir() {
+                stack.push(entry.path());
+            } else if meta.is_file() && (meta.nlink() == 1 || seen.insert((meta.dev(), meta.ino()))) {
+                total += meta.len();
+            }
+        }
+    }
+    total
+}
+
+/// `volume prune`: unused anonymous ones, with `all=1` the named ones too.
+/// Below API 1.42 all was the rule.
+pub fn prune(engine: &Engine, filters: &Filters, all_by_default: bool) -> Result<api::VolumesPruned> {
+    filters.check(&["all", "label", "label!"])?;
+    let all = filters.bool("all", all_by_default)?;
+    let mut report = api::VolumesPruned { volumes_deleted: Vec::new(), space_reclaimed: 0 };
+    for volume in engine.volumes.all() {
+        let labels = volume.record.labels.clone().unwrap_or_default();
+        let name = &volume.record.name;
+        if !(all || volume.is_anonymous()) || !engine.volumes.users(name).is_empty() || !passes_labels(filters, &labels)
+        {
+            continue;
+        }
+        let size = folder_size(&volume.mountpoint());
+        if remove(engine, name, false).is_ok() {
+            report.volumes_deleted.push(name.clone());
+            report.space_reclaimed += size;
+        }
+    }
+    let reclaimed = Attributes::from([("reclaimed".to_owned(), report.space_reclaimed.to_string())]);
+    engine.events.publish(Kind::Volume, "prune", "", reclaimed);
+    Ok(report)
+}
+
+/// The label filters of all prunes: every `label` fits and no `label!` does.
+pub fn passes_labels(filters: &Filters, labels: &std::collections::BTreeMap<String, String>) -> bool {
+    let unwanted = |wanted: &String| match wanted.split_once('=') {
+        Some((key, value)) => labels.get(key).is_some_and(|v| v == value),
+        None => labels.contains_key(wanted),
+    };
+    filters.pairs("label", labels) && !filters.get("label!").iter().any(unwanted)
+}

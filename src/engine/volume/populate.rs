@@ -1,0 +1,173 @@
+//! Copy-up: an empty volume over a directory of the image gets that directory's
+//! content, owner and mode. Runs in dockerd on the thread of the create.
+//!
+//! Invariant: every path is resolved inside the image's root by the kernel, and
+//! below the volume only plain names relative to open directories are used, so
+//! that neither side's symlinks lead anywhere.
+
+use crate::error::{Context, Result};
+use crate::sys::fs::{Root, fgetxattr, flistxattr, fsetxattr};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstat, fstatat, mkdirat, mknodat, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, symlinkat};
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// Files with several links, by device and inode of the source: the first copy.
+type Links = HashMap<(u64, u64), (OwnedFd, CString)>;
+
+/// Fills `volume` from `path` inside `root`. Nothing happens if the volume is not
+/// empty or the image has no such directory. True if something was copied.
+pub fn populate(root: OwnedFd, path: &str, volume: &Path) -> Result<bool> {
+    if std::fs::read_dir(volume).with_context(|| format!("read {}", volume.display()))?.next().is_some() {
+        return Ok(false);
+    }
+    let path = CString::new(path).unwrap_or_default();
+    let root = Root::new(root);
+    let from: OwnedFd = match root.open(&path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty()) {
+        Ok(fd) => fd.into(),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(false),
+        Err(e) => return Err(e).context("open the image's directory"),
+    };
+    let to: OwnedFd = File::open(volume).with_context(|| format!("open {}", volume.display()))?.into();
+    let mut links = Links::new();
+    copy_content(from.as_fd(), to.as_fd(), &mut links).context("copy the image's content into the volume")?;
+    copy_attributes(from.as_fd(), to.as_fd())?;
+    Ok(true)
+}
+
+fn copy_content(from: BorrowedFd<'_>, to: BorrowedFd<'_>, links: &mut Links) -> Result<()> {
+    let list = openat(from, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mut dir = nix::dir::Dir::from_fd(list)?;
+    for entry in dir.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        copy_entry(from, to, name, links).with_context(|| name.to_string_lossy().into_owned())?;
+    }
+    Ok(())
+}
+
+fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, links: &mut Links) -> Result<()> {
+    let stat = fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    let nofollow = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    if kind != SFlag::S_IFDIR && stat.st_nlink > 1 {
+        if let Some((dir, first)) = links.get(&(stat.st_dev, stat.st_ino)) {
+            linkat(dir, first.as_c_str(), to, name, AtFlags::empty())?;
+            return Ok(());
+        }
+        let dir = openat(to, c".", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        links.insert((stat.st_dev, stat.st_ino), (dir, name.to_owned()));
+    }
+    match kind {
+        SFlag::S_IFDIR => {
+            mkdirat(to, name, Mode::from_bits_truncate(0o700))?;
+            let source = openat(from, name, nofollow | OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
+            let target = openat(to, name, nofollow | OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
+            copy_content(source.as_fd(), target.as_fd(), links)?;
+            copy_attributes(source.as_fd(), target.as_fd())
+        }
+        SFlag::S_IFREG => {
+            let source = openat(from, name, nofollow | OFlag::O_RDONLY | OFlag::O_NONBLOCK, Mode::empty())?;
+            let create = nofollow | OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+            let target = openat(to, name, create, Mode::from_bits_truncate(0o600))?;
+            let (mut source, mut target) = (File::from(source), File::from(target));
+            io::copy(&mut source, &mut target)?;
+            copy_attributes(source.as_fd(), target.as_fd())
+        }
+        SFlag::S_IFLNK => {
+            let target = readlinkat(from, name)?;
+            symlinkat(target.as_os_str(), to, name)?;
+            own_and_date(to, name, &stat)
+        }
+        _ => {
+            // Devices cannot be made in a user namespace, and none was asked for.
+            match mknodat(to, name, kind, Mode::from_bits_truncate(stat.st_mode & 0o7777), stat.st_rdev) {
+                Err(Errno::EPERM) => Ok(()),
+                Err(e) => Err(e.into()),
+                Ok(()) => own_and_date(to, name, &stat),
+            }
+        }
+    }
+}
+
+fn own_and_date(dir: BorrowedFd<'_>, name: &CStr, stat: &FileStat) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    tolerate(fchownat(dir, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW))?;
+    utimensat(dir, name, &accessed(stat), &modified(stat), UtimensatFlags::NoFollowSymlink)?;
+    Ok(())
+}
+
+fn accessed(stat: &FileStat) -> TimeSpec {
+    TimeSpec::new(stat.st_atime, stat.st_atime_nsec)
+}
+
+fn modified(stat: &FileStat) -> TimeSpec {
+    TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec)
+}
+
+/// Owner, mode, extended attributes and times; the owner first, for it clears
+/// the set-id bits.
+fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    let stat = fstat(from)?;
+    tolerate(fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid))))?;
+    fchmod(to, Mode::from_bits_truncate(stat.st_mode & 0o7777))?;
+    for name in flistxattr(from).unwrap_or_default() {
+        // The overlay's own marks stay with the overlay.
+        if name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.") {
+            continue;
+        }
+        let Ok(name) = CString::new(name) else { continue };
+        if let Ok(value) = fgetxattr(from, &name) {
+            let _ = fsetxattr(to, &name, &value);
+        }
+    }
+    nix::sys::stat::futimens(to, &accessed(&stat), &modified(&stat))?;
+    Ok(())
+}
+
+/// In single-id mode no owner can be given; the content matters more.
+fn tolerate(result: nix::Result<()>) -> Result<()> {
+    match result {
+        Err(Errno::EPERM | Errno::EINVAL) | Ok(()) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    #[test]
+    fn content_mode_and_links_arrive_and_symlinks_stay_inside() {
+        let base = std::env::temp_dir().join(format!("coracle-populate-{}", std::process::id()));
+        let (root, volume) = (base.join("root"), base.join("volume"));
+        fs::create_dir_all(root.join("data/sub")).unwrap();
+        fs::create_dir_all(&volume).unwrap();
+        fs::write(root.join("data/sub/f"), b"x").unwrap();
+        fs::hard_link(root.join("data/sub/f"), root.join("data/g")).unwrap();
+        symlink("/etc/passwd", root.join("data/l")).unwrap();
+        symlink("/data", root.join("alias")).unwrap();
+        fs::set_permissions(root.join("data"), fs::Permissions::from_mode(0o751)).unwrap();
+        let open = || -> OwnedFd { File::open(&root).unwrap().into() };
+        assert!(!populate(open(), "/nosuch", &volume).unwrap());
+        assert!(populate(open(), "/alias", &volume).unwrap());
+        assert_eq!(fs::metadata(&volume).unwrap().permissions().mode() & 0o777, 0o751);
+        assert_eq!(fs::read(volume.join("sub/f")).unwrap(), b"x");
+        assert_eq!(fs::metadata(volume.join("g")).unwrap().ino(), fs::metadata(volume.join("sub/f")).unwrap().ino());
+        assert_eq!(fs::read_link(volume.join("l")).unwrap(), Path::new("/etc/passwd"));
+        assert!(!populate(open(), "/data", &volume).unwrap(), "a filled volume is left alone");
+        fs::remove_dir_all(&base).unwrap();
+    }
+}
