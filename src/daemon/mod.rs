@@ -7,8 +7,8 @@
 
 #![forbid(unsafe_code)]
 
-mod activation;
 mod absent;
+mod activation;
 pub mod bootstrap;
 mod config;
 mod flags;

@@ -12,8 +12,8 @@
 pub mod build;
 pub mod container;
 pub mod events;
-pub mod image;
 pub mod exec;
+pub mod image;
 pub mod keys;
 pub mod names;
 mod names_table;
