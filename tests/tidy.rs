@@ -7,7 +7,21 @@ use std::path::{Path, PathBuf};
 /// Left may use right and itself, nothing else. `error` is open to all but `sys`,
 /// `log` likewise.
 const EDGES: &[(&str, &[&str])] = &[
-    ("cli", &["client", "api", "util", "sys", "runtime::names", "image::reference"]),
+    // `docker manifest` speaks with registries itself, and both ends read references.
+    (
+        "cli",
+        &[
+            "client",
+            "api",
+            "util",
+            "sys",
+            "runtime::names",
+            "image::digest",
+            "image::manifest",
+            "image::reference",
+            "image::registry",
+        ],
+    ),
     ("client", &["api", "util", "sys"]),
     ("daemon", &["server", "engine", "runtime", "net", "storage", "image", "api", "util", "sys"]),
     ("server", &["engine", "api", "util", "sys"]),

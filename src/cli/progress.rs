@@ -74,6 +74,31 @@ pub fn each(
     Ok(())
 }
 
+/// The same on another stream: the pull inside of `docker run` goes to stderr.
+pub fn show_on(out: &mut Stream, answer: impl Read) -> Result<()> {
+    let mut screen = Screen { terminal: out.is_terminal(), width: width(out), ids: Vec::new() };
+    for message in messages(answer) {
+        let message = message?;
+        if let Some(error) = failure(&message) {
+            return Err(error);
+        }
+        if message.aux.is_none() {
+            screen.draw(out, &message)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the stream for its error alone.
+pub fn discard(answer: impl Read) -> Result<()> {
+    for message in messages(answer) {
+        if let Some(error) = failure(&message?) {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 /// The messages one by one, as they arrive.
 pub fn messages(answer: impl Read) -> impl Iterator<Item = Result<Message>> {
     let mut lines = BufReader::with_capacity(16 * 1024, answer);
