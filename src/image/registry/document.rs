@@ -59,7 +59,9 @@ pub fn parse(fetched: &Fetched, familiar: &str) -> Result<Document> {
     let image: Manifest = serde_json::from_slice(&fetched.bytes).map_err(unreadable)?;
     match image.config.media_type.as_str() {
         // The odd ones come from registries that lost the type long ago.
-        DOCKER_CONFIG | OCI_CONFIG | "application/octet-stream" | "text/html" | "" => Ok(Document::Image(Box::new(image))),
+        DOCKER_CONFIG | OCI_CONFIG | "application/octet-stream" | "text/html" | "" => {
+            Ok(Document::Image(Box::new(image)))
+        }
         "application/vnd.docker.plugin.v1+json" => Err(Fault::new(
             Class::Refused,
             format!("Encountered remote \"{}\"(plugin) when fetching image", image.config.media_type),
