@@ -149,8 +149,8 @@ pub struct Run {
     #[argh(option, short = 'h', arg_name = "string")]
     pub hostname: Option<String>,
     /// run a small init as process 1 that passes signals on and reaps
-    #[argh(switch)]
-    pub init: bool,
+    #[argh(option, arg_name = "bool")]
+    pub init: Option<bool>,
     /// keep STDIN open also when nobody is attached
     #[argh(switch, short = 'i')]
     pub interactive: bool,
