@@ -107,6 +107,16 @@ impl Error {
         self.message = format!("{what}: {}", self.message);
         self
     }
+    /// Several failures told as one, a line each; nothing failed is `Ok`.
+    pub fn join(errors: Vec<Self>) -> Result<()> {
+        let mut errors = errors.into_iter();
+        let Some(mut first) = errors.next() else { return Ok(()) };
+        for e in errors {
+            first.message.push('\n');
+            first.message.push_str(&e.message);
+        }
+        Err(first)
+    }
     pub fn kind(&self) -> Kind {
         self.kind
     }

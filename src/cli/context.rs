@@ -121,8 +121,60 @@ impl Context {
         Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
-    /// Runs `one` for each name and prints the name it gives back; failures are
-    /// gathered and told together, as Docker does it.
+    /// Asks the daemon about several names at once, so that slow ones (a stop that
+    /// waits) do not add up. The results are in the order of the names.
+    pub fn parallel<T: Send>(
+        &self,
+        names: &[impl AsRef<str> + Sync],
+        one: impl Fn(&Client, &str) -> Result<T> + Sync,
+    ) -> Result<Vec<Result<T>>> {
+        const AT_ONCE: usize = 50;
+        let client = self.client()?;
+        if let [name] = names {
+            return Ok(vec![one(&client, name.as_ref())]);
+        }
+        let (client, one) = (&client, &one);
+        let run = |chunk: &[_]| {
+            std::thread::scope(|scope| {
+                let threads: Vec<_> = chunk
+                    .iter()
+                    .map(|name: &_| {
+                        let name = AsRef::<str>::as_ref(name);
+                        std::thread::Builder::new()
+                            .stack_size(128 * 1024)
+                            .spawn_scoped(scope, move || one(client, name))
+                    })
+                    .collect();
+                let gone = || Error::system("a worker thread did not finish");
+                threads
+                    .into_iter()
+                    .map(|t| t.map_err(Error::from).and_then(|t| t.join().unwrap_or_else(|_| Err(gone()))))
+                    .collect::<Vec<_>>()
+            })
+        };
+        Ok(names.chunks(AT_ONCE).flat_map(run).collect())
+    }
+
+    /// [`Self::parallel`], then prints the name of each that went well; failures are
+    /// told together at the end.
+    pub fn each(
+        &mut self,
+        names: &[impl AsRef<str> + Sync],
+        one: impl Fn(&Client, &str) -> Result<()> + Sync,
+    ) -> Result<std::process::ExitCode> {
+        let results = self.parallel(names, one)?;
+        let mut failures = Vec::new();
+        for (name, result) in names.iter().zip(results) {
+            match result {
+                Ok(()) => writeln!(self.out, "{}", name.as_ref())?,
+                Err(e) => failures.push(e),
+            }
+        }
+        Error::join(failures).map(|()| std::process::ExitCode::SUCCESS)
+    }
+
+    /// Runs `one` for each name, one after another, and prints the name; failures
+    /// are told together at the end.
     pub fn for_each<'n>(
         &mut self,
         names: &'n [String],
@@ -132,13 +184,10 @@ impl Context {
         for name in names {
             match one(self, name) {
                 Ok(()) => writeln!(self.out, "{name}")?,
-                Err(e) => failures.push(e.message().to_owned()),
+                Err(e) => failures.push(e),
             }
         }
-        if failures.is_empty() {
-            return Ok(std::process::ExitCode::SUCCESS);
-        }
-        Err(Error::system(failures.join("\n")))
+        Error::join(failures).map(|()| std::process::ExitCode::SUCCESS)
     }
 }
 
@@ -163,6 +212,11 @@ static CLOSED: AtomicBool = AtomicBool::new(false);
 /// Whether somebody closed the reading end of our stdout.
 pub fn stdout_closed() -> bool {
     CLOSED.load(Ordering::Relaxed)
+}
+
+/// For those who write to the descriptor itself.
+pub fn note_closed() {
+    CLOSED.store(true, Ordering::Relaxed);
 }
 
 /// Stdout or stderr, written through at the end of each line.

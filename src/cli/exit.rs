@@ -26,3 +26,8 @@ pub fn of_start(message: &str) -> u8 {
 pub fn of_container(code: i64) -> ExitCode {
     ExitCode::from(code.to_le_bytes()[0])
 }
+
+/// The status of a program that a signal ended, as a shell would show it.
+pub fn of_signal(signal: i32) -> ExitCode {
+    ExitCode::from(128u8.saturating_add(signal.to_le_bytes()[0]))
+}

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attach;
 pub mod builder;
 pub mod checkpoint;
 pub mod config;
@@ -21,6 +22,7 @@ pub mod inspect;
 pub mod lists;
 pub mod manifest;
 pub mod network;
+pub mod output;
 pub mod progress;
 pub mod registry;
 pub mod swarm;

@@ -2,7 +2,7 @@
 //! framed unless there is a terminal.
 
 use crate::error::{Error, Result};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
@@ -25,66 +25,69 @@ impl Hijacked {
     }
 }
 
-/// Takes the frames of a stream without a terminal apart, until it ends. Stream 3
-/// is the daemon's own trouble.
-pub fn demultiplex(from: &mut dyn Read, out: &mut dyn Write, err: &mut dyn Write) -> Result<()> {
+/// Takes the frames of a stream without a terminal apart, in whatever pieces they
+/// arrive. Stream 3 is the daemon's own trouble.
+#[derive(Default)]
+pub struct Demux {
+    head: [u8; 8],
+    have: usize,
+    left: usize,
+    trouble: Vec<u8>,
+}
+
+impl Demux {
+    /// Gives each piece of output with the number of its stream.
+    pub fn feed(&mut self, mut bytes: &[u8], out: &mut dyn FnMut(u8, &[u8]) -> Result<()>) -> Result<()> {
+        while !bytes.is_empty() {
+            if self.have < 8 {
+                let n = bytes.len().min(8 - self.have);
+                self.head[self.have..self.have + n].copy_from_slice(&bytes[..n]);
+                self.have += n;
+                bytes = &bytes[n..];
+                let [stream, _, _, _, a, b, c, d] = self.head;
+                if stream > 3 {
+                    return Err(Error::system(format!("Unrecognized input header: {stream}")));
+                }
+                self.left = u32::from_be_bytes([a, b, c, d]) as usize;
+                if self.have == 8 && self.left == 0 {
+                    self.have = 0;
+                }
+                continue;
+            }
+            let n = bytes.len().min(self.left);
+            if self.head[0] == 3 {
+                self.trouble.extend_from_slice(&bytes[..n]);
+            } else {
+                out(self.head[0], &bytes[..n])?;
+            }
+            bytes = &bytes[n..];
+            self.left -= n;
+            if self.left == 0 {
+                self.have = 0;
+                if !self.trouble.is_empty() {
+                    let text = String::from_utf8_lossy(&self.trouble);
+                    return Err(Error::system(format!("error from daemon in stream: {text}")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a framed stream to its end.
+pub fn demultiplex(from: &mut dyn Read, out: &mut dyn FnMut(u8, &[u8]) -> Result<()>) -> Result<()> {
+    let mut demux = Demux::default();
     let mut buffer = vec![0u8; 32 * 1024];
     loop {
-        let mut head = [0u8; 8];
-        match read_full(from, &mut head)? {
-            0 => return Ok(()),
-            8 => {}
-            _ => return Err(Error::system("unexpected EOF")),
-        }
-        let mut left = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
-        let mut trouble = Vec::new();
-        while left > 0 {
-            let want = left.min(buffer.len());
-            let n = read_some(from, &mut buffer[..want])?;
-            if n == 0 {
-                return Err(Error::system("unexpected EOF"));
-            }
-            left -= n;
-            match head[0] {
-                0 | 1 => {
-                    out.write_all(&buffer[..n])?;
-                    out.flush()?;
-                }
-                2 => {
-                    err.write_all(&buffer[..n])?;
-                    err.flush()?;
-                }
-                3 => trouble.extend_from_slice(&buffer[..n]),
-                other => return Err(Error::system(format!("unrecognized input header: {other}"))),
-            }
-        }
-        if head[0] == 3 {
-            let text = String::from_utf8_lossy(&trouble).into_owned();
-            return Err(Error::system(format!("error from daemon in stream: {text}")));
-        }
-    }
-}
-
-fn read_some(from: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match from.read(buffer) {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => demux.feed(&buffer[..n], out)?,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             // A daemon that is killed resets; what came until then is all there is.
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
-            other => return other,
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+            Err(e) => return Err(e.into()),
         }
     }
-}
-
-fn read_full(from: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut at = 0;
-    while at < buffer.len() {
-        match read_some(from, &mut buffer[at..])? {
-            0 => break,
-            n => at += n,
-        }
-    }
-    Ok(at)
 }
 
 #[cfg(test)]
@@ -93,11 +96,21 @@ mod tests {
 
     #[test]
     fn frames() {
-        let mut input: &[u8] = b"\x01\0\0\0\0\0\0\x03out\x02\0\0\0\0\0\0\x03err\x01\0\0\0\0\0\0\x01!";
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        demultiplex(&mut input, &mut out, &mut err).unwrap();
-        assert_eq!((out.as_slice(), err.as_slice()), (&b"out!"[..], &b"err"[..]));
-        let mut input: &[u8] = b"\x03\0\0\0\0\0\0\x02no";
-        assert!(demultiplex(&mut input, &mut out, &mut err).unwrap_err().message().ends_with("no"));
+        let input = b"\x01\0\0\0\0\0\0\x03out\x02\0\0\0\0\0\0\x03err\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\x01!";
+        for step in [1, 3, 64] {
+            let mut got = Vec::new();
+            let mut demux = Demux::default();
+            for piece in input.chunks(step) {
+                let mut take = |stream: u8, data: &[u8]| {
+                    got.extend(data.iter().map(|b| (stream, *b)));
+                    Ok(())
+                };
+                demux.feed(piece, &mut take).unwrap();
+            }
+            let text = |s: u8| got.iter().filter(|(n, _)| *n == s).map(|(_, b)| *b as char).collect::<String>();
+            assert_eq!((text(1), text(2)), ("out!".into(), "err".into()));
+        }
+        let e = Demux::default().feed(b"\x03\0\0\0\0\0\0\x02no", &mut |_, _| Ok(())).unwrap_err();
+        assert!(e.message().ends_with("no"));
     }
 }

@@ -8,6 +8,7 @@ use crate::client::hijack::Hijacked;
 use crate::client::{Client, kind};
 use crate::error::{Error, Result};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 /// An answer's head may be this long (X-Docker-Container-Path-Stat has a long value).
@@ -184,6 +185,16 @@ impl Reply {
         let mut bytes = Vec::new();
         self.read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The connection while the body is not read to its end, to poll.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether there is something to read without asking the connection.
+    pub fn buffered(&self) -> bool {
+        self.at < self.leftover.len() || self.framing == Framing::Done
     }
 
     /// The same answer with its body put back.

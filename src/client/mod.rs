@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod container;
 pub mod hijack;
 pub mod http;
 pub mod transport;

@@ -1,7 +1,11 @@
 //! `docker attach`.
 
+use crate::api::container::ContainerInspect;
+use crate::cli::attach::{self, Signals};
+use crate::cli::container::run::{Joined, joined};
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
+use crate::client::container::AttachOptions;
 use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
@@ -24,7 +28,34 @@ pub struct Attach {
 }
 
 impl Verb for Attach {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker attach is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let client = cx.client()?;
+        let container = client.container_inspect(&self.container)?;
+        check(&container)?;
+        let (keys, detach_keys) = attach::detach_keys(cx, self.detach_keys.as_deref())?;
+        let tty = container.config.tty;
+        let stdin = !self.no_stdin && container.config.open_stdin;
+        attach::check_tty(!self.no_stdin, tty)?;
+        let wait = client.container_wait(&self.container, "")?;
+        let signals = Signals::take(self.sig_proxy && !tty, tty)?;
+        let options = AttachOptions { stdin, stdout: true, stderr: true, logs: false, detach_keys };
+        let hijacked = client.container_attach(&self.container, &options)?;
+        if tty && let Some((rows, cols)) = attach::window_size() {
+            // Another size first, so that a program that was left at this very
+            // size draws its screen anew.
+            let _ = client.container_resize(&self.container, rows + 1, cols + 1);
+        }
+        joined(cx, &client, &self.container, Joined { hijacked, wait, stdin, tty, keys, signals })
     }
+}
+
+fn check(container: &ContainerInspect) -> Result<()> {
+    let state = &container.state;
+    let text = match () {
+        () if !state.running => "You cannot attach to a stopped container, start it first",
+        () if state.paused => "You cannot attach to a paused container, unpause it first",
+        () if state.restarting => "You cannot attach to a restarting container, wait until it is running",
+        () => return Ok(()),
+    };
+    Err(Error::conflict(text))
 }

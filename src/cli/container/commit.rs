@@ -3,7 +3,9 @@
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
+use crate::image::reference::Reference;
 use argh::{ArgsInfo, FromArgs};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Make an image of a container's changes
@@ -32,7 +34,24 @@ pub struct Commit {
 }
 
 impl Verb for Commit {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker commit is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let mut query = vec![("container", self.container.clone())];
+        if let Some(name) = &self.reference {
+            let name = Reference::parse(name)?;
+            if name.digest().is_some() {
+                return Err(Error::invalid("refusing to create a tag with a digest reference"));
+            }
+            let name = name.or_latest();
+            query.push(("repo", name.familiar_name()));
+            query.push(("tag", name.tag().unwrap_or_default().to_owned()));
+        }
+        query.push(("comment", self.message.clone().unwrap_or_default()));
+        query.push(("author", self.author.clone().unwrap_or_default()));
+        if !self.pause || self.no_pause {
+            query.push(("pause", "0".into()));
+        }
+        let id = cx.client()?.commit(&query, &self.change)?.id;
+        writeln!(cx.out, "{id}")?;
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -4,6 +4,7 @@ use crate::cli::context::Context;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Show what changed in a container's file system
@@ -15,7 +16,14 @@ pub struct Diff {
 }
 
 impl Verb for Diff {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker diff is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        if self.container.is_empty() {
+            return Err(Error::invalid("Container name cannot be empty"));
+        }
+        for change in cx.client()?.container_changes(&self.container)? {
+            let kind = ['C', 'A', 'D'].get(usize::from(change.kind)).copied().unwrap_or(' ');
+            writeln!(cx.out, "{kind} {}", change.path)?;
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }

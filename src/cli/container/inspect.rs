@@ -1,8 +1,9 @@
 //! `docker container inspect`.
 
 use crate::cli::context::Context;
+use crate::cli::inspect;
 use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 
@@ -21,7 +22,10 @@ pub struct Inspect {
 }
 
 impl Verb for Inspect {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker container inspect is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let client = cx.client()?;
+        inspect::run(cx, self.format.as_deref(), &self.containers, |_, name| {
+            client.container_inspect_raw(name, self.size)
+        })
     }
 }

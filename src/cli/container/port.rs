@@ -1,9 +1,11 @@
 //! `docker port`.
 
+use crate::api::network::PortBinding;
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Show where a container's ports are published
@@ -17,7 +19,34 @@ pub struct Port {
 }
 
 impl Verb for Port {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker port is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let ports = cx.client()?.container_inspect(&self.container)?.network_settings.ports;
+        let mut out = Vec::new();
+        if let Some(wanted) = &self.port {
+            let (number, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
+            if let Err(why) = crate::util::units::parse_uint(number, 16) {
+                return Err(Error::invalid(format!("Error: invalid port ({number}): {why}")));
+            }
+            let Some(Some(bindings)) = ports.get(&format!("{number}/{protocol}")) else {
+                let name = &self.container;
+                return Err(Error::not_found(format!("Error: No public port '{wanted}' published for {name}")));
+            };
+            out.extend(bindings.iter().map(address));
+        } else {
+            for (port, bindings) in &ports {
+                out.extend(bindings.iter().flatten().map(|b| format!("{port} -> {}", address(b))));
+            }
+        }
+        out.sort_by(|a, b| crate::cli::context_store::natural(a, b));
+        for line in out {
+            writeln!(cx.out, "{line}")?;
+        }
+        Ok(ExitCode::SUCCESS)
     }
+}
+
+/// `0.0.0.0:80`, `[::]:80`.
+fn address(binding: &PortBinding) -> String {
+    let PortBinding { host_ip, host_port } = binding;
+    if host_ip.contains(':') { format!("[{host_ip}]:{host_port}") } else { format!("{host_ip}:{host_port}") }
 }

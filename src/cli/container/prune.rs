@@ -1,8 +1,9 @@
 //! `docker container prune`.
 
 use crate::cli::context::Context;
+use crate::cli::lists;
 use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 
@@ -19,7 +20,13 @@ pub struct Prune {
 }
 
 impl Verb for Prune {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker container prune is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let filters = lists::prune_filters(cx, &self.filter);
+        if lists::may_prune(cx, self.force, "This will remove all stopped containers.")? {
+            let pruned = cx.client()?.containers_prune(&filters)?;
+            let names = pruned.containers_deleted.unwrap_or_default();
+            lists::pruned(cx, "Deleted Containers", &names, pruned.space_reclaimed)?;
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use argh::{ArgsInfo, FromArgs};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Remove containers
@@ -24,7 +25,24 @@ pub struct Rm {
 }
 
 impl Verb for Rm {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker rm is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let names: Vec<&str> = self.containers.iter().map(|n| n.trim_matches('/')).collect();
+        let remove = |client: &crate::client::Client, name: &str| {
+            if name.is_empty() {
+                return Err(Error::invalid("container name cannot be empty"));
+            }
+            client.container_remove(name, self.volumes, self.link, self.force)
+        };
+        let results = cx.parallel(&names, remove)?;
+        let mut failures = Vec::new();
+        for (name, result) in names.iter().zip(results) {
+            match result {
+                Ok(()) => writeln!(cx.out, "{name}")?,
+                // What is not there is as removed as it can be.
+                Err(e) if self.force && e.kind() == Kind::NotFound => writeln!(cx.err, "{e}")?,
+                Err(e) => failures.push(e),
+            }
+        }
+        Error::join(failures).map(|()| ExitCode::SUCCESS)
     }
 }

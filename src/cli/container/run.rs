@@ -1,9 +1,21 @@
 //! `docker run`.
 
-use crate::cli::context::Context;
+use crate::api::container::{BindOptions, CreateRequest, Mount, WaitResponse};
+use crate::cli::attach::{self, End, Happening, Session, Signals};
+use crate::cli::context::{self, Context};
+use crate::cli::image::pull::{self, Show};
 use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
+use crate::cli::{exit, flags};
+use crate::client::Client;
+use crate::client::container::AttachOptions;
+use crate::client::hijack::Hijacked;
+use crate::client::http::Reply;
+use crate::error::{Context as _, Error, Kind, Result, errno_text};
+use crate::image::reference::{AnyReference, Reference};
+use crate::util::units;
 use argh::{ArgsInfo, FromArgs};
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Create a container from an image and run it
@@ -326,13 +338,301 @@ pub struct Run {
 }
 
 impl Verb for Run {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker run is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        match start(&self, cx) {
+            Ok(code) => Ok(code),
+            Err(Failed::Plain(e)) => Err(e),
+            Err(Failed::Docker(e)) if context::stdout_closed() => Err(e),
+            Err(Failed::Docker(e)) => refuse(cx, "run", &e),
+        }
     }
 }
 
+/// How a failure is told.
+enum Failed {
+    /// As any other command does it.
+    Plain(Error),
+    /// With `docker: ` in front, a way to the help behind and a status of its own.
+    Docker(Error),
+}
+
+impl<E: Into<Error>> From<E> for Failed {
+    fn from(e: E) -> Self {
+        Failed::Docker(e.into())
+    }
+}
+
+/// The words and the status of a container that could not be started.
+pub fn refuse(cx: &mut Context, verb: &str, e: &Error) -> Result<ExitCode> {
+    cx.out.flush()?;
+    let message = e.message().trim_end();
+    write!(cx.err, "docker: {message}\n\nRun 'docker {verb} --help' for more information\n")?;
+    Ok(ExitCode::from(exit::of_start(message)))
+}
+
 /// `docker create`: the same flags without those of running.
-pub fn create(args: &[&str], _cx: &mut Context) -> Result<ExitCode> {
-    let _ = crate::cli::tree::fill::<Run>(args)?;
-    Err(Error::not_implemented("docker create is not part of this build"))
+pub fn create(args: &[&str], cx: &mut Context) -> Result<ExitCode> {
+    let run = crate::cli::tree::fill::<Run>(args)?;
+    let checked = check_pull(&run).and_then(|()| flags::request(&run));
+    let request = match checked {
+        Ok(request) => request,
+        Err(e) => {
+            let _ = refuse(cx, "create", &e)?;
+            return Ok(ExitCode::from(exit::USAGE));
+        }
+    };
+    let id = new_container(&run, request, cx)?;
+    writeln!(cx.out, "{id}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_pull(run: &Run) -> Result<()> {
+    match run.pull.as_deref().unwrap_or("missing") {
+        "always" | "missing" | "never" | "" => Ok(()),
+        other => Err(Error::invalid(format!(
+            "invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\""
+        ))),
+    }
+}
+
+/// Makes the container, with its image when that is missing, and gives its id.
+fn new_container(run: &Run, mut request: CreateRequest, cx: &mut Context) -> Result<String> {
+    let platform = run.platform.clone().or_else(pull::default_platform).unwrap_or_default();
+    if !platform.is_empty() {
+        check_platform(&platform)?;
+    }
+    let mut cidfile = CidFile::open(run.cidfile.as_deref())?;
+    let named = match AnyReference::parse(&run.image)? {
+        AnyReference::Named(name) => Some(name.or_latest()),
+        _ => None,
+    };
+    let fetch = |cx: &mut Context| match &named {
+        Some(name) => {
+            let show = if run.quiet { Show::Nothing } else { Show::Err };
+            pull::pull(cx, name, (!platform.is_empty()).then_some(platform.as_str()), show)
+        }
+        None => Ok(()),
+    };
+    let policy = run.pull.as_deref().unwrap_or("missing");
+    if run.use_api_socket {
+        api_socket(cx, &mut request)?;
+    }
+    if policy == "always" {
+        fetch(cx)?;
+    }
+    let client = cx.client()?;
+    let name = run.name.clone().unwrap_or_default();
+    let response = match client.container_create(&name, &platform, &request) {
+        Err(e) if e.kind() == Kind::NotFound && named.is_some() && matches!(policy, "missing" | "") => {
+            if !run.quiet {
+                let familiar = named.as_ref().map(Reference::familiar).unwrap_or_default();
+                writeln!(cx.err, "Unable to find image '{familiar}' locally")?;
+            }
+            fetch(cx)?;
+            client.container_create(&name, &platform, &request)?
+        }
+        other => other?,
+    };
+    for warning in &response.warnings {
+        writeln!(cx.err, "WARNING: {warning}")?;
+    }
+    cidfile.write(&response.id)?;
+    Ok(response.id)
+}
+
+/// `os[/arch[/variant]]`.
+fn check_platform(text: &str) -> Result<()> {
+    let failed = |why: String| Error::invalid(format!("error parsing specified platform: {why}: invalid argument"));
+    let quoted = units::quote(text);
+    let parts: Vec<&str> = text.split('/').collect();
+    for part in &parts {
+        if part.is_empty() || !part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {
+            let part = units::quote(part);
+            let why = "platform specifier component must match \"^[A-Za-z0-9_.-]+$\"";
+            return Err(failed(format!("{part} is an invalid component of {quoted}: {why}")));
+        }
+    }
+    if parts.len() > 3 {
+        return Err(failed(format!("{quoted}: cannot parse platform specifier")));
+    }
+    Ok(())
+}
+
+/// Binds the socket of the daemon that is asked into the container.
+fn api_socket(cx: &Context, request: &mut CreateRequest) -> Result<()> {
+    let client = cx.client()?;
+    let Some(path) = client.host().strip_prefix("unix://") else {
+        let host = client.host();
+        return Err(Error::invalid(format!(
+            "flag --use-api-socket can only be used with unix sockets: docker endpoint {host} incompatible"
+        )));
+    };
+    let mount = Mount {
+        kind: "bind".into(),
+        source: path.to_owned(),
+        target: "/var/run/docker.sock".into(),
+        bind_options: Some(BindOptions::default()),
+        ..Mount::default()
+    };
+    if let Some(host) = &mut request.host_config {
+        host.mounts.get_or_insert_default().push(mount);
+    }
+    Ok(())
+}
+
+/// The file that gets the container's id; gone again if there is none to write.
+struct CidFile {
+    path: Option<PathBuf>,
+    written: bool,
+}
+
+impl CidFile {
+    fn open(path: Option<&str>) -> Result<Self> {
+        let Some(path) = path.filter(|p| !p.is_empty()).map(PathBuf::from) else {
+            return Ok(Self { path: None, written: false });
+        };
+        if path.exists() {
+            let path = path.display();
+            let text = format!("container ID file found, make sure the other container isn't running or delete {path}");
+            return Err(Error::invalid(text));
+        }
+        let file = std::fs::File::create_new(&path);
+        file.map_err(|e| {
+            let why = errno_text(&e);
+            Error::system(format!("failed to create the container ID file: open {}: {why}", path.display()))
+        })?;
+        Ok(Self { path: Some(path), written: false })
+    }
+    fn write(&mut self, id: &str) -> Result<()> {
+        if let Some(path) = &self.path {
+            std::fs::write(path, id).context("failed to write the container ID to the file")?;
+            self.written = true;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for CidFile {
+    fn drop(&mut self) {
+        if let (Some(path), false) = (&self.path, self.written) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Create, attach, wait, start, in the order that loses nothing.
+fn start(run: &Run, cx: &mut Context) -> Result<ExitCode, Failed> {
+    check_pull(run)?;
+    let mut request = flags::request(run)?;
+    let config = &mut request.config;
+    if run.detach {
+        if !run.attach.is_empty() {
+            return Err(Error::invalid("conflicting options: cannot specify both --attach and --detach").into());
+        }
+        config.attach_stdin = false;
+        config.attach_stdout = false;
+        config.attach_stderr = false;
+        config.stdin_once = false;
+    } else {
+        attach::check_tty(config.attach_stdin, config.tty).map_err(Failed::Plain)?;
+    }
+    if let (true, Some((rows, cols)), Some(host)) = (run.tty, attach::window_size(), &mut request.host_config) {
+        host.console_size = [rows.into(), cols.into()];
+    }
+    let (keys, keys_text) = attach::detach_keys(cx, run.detach_keys.as_deref())
+        .map_err(|e| e.context(format!("invalid detach keys ({})", run.detach_keys.as_deref().unwrap_or(""))))?;
+    let streams = AttachOptions {
+        stdin: request.config.attach_stdin,
+        stdout: request.config.attach_stdout,
+        stderr: request.config.attach_stderr,
+        logs: false,
+        detach_keys: keys_text,
+    };
+    let attached = streams.stdin || streams.stdout || streams.stderr;
+    let id = new_container(run, request, cx)?;
+    let client = cx.client()?;
+    if !attached {
+        client.container_start(&id, &streams.detach_keys)?;
+        writeln!(cx.out, "{id}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let signals = Signals::take(run.sig_proxy && !run.tty, run.tty)?;
+    let hijacked = client.container_attach(&id, &streams)?;
+    let wait = client.container_wait(&id, if run.rm { "removed" } else { "next-exit" })?;
+    if let Err(e) = client.container_start(&id, &streams.detach_keys) {
+        drop(hijacked);
+        if run.rm {
+            let mut wait = wait;
+            let _ = wait.whole();
+        }
+        return Err(e.into());
+    }
+    if !streams.stdout && !streams.stderr {
+        writeln!(cx.out, "{id}")?;
+    }
+    joined(cx, &client, &id, Joined { hijacked, wait, stdin: streams.stdin, tty: run.tty, keys, signals })
+        .map_err(Failed::from)
+}
+
+/// A started container and what is joined with it.
+pub struct Joined {
+    pub hijacked: Hijacked,
+    pub wait: Reply,
+    pub stdin: bool,
+    pub tty: bool,
+    pub keys: Vec<u8>,
+    pub signals: Option<Signals>,
+}
+
+/// Passes everything both ways until the container has ended; its status is ours.
+pub fn joined(cx: &mut Context, client: &Client, id: &str, j: Joined) -> Result<ExitCode> {
+    let tty = j.tty;
+    let mut on_signal = |happening| match happening {
+        Happening::Resized => resize(|rows, cols| client.container_resize(id, rows, cols), 1),
+        Happening::Signal(number) => {
+            let _ = client.container_kill(id, Some(&number.to_string()));
+        }
+    };
+    if tty {
+        resize(|rows, cols| client.container_resize(id, rows, cols), 5);
+    }
+    let session = Session {
+        hijacked: j.hijacked,
+        stdin: j.stdin,
+        tty,
+        detach_keys: j.keys,
+        wait: Some(j.wait),
+        on_signal: &mut on_signal,
+        signals: j.signals,
+    };
+    match session.run(cx)? {
+        End::Ended(answer) => status(answer.as_deref().unwrap_or_default()),
+        End::Detached => Ok(ExitCode::SUCCESS),
+        End::Killed(signal) => Ok(exit::of_signal(signal)),
+        End::Forced => {
+            writeln!(cx.err, "\ngot 3 SIGTERM/SIGINTs, forcefully exiting")?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// The container's own status out of the answer to `wait`.
+pub fn status(answer: &[u8]) -> Result<ExitCode> {
+    let answer: WaitResponse = crate::api::decode::from_slice(answer)
+        .map_err(|_| Error::system("error waiting for container: unexpected EOF"))?;
+    match answer.error {
+        Some(e) if !e.message.is_empty() => Err(Error::system(format!("Error waiting for container: {}", e.message))),
+        _ => Ok(exit::of_container(answer.status_code)),
+    }
+}
+
+/// Tells the size of our terminal, a few times while the process comes up.
+pub fn resize(send: impl Fn(u16, u16) -> Result<()>, tries: u32) {
+    let Some((rows, cols)) = attach::window_size() else { return };
+    for attempt in 0..tries {
+        if send(rows, cols).is_ok() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10 * u64::from(attempt + 1)));
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 
@@ -21,7 +21,7 @@ pub struct Stop {
 }
 
 impl Verb for Stop {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker stop is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        cx.each(&self.containers, |client, name| client.container_stop(name, self.signal.as_deref(), self.timeout))
     }
 }

@@ -1,9 +1,11 @@
 //! `docker top`.
 
 use crate::cli::context::Context;
+use crate::cli::format::table;
 use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use argh::{ArgsInfo, FromArgs};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Show the processes of a container
@@ -17,7 +19,11 @@ pub struct Top {
 }
 
 impl Verb for Top {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker top is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let top = cx.client()?.container_top(&self.container, &self.options)?;
+        let rows: Vec<String> =
+            std::iter::once(&top.titles).chain(&top.processes).map(|row| row.join("\t") + "\n").collect();
+        cx.out.write_all(table::align(&rows.concat(), (20, 3)).as_bytes())?;
+        Ok(ExitCode::SUCCESS)
     }
 }

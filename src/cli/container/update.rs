@@ -1,9 +1,12 @@
 //! `docker update`.
 
+use crate::api::container::UpdateConfig;
 use crate::cli::context::Context;
+use crate::cli::flags;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Change limits and restart policy of containers
@@ -60,7 +63,60 @@ pub struct Update {
 }
 
 impl Verb for Update {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker update is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let numbers = [
+            self.blkio_weight,
+            self.cpu_period,
+            self.cpu_quota,
+            self.cpu_rt_period,
+            self.cpu_rt_runtime,
+            self.cpu_shares,
+            self.cpus,
+            self.memory,
+            self.memory_reservation,
+            self.memory_swap,
+            self.pids_limit,
+            self.kernel_memory,
+        ];
+        let words = [&self.cpuset_cpus, &self.cpuset_mems, &self.restart];
+        if numbers.iter().all(Option::is_none) && words.iter().all(|w| w.is_none()) {
+            return Err(Error::invalid("you must provide one or more flags when using this command"));
+        }
+        let number = |n: Option<i64>| n.unwrap_or(0);
+        let config = UpdateConfig {
+            blkio_weight: number(self.blkio_weight).try_into().unwrap_or(0),
+            cpu_period: number(self.cpu_period),
+            cpu_quota: number(self.cpu_quota),
+            cpu_realtime_period: number(self.cpu_rt_period),
+            cpu_realtime_runtime: number(self.cpu_rt_runtime),
+            cpu_shares: number(self.cpu_shares),
+            nano_cpus: number(self.cpus),
+            cpuset_cpus: self.cpuset_cpus.clone().unwrap_or_default(),
+            cpuset_mems: self.cpuset_mems.clone().unwrap_or_default(),
+            memory: number(self.memory),
+            memory_reservation: number(self.memory_reservation),
+            memory_swap: number(self.memory_swap),
+            pids_limit: self.pids_limit,
+            restart_policy: match &self.restart {
+                Some(policy) => flags::restart_policy(policy)?,
+                None => Default::default(),
+            },
+            ..UpdateConfig::default()
+        };
+        let client = cx.client()?;
+        let (mut warnings, mut failures) = (Vec::new(), Vec::new());
+        for name in &self.containers {
+            match client.container_update(name, &config) {
+                Ok(answer) => {
+                    writeln!(cx.out, "{name}")?;
+                    warnings.extend(answer.warnings.unwrap_or_default());
+                }
+                Err(e) => failures.push(e),
+            }
+        }
+        if !warnings.is_empty() {
+            writeln!(cx.out, "{}", warnings.join("\n"))?;
+        }
+        Error::join(failures).map(|()| ExitCode::SUCCESS)
     }
 }

@@ -1,9 +1,11 @@
 //! `docker wait`.
 
+use crate::api::container::WaitResponse;
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Wait until containers stop and print their exit codes
@@ -15,7 +17,16 @@ pub struct Wait {
 }
 
 impl Verb for Wait {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker wait is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let client = cx.client()?;
+        let mut failures = Vec::new();
+        for name in &self.containers {
+            let answer = client.container_wait(name, "").and_then(|mut reply| reply.whole());
+            match answer.and_then(|bytes| crate::api::decode::from_slice::<WaitResponse>(&bytes)) {
+                Ok(answer) => writeln!(cx.out, "{}", answer.status_code)?,
+                Err(e) => failures.push(e),
+            }
+        }
+        Error::join(failures).map(|()| ExitCode::SUCCESS)
     }
 }

@@ -7,8 +7,21 @@ use std::net::IpAddr;
 
 /// Names that `--ulimit` knows.
 const ULIMITS: &[&str] = &[
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-    "rttime", "sigpending", "stack",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 /// Kernel parameters that belong to the IPC namespace; net.* and fs.mqueue.* belong
@@ -123,9 +136,9 @@ pub fn ulimit(value: &str) -> Result<Ulimit, String> {
 }
 
 fn sysctl(value: &str) -> Result<(), String> {
-    let allowed = value.split_once('=').is_some_and(|(name, _)| {
-        SYSCTLS.contains(&name) || name.starts_with("net.") || name.starts_with("fs.mqueue.")
-    });
+    let allowed = value
+        .split_once('=')
+        .is_some_and(|(name, _)| SYSCTLS.contains(&name) || name.starts_with("net.") || name.starts_with("fs.mqueue."));
     if allowed { Ok(()) } else { Err(format!("sysctl '{value}' is not allowed")) }
 }
 
@@ -145,7 +158,9 @@ pub fn csv(line: &str) -> Result<Vec<String>, String> {
                     }
                     Some('"') => break,
                     Some(c) => field.push(c),
-                    None => return Err("parse error on line 1, column 1: extraneous or missing \" in quoted-field".into()),
+                    None => {
+                        return Err("parse error on line 1, column 1: extraneous or missing \" in quoted-field".into());
+                    }
                 }
             }
         }
@@ -172,7 +187,10 @@ mod tests {
 
     #[test]
     fn values() {
-        assert_eq!(ulimit("nofile=10:5").unwrap_err(), "ulimit soft limit must be less than or equal to hard limit: 10 > 5");
+        assert_eq!(
+            ulimit("nofile=10:5").unwrap_err(),
+            "ulimit soft limit must be less than or equal to hard limit: 10 > 5"
+        );
         assert_eq!(ulimit("nofile=-1").unwrap().hard, -1);
         assert!(check("--sysctl", "kernel.foo=1").is_err() && check("--sysctl", "net.a=1").is_ok());
         assert_eq!(check("--add-host", "foo:bar").unwrap_err(), "invalid IP address in add-host: \"bar\"");

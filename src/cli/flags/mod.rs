@@ -15,9 +15,7 @@ pub use list::check;
 pub use port::exposed;
 
 use crate::api::Empty;
-use crate::api::container::{
-    ContainerConfig, CreateRequest, Healthcheck, HostConfig, LogConfig, RestartPolicy,
-};
+use crate::api::container::{ContainerConfig, CreateRequest, Healthcheck, HostConfig, LogConfig, RestartPolicy};
 use crate::cli::container::run::Run;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
@@ -220,9 +218,9 @@ pub fn restart_policy(policy: &str) -> Result<RestartPolicy> {
     }
     let maximum_retry_count = match count {
         "" => 0,
-        count => count.parse().map_err(|_| {
-            Error::invalid("invalid restart policy format: maximum retry count must be an integer")
-        })?,
+        count => count
+            .parse()
+            .map_err(|_| Error::invalid("invalid restart policy format: maximum retry count must be an integer"))?,
     };
     Ok(RestartPolicy { name: name.to_owned(), maximum_retry_count })
 }
@@ -294,7 +292,9 @@ fn security(options: &[String]) -> Result<(Vec<String>, bool)> {
         let (key, value) = match option.split_once('=').or_else(|| option.split_once(':')) {
             Some((key, value)) => (key, value),
             None if option == "no-new-privileges" => (option.as_str(), ""),
-            None => return Err(Error::invalid(format!("Invalid --security-opt: {}", crate::util::units::quote(option)))),
+            None => {
+                return Err(Error::invalid(format!("Invalid --security-opt: {}", crate::util::units::quote(option))));
+            }
         };
         match (key, value) {
             ("systempaths", "unconfined") => unconfined = true,

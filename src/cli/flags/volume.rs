@@ -13,8 +13,7 @@ pub fn binds(values: &[String]) -> Result<Vec<String>> {
             return Err(Error::invalid("invalid empty volume spec"));
         }
         let Some((source, rest)) = value.split_once(':').filter(|_| has_source(value)) else { continue };
-        let bind =
-            if source.starts_with('.') { format!("{}:{rest}", absolute(source)) } else { value.clone() };
+        let bind = if source.starts_with('.') { format!("{}:{rest}", absolute(source)) } else { value.clone() };
         if !out.contains(&bind) {
             out.push(bind);
         }
