@@ -112,6 +112,7 @@ pub struct Engine {
     pub config: EngineConfig,
     pub events: events::Bus,
     pub records: store::Records,
+    pub networks: network::Networks,
     pub registries: crate::image::registry::service::Service,
     pub timers: timer::Timers,
     pub containers: container::Containers,
@@ -151,6 +152,7 @@ impl Engine {
             driver: parts.driver,
             runtime,
             support: parts.support,
+            networks: network::Networks::open(&config)?,
             config,
         });
         let _ = slot.set(Arc::downgrade(&engine));

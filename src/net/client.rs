@@ -87,8 +87,9 @@ impl Client {
         self.call(&Call::Disconnect { container: container.into(), network: network.into() }).map(drop)
     }
 
-    pub fn names(&self, container: &str, network: &str, names: Vec<String>) -> Result<()> {
-        self.call(&Call::Names { container: container.into(), network: network.into(), names }).map(drop)
+    pub fn names(&self, container: &str, name: &str, network: &str, names: Vec<String>) -> Result<()> {
+        let (container, name, network) = (container.into(), name.into(), network.into());
+        self.call(&Call::Names { container, name, network, names }).map(drop)
     }
 
     pub fn release(&self, container: &str) -> Result<()> {

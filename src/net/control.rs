@@ -36,6 +36,7 @@ impl Sandbox {
     fn state(&self) -> SandboxState {
         SandboxState {
             container: self.spec.container.clone(),
+            name: self.spec.name.clone(),
             endpoints: self.endpoints.iter().map(|e| e.state.clone()).collect(),
             ports: Vec::new(),
         }
@@ -76,7 +77,9 @@ impl Control {
             Call::Create(spec) => self.create(*spec),
             Call::Connect { container, endpoint } => self.connect(&container, endpoint),
             Call::Disconnect { container, network } => self.disconnect(&container, &network).map(done),
-            Call::Names { container, network, names } => self.names(&container, &network, names).map(done),
+            Call::Names { container, name, network, names } => {
+                self.names(&container, name, &network, names).map(done)
+            },
             Call::Release { container } => {
                 self.release(&container);
                 Ok(done(()))
@@ -167,7 +170,8 @@ impl Control {
             return None;
         }
         let mut ready = self.networks.get_mut(&first.network)?.ready.pop_front()?;
-        ready.endpoint.state.names = first.names.clone();
+        ready.endpoint.state.names.clone_from(&first.names);
+        ready.endpoint.state.id.clone_from(&first.id);
         ready.endpoint.priority = first.priority;
         Some(ready)
     }
@@ -203,8 +207,9 @@ impl Control {
         set_default_routes(&mut sandbox.inside, &sandbox.endpoints)
     }
 
-    fn names(&mut self, container: &str, network: &str, names: Vec<String>) -> Result<()> {
+    fn names(&mut self, container: &str, name: String, network: &str, names: Vec<String>) -> Result<()> {
         let sandbox = self.sandbox(container)?;
+        sandbox.spec.name = name;
         for endpoint in sandbox.endpoints.iter_mut().filter(|e| e.state.network == network) {
             endpoint.state.names.clone_from(&names);
         }

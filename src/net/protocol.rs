@@ -40,6 +40,7 @@ pub enum Call {
     /// Another name of a live container (rename).
     Names {
         container: String,
+        name: String,
         network: String,
         names: Vec<String>,
     },
@@ -106,6 +107,8 @@ pub struct PoolSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxSpec {
     pub container: String,
+    /// Kept for dockerd, which asks for it after its restart.
+    pub name: String,
     /// In order: eth0, eth1, …
     pub endpoints: Vec<EndpointSpec>,
     pub ports: Vec<PortSpec>,
@@ -120,6 +123,8 @@ pub const HOST_GATEWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(169, 254, 1,
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointSpec {
     pub network: String,
+    /// Docker's endpoint id; kept, not looked at.
+    pub id: String,
     pub ipv4: Option<IpAddr>,
     pub ipv6: Option<IpAddr>,
     /// "02:42:…"; none = random.
@@ -172,6 +177,7 @@ pub struct DnsSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxState {
     pub container: String,
+    pub name: String,
     pub endpoints: Vec<EndpointState>,
     pub ports: Vec<PortState>,
 }
@@ -179,6 +185,7 @@ pub struct SandboxState {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointState {
     pub network: String,
+    pub id: String,
     pub interface: String,
     pub mac: String,
     pub ipv4: Option<IpAddr>,
@@ -290,7 +297,7 @@ mod tests {
     #[test]
     fn long_messages_travel_in_pieces() {
         let (a, b) = socket::pair().unwrap();
-        let call = Call::Names { container: "c".into(), network: "n".into(), names: vec!["x".repeat(100); 1500] };
+        let call = Call::Names { container: "c".into(), name: "b".into(), network: "n".into(), names: vec!["x".repeat(100); 1500] };
         let sent = call.clone();
         let thread = std::thread::spawn(move || send_message(&a, &sent, None).unwrap());
         let (got, fd) = receive_message::<Call>(&b).unwrap().unwrap();

@@ -120,6 +120,7 @@ impl Network {
         };
         let state = EndpointState {
             network: self.spec.id.clone(),
+            id: wanted.id.clone(),
             interface: interface.into(),
             mac: engine_ns::format_mac(&mac),
             ipv4: v4.map(|a| a.0),

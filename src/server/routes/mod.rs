@@ -2,6 +2,7 @@
 //! → encode`. Order matters where patterns overlap: what is exact stands before
 //! what is greedy.
 
+pub mod network;
 pub mod plugins;
 pub mod registry;
 pub mod swarm;
@@ -9,4 +10,4 @@ pub mod system;
 
 use super::router::Route;
 
-pub const TABLES: &[&[Route]] = &[registry::ROUTES, system::ROUTES, swarm::ROUTES, plugins::ROUTES];
+pub const TABLES: &[&[Route]] = &[network::ROUTES, registry::ROUTES, system::ROUTES, swarm::ROUTES, plugins::ROUTES];

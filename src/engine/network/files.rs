@@ -1,0 +1,161 @@
+//! /etc/hosts and /etc/resolv.conf as a container finds them.
+
+use super::Networks;
+use super::sandbox::Wanted;
+use crate::net::protocol::{HOST_GATEWAY, SandboxState};
+use std::fmt::Write;
+use std::net::IpAddr;
+
+/// systemd-resolved's list of real servers, for hosts whose resolv.conf names
+/// only its local stub.
+const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
+const EMBEDDED: &str = "127.0.0.11";
+
+pub fn hosts(networks: &Networks, wanted: &Wanted, state: &SandboxState) -> String {
+    let mut text = String::from(
+        "127.0.0.1\tlocalhost\n\
+         ::1\tlocalhost ip6-localhost ip6-loopback\n\
+         fe00::\tip6-localnet\n\
+         ff00::\tip6-mcastprefix\n\
+         ff02::1\tip6-allnodes\n\
+         ff02::2\tip6-allrouters\n",
+    );
+    for extra in &wanted.extra_hosts {
+        let Some((name, address)) = extra.split_once([':', '=']) else { continue };
+        let gateway = HOST_GATEWAY.to_string();
+        let address = if address == "host-gateway" { gateway.as_str() } else { address };
+        let _ = writeln!(text, "{}\t{name}", address.trim_start_matches('[').trim_end_matches(']'));
+    }
+    links(networks, wanted, &mut text);
+    let name = match wanted.domainname.as_str() {
+        "" => wanted.hostname.clone(),
+        domain => format!("{0}.{domain} {0}", wanted.hostname),
+    };
+    for endpoint in &state.endpoints {
+        for address in [endpoint.ipv4, endpoint.ipv6].into_iter().flatten() {
+            let _ = writeln!(text, "{address}\t{name}");
+        }
+    }
+    text
+}
+
+/// `--link` on the default network is a line in /etc/hosts.
+fn links(networks: &Networks, wanted: &Wanted, text: &mut String) {
+    let live = networks.live();
+    for link in &wanted.links {
+        let Some(other) = live.get(&link.container_id) else { continue };
+        let on_bridge = |e: &&crate::net::protocol::EndpointState| e.names.is_empty();
+        for address in other.endpoints.iter().filter(on_bridge).filter_map(|e| e.ipv4) {
+            let short = crate::util::id::short(&link.container_id);
+            let _ = match link.alias == link.container_name {
+                true => writeln!(text, "{address}\t{} {short}", link.alias),
+                false => writeln!(text, "{address}\t{} {short} {}", link.alias, link.container_name),
+            };
+        }
+    }
+}
+
+/// The parts of a resolv.conf that matter to us.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct ResolvConf {
+    servers: Vec<String>,
+    search: Vec<String>,
+    options: Vec<String>,
+}
+
+fn parse(text: &str) -> ResolvConf {
+    let mut conf = ResolvConf::default();
+    for line in text.lines() {
+        let line = line.split(['#', ';']).next().unwrap_or_default();
+        let mut words = line.split_ascii_whitespace();
+        match words.next() {
+            Some("nameserver") => conf.servers.extend(words.next().map(str::to_owned)),
+            Some("search" | "domain") => conf.search = words.map(str::to_owned).collect(),
+            Some("options") => conf.options.extend(words.map(str::to_owned)),
+            _ => {}
+        }
+    }
+    conf
+}
+
+fn is_loopback(server: &str) -> bool {
+    let address = server.split('%').next().unwrap_or_default();
+    address.parse::<IpAddr>().is_ok_and(|a| a.is_loopback())
+}
+
+fn host_conf() -> ResolvConf {
+    let read = |path: &str| parse(&std::fs::read_to_string(path).unwrap_or_default());
+    let conf = read("/etc/resolv.conf");
+    if conf.servers.iter().all(|s| is_loopback(s)) {
+        let real = read(RESOLVED);
+        if !real.servers.is_empty() {
+            return ResolvConf { servers: real.servers, ..conf };
+        }
+    }
+    conf
+}
+
+/// On the default network: all servers of the host are its own loopback, so a
+/// container can only ask through us.
+pub fn needs_forwarder(asked: &[String]) -> bool {
+    asked.is_empty() && host_conf().servers.iter().all(|s| is_loopback(s))
+}
+
+/// On user networks the embedded server comes first and alone; elsewhere the
+/// host's servers, less those on its loopback.
+pub fn resolv_conf(wanted: &Wanted, user_defined: bool) -> String {
+    let host = host_conf();
+    let embedded = user_defined || needs_forwarder(&wanted.dns);
+    let mut servers = if wanted.dns.is_empty() { host.servers } else { wanted.dns.clone() };
+    if wanted.dns.is_empty() {
+        servers.retain(|s| !is_loopback(s));
+    }
+    if embedded {
+        servers = vec![EMBEDDED.into()];
+    }
+    // "." alone means: no search list at all.
+    let search = if wanted.dns_search.is_empty() { host.search } else { wanted.dns_search.clone() };
+    let mut options = if wanted.dns_options.is_empty() { host.options } else { wanted.dns_options.clone() };
+    if embedded && !options.iter().any(|o| o.starts_with("ndots:")) {
+        options.push("ndots:0".into());
+    }
+    let mut text = String::from("# Written by the engine when the container started; edit it freely.\n\n");
+    for server in servers {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    if !search.is_empty() && search != ["."] {
+        let _ = writeln!(text, "search {}", search.join(" "));
+    }
+    if !options.is_empty() {
+        let _ = writeln!(text, "options {}", options.join(" "));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_that_matter() {
+        let conf = parse("# x\nnameserver 10.0.0.1 \nnameserver ::1 # y\nsearch a b\noptions ndots:2 rotate\nnonsense\n");
+        assert_eq!(conf.servers, ["10.0.0.1", "::1"]);
+        assert_eq!(conf.search, ["a", "b"]);
+        assert_eq!(conf.options, ["ndots:2", "rotate"]);
+        assert!(is_loopback("127.0.0.53") && is_loopback("::1") && !is_loopback("10.0.0.1") && !is_loopback("fe80::1%eth0"));
+    }
+
+    #[test]
+    fn what_was_asked_for_wins() {
+        let wanted = Wanted {
+            dns: vec!["9.9.9.9".into()],
+            dns_search: vec![".".into()],
+            dns_options: vec!["timeout:1".into()],
+            ..Wanted::default()
+        };
+        let plain = resolv_conf(&wanted, false);
+        assert!(plain.ends_with("\n\nnameserver 9.9.9.9\noptions timeout:1\n"), "{plain}");
+        let user = resolv_conf(&wanted, true);
+        assert!(user.ends_with("\n\nnameserver 127.0.0.11\noptions timeout:1 ndots:0\n"), "{user}");
+    }
+}
