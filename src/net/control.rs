@@ -77,9 +77,7 @@ impl Control {
             Call::Create(spec) => self.create(*spec),
             Call::Connect { container, endpoint } => self.connect(&container, endpoint),
             Call::Disconnect { container, network } => self.disconnect(&container, &network).map(done),
-            Call::Names { container, name, network, names } => {
-                self.names(&container, name, &network, names).map(done)
-            },
+            Call::Names { container, name, network, names } => self.names(&container, name, &network, names).map(done),
             Call::Release { container } => {
                 self.release(&container);
                 Ok(done(()))

@@ -297,7 +297,12 @@ mod tests {
     #[test]
     fn long_messages_travel_in_pieces() {
         let (a, b) = socket::pair().unwrap();
-        let call = Call::Names { container: "c".into(), name: "b".into(), network: "n".into(), names: vec!["x".repeat(100); 1500] };
+        let call = Call::Names {
+            container: "c".into(),
+            name: "b".into(),
+            network: "n".into(),
+            names: vec!["x".repeat(100); 1500],
+        };
         let sent = call.clone();
         let thread = std::thread::spawn(move || send_message(&a, &sent, None).unwrap());
         let (got, fd) = receive_message::<Call>(&b).unwrap().unwrap();

@@ -140,11 +140,7 @@ fn sandbox_spec(wanted: &Wanted, order: &[Place]) -> Result<SandboxSpec> {
 }
 
 /// What netd is to make of one `EndpointSettings`.
-pub(super) fn endpoint_spec(
-    wanted: &Wanted,
-    network: &Record,
-    settings: &EndpointSettings,
-) -> Result<EndpointSpec> {
+pub(super) fn endpoint_spec(wanted: &Wanted, network: &Record, settings: &EndpointSettings) -> Result<EndpointSpec> {
     super::connect::check_addresses(network, settings)?;
     let address = |text: &str| if text.is_empty() { None } else { text.parse().ok() };
     let asked = settings.ipam_config.clone().unwrap_or_default();

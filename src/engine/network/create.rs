@@ -101,7 +101,8 @@ fn check_options(networks: &Networks, options: &Map) -> Result<()> {
     }
     if let Some(name) = options.get(BRIDGE_NAME).filter(|n| !n.is_empty()) {
         let plain = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
-        if name.len() > 15 || !name.chars().all(plain) || matches!(name.as_str(), "." | ".." | "lo" | "all" | "default") {
+        if name.len() > 15 || !name.chars().all(plain) || matches!(name.as_str(), "." | ".." | "lo" | "all" | "default")
+        {
             return Err(Error::invalid(format!("invalid bridge name: {name}")));
         }
         if networks.all().iter().any(|n| bridge_name(n) == *name) {

@@ -138,11 +138,14 @@ mod tests {
 
     #[test]
     fn the_lines_that_matter() {
-        let conf = parse("# x\nnameserver 10.0.0.1 \nnameserver ::1 # y\nsearch a b\noptions ndots:2 rotate\nnonsense\n");
+        let conf =
+            parse("# x\nnameserver 10.0.0.1 \nnameserver ::1 # y\nsearch a b\noptions ndots:2 rotate\nnonsense\n");
         assert_eq!(conf.servers, ["10.0.0.1", "::1"]);
         assert_eq!(conf.search, ["a", "b"]);
         assert_eq!(conf.options, ["ndots:2", "rotate"]);
-        assert!(is_loopback("127.0.0.53") && is_loopback("::1") && !is_loopback("10.0.0.1") && !is_loopback("fe80::1%eth0"));
+        assert!(
+            is_loopback("127.0.0.53") && is_loopback("::1") && !is_loopback("10.0.0.1") && !is_loopback("fe80::1%eth0")
+        );
     }
 
     #[test]

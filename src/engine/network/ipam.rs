@@ -164,10 +164,22 @@ mod tests {
     #[test]
     fn complaints_in_dockers_words() {
         let text = |i: Ipam| validate(&i, true).map_err(|e| e.message().to_owned()).unwrap_err();
-        assert_eq!(text(ipam("nonsense", "", "")), "invalid network config:\ninvalid subnet nonsense: invalid CIDR block notation");
-        assert_eq!(text(ipam("10.0.0.5/24", "", "")), "invalid network config:\ninvalid subnet 10.0.0.5/24: it should be 10.0.0.0/24");
-        assert!(text(ipam("10.0.0.0/24", "10.0.1.0/24", "")).ends_with("parent subnet 10.0.0.0/24 doesn't contain ip-range"));
-        assert!(text(ipam("10.0.0.0/24", "10.0.0.0/16", "")).contains("CIDR block is bigger than its parent subnet 10.0.0.0/24"));
+        assert_eq!(
+            text(ipam("nonsense", "", "")),
+            "invalid network config:\ninvalid subnet nonsense: invalid CIDR block notation"
+        );
+        assert_eq!(
+            text(ipam("10.0.0.5/24", "", "")),
+            "invalid network config:\ninvalid subnet 10.0.0.5/24: it should be 10.0.0.0/24"
+        );
+        assert!(
+            text(ipam("10.0.0.0/24", "10.0.1.0/24", ""))
+                .ends_with("parent subnet 10.0.0.0/24 doesn't contain ip-range")
+        );
+        assert!(
+            text(ipam("10.0.0.0/24", "10.0.0.0/16", ""))
+                .contains("CIDR block is bigger than its parent subnet 10.0.0.0/24")
+        );
         assert!(text(ipam("10.0.0.0/24", "", "10.0.1.1")).ends_with("doesn't contain this address"));
         assert!(text(ipam("10.0.0.0/24", "", "::1")).ends_with("parent subnet is an IPv4 block"));
         assert!(validate(&ipam("fd00::/64", "junk", "junk"), false).is_ok());
@@ -184,7 +196,10 @@ mod tests {
             given.push(subnet.to_string());
         }
         assert_eq!(given.len(), 15 + 16);
-        assert_eq!((given[0].as_str(), given[14].as_str(), given[15].as_str()), ("172.17.0.0/16", "172.31.0.0/16", "192.168.0.0/20"));
+        assert_eq!(
+            (given[0].as_str(), given[14].as_str(), given[15].as_str()),
+            ("172.17.0.0/16", "172.31.0.0/16", "192.168.0.0/20")
+        );
         assert_eq!(given[30], "192.168.240.0/20");
         assert!(choose_v6(&[]).unwrap().to_string().starts_with("fd"));
     }

@@ -24,8 +24,8 @@ use crate::engine::{Engine, EngineConfig, store};
 use crate::error::{Error, Result};
 use crate::net::client::Client;
 use crate::net::protocol::SandboxState;
-use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -111,9 +111,10 @@ impl Networks {
         let mut matching = all.iter().filter(|n| !reference.is_empty() && n.id.starts_with(reference));
         match (matching.next(), matching.next()) {
             (Some(network), None) => Ok(network.clone()),
-            (Some(_), Some(_)) => {
-                Err(Error::invalid(format!("network {reference} is ambiguous ({} matches found based on ID prefix)", 2 + matching.count())))
-            }
+            (Some(_), Some(_)) => Err(Error::invalid(format!(
+                "network {reference} is ambiguous ({} matches found based on ID prefix)",
+                2 + matching.count()
+            ))),
             _ => Err(Error::not_found(format!("network {reference} not found"))),
         }
     }
