@@ -12,7 +12,7 @@ use crate::cli::format::value::Value;
 use crate::error::{Context as _, Error, Result, errno_text};
 use crate::util::atomic_file::{self, Durability};
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Config {
     path: PathBuf,
     members: Vec<(Rc<str>, Value)>,
