@@ -55,9 +55,7 @@ impl Login {
         if let Some(password) = self.password.as_deref().filter(|p| !p.is_empty()) {
             writeln!(cx.err, "WARNING! Using --password via the CLI is insecure. Use --password-stdin.")?;
             if self.password_stdin {
-                return Err(Error::invalid(
-                    "conflicting options: cannot specify both --password and --password-stdin",
-                ));
+                return Err(Error::invalid("conflicting options: cannot specify both --password and --password-stdin"));
             }
             return Ok(password.to_owned());
         }
