@@ -11,7 +11,7 @@ use crate::cli::format::value::Value;
 use crate::error::{Error, Result};
 
 /// Docker's status for a template that cannot be read.
-const BAD_TEMPLATE: u8 = 64;
+pub const BAD_TEMPLATE: u8 = 64;
 
 /// Prints the object behind each name. `get` gives its JSON as the daemon sent it.
 pub fn run(

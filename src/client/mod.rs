@@ -129,6 +129,11 @@ impl Client {
         Ok(format!("1.{}", self.minor()))
     }
 
+    /// The version in use if a daemon has answered yet.
+    pub fn settled(&self) -> Option<String> {
+        (*self.version() != Negotiated::Assumed).then(|| format!("1.{}", self.minor()))
+    }
+
     fn minor(&self) -> u16 {
         match *self.version() {
             Negotiated::Assumed => version::MAX.0,

@@ -1,9 +1,10 @@
 //! `docker builder prune`.
 
-use crate::cli::context::Context;
-use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
+use crate::cli::context::Context;
+use crate::cli::lists;
+use crate::cli::tree::Verb;
+use crate::error::Result;
 use std::process::ExitCode;
 
 /// Remove the build cache
@@ -24,8 +25,30 @@ pub struct Prune {
     pub keep_storage: Option<i64>,
 }
 
+/// The answer of `POST /build/prune`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct CachePruned {
+    pub caches_deleted: Vec<String>,
+    pub space_reclaimed: u64,
+}
+
 impl Verb for Prune {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker builder prune is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let mut filters = lists::prune_filters(cx, &self.filter);
+        filters.remove("label");
+        let warning = match self.all {
+            true => "This will remove all build cache.",
+            false => "This will remove all dangling build cache.",
+        };
+        if !self.force && !cx.confirm(&format!("WARNING! {warning} Are you sure you want to continue?"))? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let client = cx.client()?;
+        let request = client.post("/build/prune").query_if("all", self.all).query_filters(&filters);
+        let request = request.query_opt("keep-storage", self.keep_storage.map(|n| n.to_string()));
+        let report: CachePruned = request.json()?;
+        lists::pruned(cx, "Deleted build cache objects", &report.caches_deleted, report.space_reclaimed)?;
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -118,15 +118,16 @@ impl<T> List<T> {
     }
 }
 
-/// One object by `--format` of info, version and the like: `json` or a template.
-pub fn object(format: &str, value: &Value) -> Result<String> {
-    if format == "json" {
-        return Ok(value.to_json(false) + "\n");
-    }
-    let template = Template::parse(format).map_err(|e| Error::invalid(format!("template parsing error: {e}")))?;
-    let mut text = template.render(value).map_err(Error::invalid)?;
-    text.push('\n');
-    Ok(text)
+/// The template of `--format` for a single object (info, version, events); `None`
+/// for no format. `name` is what Docker calls the template in errors.
+pub fn object_template(format: &str, name: &str) -> Result<Option<Template>, String> {
+    let source = match format {
+        "" => return Ok(None),
+        "json" => "{{json .}}",
+        other => other,
+    };
+    let unescaped = source.replace("\\t", "\t").replace("\\n", "\n");
+    Template::parse_named(name, &unescaped).map(Some).map_err(|e| format!("template parsing error: {e}"))
 }
 
 #[cfg(test)]

@@ -68,6 +68,7 @@ impl Value {
     pub fn into_struct(self, type_name: &'static str) -> Self {
         match self {
             Value::Map(m) => Value::Struct(Rc::new(Fields { type_name, fields: m.to_vec() })),
+            Value::Struct(s) => Value::Struct(Rc::new(Fields { type_name, fields: s.fields.clone() })),
             other => other,
         }
     }

@@ -56,7 +56,8 @@ pub fn platforms(given: &[String]) -> Result<Vec<String>> {
     each.filter_map(|p| platform(Some(p)).transpose()).collect()
 }
 
-fn host_arch() -> &'static str {
+/// Our architecture by its name in images.
+pub fn host_arch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -1,9 +1,11 @@
 //! `docker system dial-stdio`.
 
+use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
-use argh::{ArgsInfo, FromArgs};
+use crate::error::Result;
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::process::ExitCode;
 
 /// Connect STDIN and STDOUT to the daemon
@@ -12,7 +14,32 @@ use std::process::ExitCode;
 pub struct DialStdio {}
 
 impl Verb for DialStdio {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker system dial-stdio is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let mut upstream = cx.client()?.dial()?;
+        let mut answers = upstream.try_clone()?;
+        // Ends with the daemon's side: the reader of stdin may hang for ever and
+        // goes down with the process.
+        std::thread::spawn(move || {
+            let mut stdin = std::io::stdin().lock();
+            let mut buffer = [0u8; 32 * 1024];
+            while let Ok(n @ 1..) = stdin.read(&mut buffer) {
+                if upstream.write_all(&buffer[..n]).is_err() {
+                    return;
+                }
+            }
+            let _ = upstream.shutdown(Shutdown::Write);
+        });
+        let mut buffer = [0u8; 32 * 1024];
+        loop {
+            match answers.read(&mut buffer) {
+                Ok(0) => return Ok(ExitCode::SUCCESS),
+                Ok(n) => {
+                    cx.out.write_all(&buffer[..n])?;
+                    cx.out.flush()?;
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
     }
 }

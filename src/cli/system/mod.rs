@@ -1,6 +1,7 @@
 //! Verbs on the daemon as a whole.
 
 pub mod df;
+pub mod df_rows;
 pub mod dial_stdio;
 pub mod events;
 pub mod info;
