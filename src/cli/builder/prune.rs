@@ -1,10 +1,10 @@
 //! `docker builder prune`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::lists;
 use crate::cli::tree::Verb;
 use crate::error::Result;
+use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 
 /// Remove the build cache

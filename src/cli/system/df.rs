@@ -1,6 +1,5 @@
 //! `docker system df`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::api::container::ContainerSummary;
 use crate::api::system::{BuildCacheRecord, DiskUsage};
 use crate::api::volume::Volume;
@@ -12,6 +11,7 @@ use crate::cli::image::ls::Summary;
 use crate::cli::system::df_rows::{CACHE, CONTAINERS, IMAGES, Part, VOLUMES, image_rows};
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
+use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
 use std::rc::Rc;

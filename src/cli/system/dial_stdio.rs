@@ -1,9 +1,9 @@
 //! `docker system dial-stdio`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
 use crate::error::Result;
+use argh::{ArgsInfo, FromArgs};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::process::ExitCode;

@@ -1,6 +1,5 @@
 //! `docker events`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::api::events::Message;
 use crate::cli::context::Context;
 use crate::cli::format::object_template;
@@ -11,6 +10,7 @@ use crate::cli::lists;
 use crate::cli::tree::Verb;
 use crate::error::Result;
 use crate::util::time::{Timestamp, rfc3339_nano_fixed};
+use argh::{ArgsInfo, FromArgs};
 use std::io::{BufRead, BufReader, Write};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -50,8 +50,7 @@ fn plain(message: &Message) -> String {
 fn render(template: &Template, message: &Message) -> Result<String, String> {
     let fields = |type_name, fields| Value::Struct(Rc::new(Fields { type_name, fields }));
     let text = |name: &str, value: &str| (Rc::from(name), Value::str(value));
-    let attributes =
-        message.actor.attributes.iter().map(|(k, v)| (Rc::from(k.as_str()), Value::str(v))).collect();
+    let attributes = message.actor.attributes.iter().map(|(k, v)| (Rc::from(k.as_str()), Value::str(v))).collect();
     let actor = vec![text("ID", &message.actor.id), (Rc::from("Attributes"), Value::map(attributes))];
     let all = vec![
         text("Status", &message.status),

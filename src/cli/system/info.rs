@@ -1,6 +1,5 @@
 //! `docker info`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::api::system::Info as Wire;
 use crate::cli::context::Context;
 use crate::cli::credentials;
@@ -10,6 +9,7 @@ use crate::cli::inspect::BAD_TEMPLATE;
 use crate::cli::system::version::about;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
+use argh::{ArgsInfo, FromArgs};
 use std::fmt::Write as _;
 use std::io::Write;
 use std::process::ExitCode;
@@ -69,7 +69,9 @@ fn server(info: &Wire, user: Option<&str>) -> String {
     line(&mut out, "init version", &info.init_commit.id);
     security(&mut out, info);
     machine(&mut out, info);
-    for (name, value) in [("HTTP Proxy", &info.http_proxy), ("HTTPS Proxy", &info.https_proxy), ("No Proxy", &info.no_proxy)] {
+    for (name, value) in
+        [("HTTP Proxy", &info.http_proxy), ("HTTPS Proxy", &info.https_proxy), ("No Proxy", &info.no_proxy)]
+    {
         filled(&mut out, name, value);
     }
     filled(&mut out, "Username", user.unwrap_or_default());
@@ -134,7 +136,8 @@ fn drivers(out: &mut String, info: &Wire) {
     filled(out, "Cgroup Driver", &info.cgroup_driver);
     filled(out, "Cgroup Version", &info.cgroup_version);
     let plugins = &info.plugins;
-    let _ = write!(out, " Plugins:\n  Volume: {}\n  Network: {}\n", plugins.volume.join(" "), plugins.network.join(" "));
+    let _ =
+        write!(out, " Plugins:\n  Volume: {}\n  Network: {}\n", plugins.volume.join(" "), plugins.network.join(" "));
     if let Some(authorization) = plugins.authorization.as_ref().filter(|a| !a.is_empty()) {
         let _ = writeln!(out, "  Authorization: {}", authorization.join(" "));
     }
@@ -204,7 +207,11 @@ impl Verb for Info {
         } else {
             let about = about();
             let debug = cx.globals.debug;
-            write!(cx.out, "Client:\n Version:    {}\n Context:    {context}\n Debug Mode: {debug}\n\nServer:\n", about.version)?;
+            write!(
+                cx.out,
+                "Client:\n Version:    {}\n Context:    {context}\n Debug Mode: {debug}\n\nServer:\n",
+                about.version
+            )?;
             if let Some(bytes) = &bytes {
                 let info: Wire = crate::api::decode::from_slice(bytes)?;
                 let user = credentials::get(cx.config(), "docker.io").ok().flatten().map(|c| c.username);

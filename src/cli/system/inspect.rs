@@ -1,11 +1,11 @@
 //! `docker inspect`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::inspect;
 use crate::cli::tree::Verb;
 use crate::client::segment;
 use crate::error::{Error, Kind, Result};
+use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
 

@@ -1,6 +1,5 @@
 //! `docker system prune`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::api::container::ContainersPruned;
 use crate::api::filters::Filters;
 use crate::api::network::NetworkPruneReport;
@@ -13,6 +12,7 @@ use crate::cli::lists;
 use crate::cli::tree::Verb;
 use crate::client::Client;
 use crate::error::{Error, Result};
+use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
 

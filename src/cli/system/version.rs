@@ -1,6 +1,5 @@
 //! `docker version`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::api::system::VersionInfo;
 use crate::api::version as api_version;
 use crate::cli::context::Context;
@@ -11,6 +10,7 @@ use crate::cli::inspect::BAD_TEMPLATE;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
 use crate::util::time;
+use argh::{ArgsInfo, FromArgs};
 use std::fmt::Write as _;
 use std::io::Write;
 use std::process::ExitCode;
@@ -49,8 +49,7 @@ pub fn about() -> About {
 /// RFC 3339 as C's asctime has it: `Fri May 30 12:07:14 2025`.
 fn date(stamp: &str) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let Some(t) = time::parse_rfc3339(stamp) else { return stamp.to_owned() };
     let days = t.secs().div_euclid(86_400);
     let (year, month, day) = time::civil_from_days(days);
