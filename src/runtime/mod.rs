@@ -13,6 +13,7 @@
 
 pub mod handle;
 pub mod init;
+pub mod seccomp;
 pub mod spec;
 
 pub use handle::{Attach, Event, ExitRecord, NamespaceKind, Recovered, Runtime, Started};
