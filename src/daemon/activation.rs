@@ -60,7 +60,7 @@ fn adopt(number: i32) -> Result<Bound> {
         Some(AddressFamily::Inet | AddressFamily::Inet6) => {
             let listener = TcpListener::from(socket);
             let name = listener.local_addr().map_or_else(|_| format!("fd {number}"), |a| a.to_string());
-            Ok(Bound { listener: Listener::Tcp(listener), name, file: None, tcp: true })
+            Ok(Bound { listener: Listener::Tcp(listener, None), name, file: None, tcp: true })
         }
         _ => Err(Error::system(failed())),
     }

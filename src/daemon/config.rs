@@ -327,6 +327,7 @@ impl Config {
             || std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|v| !v.is_empty())
     }
 
+    /// Given at all, whatever its value.
     pub fn has(&self, key: &str) -> bool {
         self.values.contains_key(key)
     }

@@ -1,19 +1,22 @@
 //! From a valid configuration to the last log line. Main thread.
 
 use super::config::Config;
+use super::host::Host;
 use super::listen::{self, Bound, SocketFile};
 use super::ownership::{Ownership, make_dir};
 use super::signals::{Signals, Woken};
 use super::{activation, bootstrap, minimum_version, set_level, threads};
 use crate::api::version;
 use crate::engine::{Engine, EngineConfig, Parts};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Kind, Result};
 use crate::server::Server;
 use crate::server::accept::Acceptor;
+use crate::server::origin::Rules;
+use crate::server::tls::Tls;
 use nix::sys::signal::Signal;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,9 +38,10 @@ pub fn run(mut config: Config) -> Result<ExitCode> {
     };
     make_dir(&exec_root, 0o700)?;
     let ownership = Ownership::take(&data_root, &pid_file)?;
-    let bound = bind_all(&config)?;
+    let tls = super::tls::load(&config)?.map(Tls::new);
+    let bound = bind_all(&config, tls.as_ref())?;
     let files: Vec<SocketFile> = bound.iter().filter_map(|b| b.file.clone()).collect();
-    let result = serve(&mut config, data_root, exec_root, bound);
+    let result = serve(&mut config, data_root, exec_root, bound, tls.as_ref());
     for file in &files {
         file.remove();
     }
@@ -52,12 +56,15 @@ fn absolute(text: &str, default: PathBuf) -> PathBuf {
     std::path::absolute(text).unwrap_or_else(|_| PathBuf::from(text))
 }
 
-fn bind_all(config: &Config) -> Result<Vec<Bound>> {
+fn bind_all(config: &Config, tls: Option<&Arc<Tls>>) -> Result<Vec<Bound>> {
     let group = config.get("group").and_then(|v| v.as_str());
     let mut bound: Vec<Bound> = Vec::new();
     for host in config.hosts()? {
+        if !super::tls::verifies(config) {
+            listen::warn_open(&host, config.has("tls") || config.has("tlsverify"));
+        }
         match listen::bind(&host, group, config.places.rootless) {
-            Ok(more) => bound.extend(more),
+            Ok(more) => bound.extend(more.into_iter().map(|b| b.with_tls(tls))),
             Err(e) => {
                 bound.iter().filter_map(|b| b.file.as_ref()).for_each(SocketFile::remove);
                 return Err(e);
@@ -71,13 +78,21 @@ fn bind_all(config: &Config) -> Result<Vec<Bound>> {
     Ok(bound)
 }
 
-fn serve(config: &mut Config, data_root: PathBuf, exec_root: PathBuf, bound: Vec<Bound>) -> Result<ExitCode> {
+fn serve(
+    config: &mut Config,
+    data_root: PathBuf,
+    exec_root: PathBuf,
+    bound: Vec<Bound>,
+    tls: Option<&Arc<Tls>>,
+) -> Result<ExitCode> {
     let began = Instant::now();
     let parts = enter(&exec_root)?;
     raise_descriptor_limit();
     let signals = Signals::block()?;
+    crate::info!("Loading containers: start.");
     let socket = bound.iter().find(|b| !b.tcp).map(|b| PathBuf::from(&b.name));
     let engine = Engine::new(engine_config(config, data_root, exec_root.clone(), socket)?, parts)?;
+    crate::info!("Loading containers: done.");
     let minimum = match config.text("min-api-version", "") {
         "" => match std::env::var("DOCKER_MIN_API_VERSION") {
             Ok(text) if !text.is_empty() => minimum_version(&text)?,
@@ -85,7 +100,12 @@ fn serve(config: &mut Config, data_root: PathBuf, exec_root: PathBuf, bound: Vec
         },
         text => minimum_version(text)?,
     };
-    let server = Server::new(engine.clone(), version::PRODUCT, minimum, config.bool("experimental", false));
+    let own_names = config.hosts()?.into_iter().filter_map(|h| match h {
+        Host::Tcp { host, .. } => Some(host),
+        _ => None,
+    });
+    let rules = Rules::from_environment(own_names.collect());
+    let server = Server::new(engine.clone(), version::PRODUCT, minimum, config.bool("experimental", false), rules);
     crate::info!("Docker daemon", "commit" = version::COMMIT, "version" = version::PRODUCT);
     crate::info!("Daemon has completed initialization");
     let names: Vec<String> = bound.iter().map(|b| b.name.clone()).collect();
@@ -96,7 +116,8 @@ fn serve(config: &mut Config, data_root: PathBuf, exec_root: PathBuf, bound: Vec
     }
     crate::debug!("startup finished", "milliseconds" = began.elapsed().as_millis());
     activation::notify("READY=1\n");
-    let code = attend(&signals, config, &engine, &exec_root, || {
+    let daemon = Daemon { signals: &signals, engine: &engine, exec_root: &exec_root, tls };
+    let code = daemon.attend(config, || {
         server.stop();
         acceptor.stop();
     });
@@ -105,7 +126,7 @@ fn serve(config: &mut Config, data_root: PathBuf, exec_root: PathBuf, bound: Vec
 }
 
 /// Until the bootstrap is complete the daemon serves what needs no container.
-fn enter(exec_root: &std::path::Path) -> Result<Parts> {
+fn enter(exec_root: &Path) -> Result<Parts> {
     let spawner = match bootstrap::enter(&bootstrap::BootstrapConfig { exec_root: exec_root.into(), netd: None }) {
         Ok(bootstrap) => bootstrap.spawner,
         Err(e) if e.kind() == Kind::NotImplemented => UnixStream::pair().context("make a socket pair")?.0.into(),
@@ -156,79 +177,89 @@ fn engine_config(
     Ok(engine)
 }
 
-/// Waits for signals until the daemon is to end, and ends it.
-fn attend(
-    signals: &Signals,
-    config: &mut Config,
-    engine: &Arc<Engine>,
-    exec_root: &std::path::Path,
-    close: impl FnOnce(),
-) -> ExitCode {
-    let watchdog = activation::watchdog();
-    let signal = loop {
-        match signals.wait(None, watchdog) {
-            Woken::Signal(Signal::SIGHUP) => reload(config, engine),
-            Woken::Signal(Signal::SIGUSR1) => threads::dump(exec_root),
-            Woken::Signal(signal) => break signal,
-            Woken::Timeout => activation::notify("WATCHDOG=1\n"),
-            Woken::Other => {}
-        }
-    };
-    let name = if signal == Signal::SIGINT { "interrupt" } else { "terminated" };
-    crate::info!(format!("Processing signal '{name}'"));
-    activation::notify("STOPPING=1\n");
-    close();
-    let (done, ending) = match UnixStream::pair() {
-        Ok(pair) => pair,
-        Err(e) => {
-            crate::error!("cannot stop in order", "error" = e);
-            return ExitCode::FAILURE;
-        }
-    };
-    let stopping = engine.clone();
-    let live = config.bool("live-restore", false);
-    let stopper = std::thread::Builder::new().name("shutdown".into()).spawn(move || {
-        stop_engine(&stopping, live);
-        drop(ending);
-    });
-    if let Err(e) = stopper {
-        crate::error!("cannot stop in order", "error" = e);
-        return ExitCode::FAILURE;
-    }
-    let mut again = 1;
-    loop {
-        match signals.wait(Some(done.as_fd()), None) {
-            Woken::Other => return ExitCode::SUCCESS,
-            Woken::Signal(Signal::SIGTERM | Signal::SIGINT) => {
-                again += 1;
-                if again > 3 {
-                    crate::info!("Forcing docker daemon shutdown without cleanup: 3 interrupts received");
-                    return ExitCode::from(128 + signal as u8);
-                }
+struct Daemon<'a> {
+    signals: &'a Signals,
+    engine: &'a Arc<Engine>,
+    exec_root: &'a Path,
+    tls: Option<&'a Arc<Tls>>,
+}
+
+impl Daemon<'_> {
+    /// Waits for signals until the daemon is to end, and ends it.
+    fn attend(&self, config: &mut Config, close: impl FnOnce()) -> ExitCode {
+        let watchdog = activation::watchdog();
+        let signal = loop {
+            match self.signals.wait(None, watchdog) {
+                Woken::Signal(Signal::SIGHUP) => self.reload(config),
+                Woken::Signal(Signal::SIGUSR1) => threads::dump(self.exec_root),
+                Woken::Signal(signal) => break signal,
+                Woken::Timeout => activation::notify("WATCHDOG=1\n"),
+                Woken::Other => {}
             }
-            _ => {}
+        };
+        let name = if signal == Signal::SIGINT { "interrupt" } else { "terminated" };
+        crate::info!(format!("Processing signal '{name}'"));
+        activation::notify("STOPPING=1\n");
+        close();
+        self.end(config.bool("live-restore", false), signal)
+    }
+
+    /// Stops the engine on a thread of its own, so that an impatient third signal
+    /// is still heard.
+    fn end(&self, live_restore: bool, signal: Signal) -> ExitCode {
+        let stopping = self.engine.clone();
+        let started = UnixStream::pair().and_then(|(done, ending)| {
+            let work = move || {
+                stop_engine(&stopping, live_restore);
+                drop(ending);
+            };
+            std::thread::Builder::new().name("shutdown".into()).spawn(work).map(|_| done)
+        });
+        let done = match started {
+            Ok(done) => done,
+            Err(e) => {
+                crate::error!("cannot stop in order", "error" = e);
+                return ExitCode::FAILURE;
+            }
+        };
+        let mut count = 1;
+        loop {
+            match self.signals.wait(Some(done.as_fd()), None) {
+                Woken::Other => return ExitCode::SUCCESS,
+                Woken::Signal(Signal::SIGTERM | Signal::SIGINT) => {
+                    count += 1;
+                    if count > 3 {
+                        crate::info!("Forcing docker daemon shutdown without cleanup: 3 interrupts received");
+                        return ExitCode::from(128 + signal as u8);
+                    }
+                }
+                _ => {}
+            }
         }
+    }
+
+    /// SIGHUP: the file again, and the certificates. What is wrong with them
+    /// changes nothing.
+    fn reload(&self, config: &mut Config) {
+        crate::info!("Got signal to reload configuration", "config-file" = config.file.display());
+        activation::notify("RELOADING=1\n");
+        let fresh = config.reread().and_then(|fresh| Ok((super::tls::load(config)?, fresh)));
+        match fresh {
+            Ok((certificates, fresh)) => {
+                if let (Some(tls), Some(certificates)) = (self.tls, certificates) {
+                    tls.replace(certificates);
+                }
+                let changed = config.adopt_reloadable(&fresh);
+                set_level(config);
+                crate::info!(
+                    format!("Reloaded configuration: {}", config.reloadable()),
+                    "changed" = changed.join(",")
+                );
+            }
+            Err(e) => crate::error!("cannot reload the configuration, the old one stays", "error" = e),
+        }
+        activation::notify("READY=1\n");
     }
 }
 
 fn stop_engine(_engine: &Arc<Engine>, _live_restore: bool) {}
-
-/// SIGHUP: the file again. What is wrong with it changes nothing.
-fn reload(config: &mut Config, engine: &Arc<Engine>) {
-    crate::info!("Got signal to reload configuration", "config-file" = config.file.display());
-    activation::notify("RELOADING=1\n");
-    match config.reread() {
-        Ok(fresh) => {
-            let changed = config.adopt_reloadable(&fresh);
-            set_level(config);
-            apply(config, engine);
-            crate::info!(format!("Reloaded configuration: {}", config.reloadable()), "changed" = changed.join(","));
-        }
-        Err(e) => crate::error!("cannot reload the configuration, the old one stays", "error" = e),
-    }
-    activation::notify("READY=1\n");
-}
-
-fn apply(_config: &Config, _engine: &Arc<Engine>) {
-    let _ = Error::cancelled;
-}

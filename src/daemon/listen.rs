@@ -6,6 +6,7 @@ use super::host::Host;
 use super::places::group_id;
 use crate::error::{Error, Kind, Result, errno_text};
 use crate::server::accept::Listener;
+use crate::server::tls::Tls;
 use crate::util::resolve::Resolver;
 use std::fs;
 use std::io;
@@ -13,6 +14,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A listener and what to call it in the log.
@@ -23,6 +25,43 @@ pub struct Bound {
     /// To be removed at the end, if it is still ours.
     pub file: Option<SocketFile>,
     pub tcp: bool,
+}
+
+impl Bound {
+    /// Puts TLS in front of a network listener; unix sockets stay plain.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<&Arc<Tls>>) -> Self {
+        if let Listener::Tcp(_, slot) = &mut self.listener {
+            *slot = tls.cloned();
+        }
+        self
+    }
+}
+
+/// Dockerd's warnings for a network listener that takes everybody, its pauses
+/// included. `explicit`: the flags say outright that this is meant.
+pub fn warn_open(host: &Host, explicit: bool) {
+    let Host::Tcp { host: name, .. } = host else { return };
+    for text in [
+        "Binding to IP address without --tlsverify is insecure and gives root access on this machine to everyone who has access to your network.",
+        "Binding to an IP address, even on localhost, can also give access to scripts run in a browser. Be safe out there!",
+        "[DEPRECATION NOTICE] In future versions this will be a hard failure preventing the daemon from starting! Learn more at: https://docs.docker.com/go/api-security/",
+    ] {
+        crate::warn!(text, "host" = host);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    if explicit || address(name).is_some_and(|a| a.is_loopback()) {
+        return;
+    }
+    for text in [
+        "[DEPRECATION NOTICE] Binding to an IP address without --tlsverify is deprecated. Startup is intentionally being slowed down to show this message",
+        "[DEPRECATION NOTICE] Please consider generating tls certificates with client validation to prevent exposing unauthenticated root access to your network",
+        "[DEPRECATION NOTICE] You can override this by explicitly specifying '--tls=false' or '--tlsverify=false'",
+        "[DEPRECATION NOTICE] Support for listening on TCP without authentication or explicit intent to run without authentication will be removed in the next release",
+    ] {
+        crate::warn!(text, "host" = host);
+    }
+    std::thread::sleep(Duration::from_secs(15));
 }
 
 /// A socket in the file system, known by inode: another daemon may have taken
@@ -105,7 +144,7 @@ fn tcp(host: &str, port: u16) -> Result<Bound> {
     let listener = TcpListener::bind(SocketAddr::new(address, port))
         .map_err(|e| Error::system(format!("listen tcp {shown}: bind: {}", errno_text(&e))))?;
     let name = listener.local_addr().map_or(shown, |a| a.to_string());
-    Ok(Bound { listener: Listener::Tcp(listener), name, file: None, tcp: true })
+    Ok(Bound { listener: Listener::Tcp(listener, None), name, file: None, tcp: true })
 }
 
 /// The address to bind; a name is looked up as for a client.

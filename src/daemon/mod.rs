@@ -20,6 +20,7 @@ mod ownership;
 mod places;
 mod signals;
 mod threads;
+mod tls;
 mod value;
 
 use crate::api::version::{self, Version};
@@ -56,6 +57,9 @@ pub fn main(args: &[OsString]) -> ExitCode {
         Ok(config) => config,
         Err(e) => return complain(&sentence(&e)),
     };
+    if let Err(e) = tls::load(&config) {
+        return complain(&sentence(&e));
+    }
     if config.validate {
         return complain_with("configuration OK", ExitCode::SUCCESS);
     }

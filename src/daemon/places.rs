@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub struct Places {
     /// No real root: the state is one user's.
     pub rootless: bool,
-    pub home: PathBuf,
+    home: PathBuf,
     runtime: Option<PathBuf>,
     data: PathBuf,
     config: PathBuf,

@@ -5,6 +5,7 @@
 
 use super::http::inbound::Socket;
 use super::request::Peer;
+use super::tls::{self, Tls};
 use super::{Server, serve};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use std::collections::BTreeMap;
@@ -21,35 +22,38 @@ use std::time::Duration;
 const MAX_CONNECTIONS: usize = 2048;
 /// Handlers unpack layers and decode deep JSON on it; only touched pages count.
 const STACK: usize = 1024 * 1024;
+const TLS_STACK: usize = 256 * 1024;
 
 pub enum Listener {
     Unix(UnixListener),
-    Tcp(TcpListener),
+    /// With TLS in front, or without.
+    Tcp(TcpListener, Option<Arc<Tls>>),
 }
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Listener::Unix(l) => l.as_fd(),
-            Listener::Tcp(l) => l.as_fd(),
+            Listener::Tcp(l, _) => l.as_fd(),
         }
     }
 }
 
 impl Listener {
-    fn accept(&self) -> io::Result<(OwnedFd, Peer)> {
+    fn accept(&self) -> io::Result<(OwnedFd, Peer, Option<Arc<Tls>>)> {
         match self {
             Listener::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
                 // Accepted sockets do not inherit O_NONBLOCK on Linux.
                 let peer = unix_peer(&stream)?;
-                Ok((stream.into(), peer))
+                Ok((stream.into(), peer, None))
             }
-            Listener::Tcp(listener) => {
+            Listener::Tcp(listener, tls) => {
                 let (stream, address) = listener.accept()?;
                 let _ = stream.set_nodelay(true);
                 let _ = nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::KeepAlive, &true);
-                Ok((stream.into(), Peer { name: address.to_string(), network: true, subject: None }))
+                let peer = Peer { name: address.to_string(), network: true, ..Peer::default() };
+                Ok((stream.into(), peer, tls.clone()))
             }
         }
     }
@@ -67,7 +71,7 @@ fn unix_peer(stream: &UnixStream) -> io::Result<Peer> {
     if uid != own && uid != 0 && uid != OVERFLOW && !groups_may {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("peer has user id {uid}")));
     }
-    Ok(Peer { name: "unix".into(), network: false, subject: None })
+    Ok(Peer { name: "unix".into(), ..Peer::default() })
 }
 
 fn in_user_namespace() -> bool {
@@ -136,7 +140,7 @@ impl Acceptor {
         for listener in &listeners {
             match listener {
                 Listener::Unix(l) => l.set_nonblocking(true)?,
-                Listener::Tcp(l) => l.set_nonblocking(true)?,
+                Listener::Tcp(l, _) => l.set_nonblocking(true)?,
             }
         }
         let (wake, woken) = UnixStream::pair()?;
@@ -170,7 +174,7 @@ fn run(server: &Arc<Server>, listeners: &[Listener], woken: &UnixStream) {
         let ready: Vec<bool> = fds.iter().map(|f| f.any().unwrap_or(false)).collect();
         for (listener, _) in listeners.iter().zip(ready).filter(|(_, ready)| *ready) {
             match listener.accept() {
-                Ok((fd, peer)) => admit(server, fd, peer),
+                Ok((fd, peer, tls)) => admit(server, fd, peer, tls),
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                     crate::warn!("refused a connection on the API socket", "error" = e);
                 }
@@ -194,7 +198,7 @@ fn pause(e: &io::Error) {
     std::thread::sleep(Duration::from_millis(50));
 }
 
-fn admit(server: &Arc<Server>, fd: OwnedFd, peer: Peer) {
+fn admit(server: &Arc<Server>, fd: OwnedFd, peer: Peer, tls: Option<Arc<Tls>>) {
     let connections = &server.connections;
     if connections.count() >= MAX_CONNECTIONS && !connections.evict() {
         crate::warn!("too many connections at once, one is turned away", "limit" = MAX_CONNECTIONS);
@@ -202,12 +206,40 @@ fn admit(server: &Arc<Server>, fd: OwnedFd, peer: Peer) {
     }
     connections.count.fetch_add(1, Ordering::Relaxed);
     let counted = Counted(server.clone());
-    let spawned = std::thread::Builder::new().name("http".into()).stack_size(STACK).spawn(move || {
-        serve::connection(&counted.0, Socket::new(fd), &peer);
-        drop(counted);
-    });
+    let spawned = match tls {
+        None => spawn("http", STACK, move || {
+            serve::connection(&counted.0, Socket::new(fd), &peer);
+            drop(counted);
+        }),
+        Some(tls) => spawn("tls", TLS_STACK, move || {
+            secure(&counted.0, &tls, fd, peer);
+            drop(counted);
+        }),
+    };
     if let Err(e) = spawned {
         crate::error!("cannot serve a connection", "error" = e);
         connections.evict();
+    }
+}
+
+fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name.into()).stack_size(stack).spawn(work).map(drop)
+}
+
+/// The handshake, then a thread for the requests while this one moves bytes.
+fn secure(server: &Arc<Server>, tls: &Tls, fd: OwnedFd, mut peer: Peer) {
+    let session = match tls::accept(tls, fd, &mut peer) {
+        Ok(session) => session,
+        Err(why) => {
+            crate::warn!(format!("http: TLS handshake error from {}: {why}", peer.name));
+            return;
+        }
+    };
+    let Ok((ours, handlers)) = UnixStream::pair() else { return };
+    let server = server.clone();
+    let serving = spawn("http", STACK, move || serve::connection(&server, Socket::new(handlers.into()), &peer));
+    match serving {
+        Ok(()) => tls::pump(session, &ours),
+        Err(e) => crate::error!("cannot serve a connection", "error" = e),
     }
 }

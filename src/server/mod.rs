@@ -11,12 +11,14 @@ pub mod accept;
 pub mod gone;
 pub mod hijack;
 pub mod http;
+pub mod origin;
 pub mod request;
 pub mod response;
 pub mod router;
 pub mod routes;
 mod serve;
 pub mod status;
+pub mod tls;
 
 use crate::api::version::{self, Version};
 use crate::engine::Engine;
@@ -31,17 +33,26 @@ pub struct Server {
     /// Lowest version served (`min-api-version`).
     pub minimum: Version,
     pub experimental: bool,
+    /// For requests over the network.
+    pub rules: origin::Rules,
     pub(crate) connections: accept::Connections,
     stopping: AtomicBool,
 }
 
 impl Server {
-    pub fn new(engine: Arc<Engine>, product: &str, minimum: Version, experimental: bool) -> Arc<Self> {
+    pub fn new(
+        engine: Arc<Engine>,
+        product: &str,
+        minimum: Version,
+        experimental: bool,
+        rules: origin::Rules,
+    ) -> Arc<Self> {
         Arc::new(Self {
             engine,
             name: format!("Docker/{product} (linux)"),
             minimum: minimum.max(version::MIN),
             experimental,
+            rules,
             connections: accept::Connections::default(),
             stopping: AtomicBool::new(false),
         })

@@ -38,6 +38,8 @@ pub struct Peer {
     pub network: bool,
     /// Subject of the client's certificate.
     pub subject: Option<String>,
+    /// It showed a certificate that we trust.
+    pub verified: bool,
 }
 
 /// The rest of a request as a stream; ends at its declared length. May leave the

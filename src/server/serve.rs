@@ -88,6 +88,17 @@ fn exchange(reply: &Reply<'_>, head: RequestHead, body: &Body, peer: &Peer, keep
         reply.bare(200, *keep)?;
         return Ok(true);
     }
+    if peer.network {
+        let header = |name: &str| {
+            let found = head.headers.iter().find(|(k, _)| k.eq_ignore_ascii_case(name));
+            found.map(|(_, v)| String::from_utf8_lossy(v).into_owned())
+        };
+        if let Some(why) = reply.server.rules.judge(header, peer.verified) {
+            crate::warn!(format!("refused a request from {}: {why}", peer.name));
+            reply.document(403, &Error::forbidden(why), *keep, Headers::None)?;
+            return Ok(true);
+        }
+    }
     let Some(full_path) = percent_decode(raw_path, false).filter(|p| p.starts_with('/')) else {
         *keep = false;
         reply.document(400, &Error::invalid("malformed request path"), false, Headers::None)?;
@@ -103,7 +114,8 @@ fn exchange(reply: &Reply<'_>, head: RequestHead, body: &Body, peer: &Peer, keep
         "method" = head.method,
         "module" = "api",
         "request-url" = target,
-        "peer" = peer.name
+        "peer" = peer.name,
+        "subject" = peer.subject.as_deref().unwrap_or("-")
     );
     let mut request = Request::new(head, path.to_owned(), body.clone(), peer.clone());
     request.params = params;

@@ -4,6 +4,7 @@
 
 pub mod argv;
 pub mod atomic_file;
+pub mod der;
 pub mod dns;
 pub mod glob;
 pub mod id;
@@ -12,3 +13,4 @@ pub mod resolve;
 pub mod time;
 pub mod units;
 pub mod usage;
+pub mod x509;

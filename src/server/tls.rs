@@ -1,0 +1,297 @@
+//! TLS in front of a connection: rustls on the network's side, one end of a
+//! socket pair on ours. One thread per TLS connection moves the bytes.
+//!
+//! Why a pair: every handler then has a real descriptor, which it can poll, half
+//! close and hand to a container's process. A close_notify becomes the end of
+//! input of the pair and the other way round, so that half-closed streams (stdin
+//! of `docker run -i`) work as over a plain socket.
+
+use super::request::Peer;
+use crate::util::x509;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use rustls::{ServerConfig, ServerConnection};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+/// The current certificates; replaced on a reload without touching connections.
+pub struct Tls(RwLock<Arc<ServerConfig>>);
+
+impl Tls {
+    pub fn new(config: Arc<ServerConfig>) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(config)))
+    }
+    pub fn replace(&self, config: Arc<ServerConfig>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+    fn current(&self) -> Arc<ServerConfig> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Plain bytes under way in one direction.
+const PIECE: usize = 16 * 1024;
+
+/// An established session before its first request.
+pub(super) struct Session {
+    connection: ServerConnection,
+    network: OwnedFd,
+}
+
+/// Shakes hands within the time limit. The error is a sentence for the log.
+pub(super) fn accept(tls: &Tls, network: OwnedFd, peer: &mut Peer) -> Result<Session, String> {
+    let text = |e: &dyn std::fmt::Display| e.to_string();
+    let mut connection = ServerConnection::new(tls.current()).map_err(|e| text(&e))?;
+    connection.set_buffer_limit(Some(2 * PIECE));
+    crate::sys::fd::set_nonblocking(network.as_fd(), true).map_err(|e| text(&e))?;
+    let deadline = Instant::now() + HANDSHAKE;
+    while connection.is_handshaking() || connection.wants_write() {
+        let mut events = PollFlags::empty();
+        events.set(PollFlags::POLLIN, connection.wants_read());
+        events.set(PollFlags::POLLOUT, connection.wants_write());
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left.as_millis() as i32).unwrap_or(PollTimeout::ZERO);
+        match nix::poll::poll(&mut [PollFd::new(network.as_fd(), events)], timeout) {
+            Ok(0) => return Err("no handshake within 10 seconds".into()),
+            Err(nix::Error::EINTR) => continue,
+            Err(e) => return Err(text(&e)),
+            Ok(_) => {}
+        }
+        if connection.wants_write() {
+            would_block(connection.write_tls(&mut Raw(&network))).map_err(|e| text(&e))?;
+        }
+        if connection.wants_read() {
+            match would_block(connection.read_tls(&mut Raw(&network))).map_err(|e| text(&e))? {
+                Some(0) => return Err("EOF".into()),
+                Some(_) => {
+                    if let Err(e) = connection.process_new_packets() {
+                        // The alert tells the client why.
+                        let _ = connection.write_tls(&mut Raw(&network));
+                        return Err(sentence(&e));
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+    peer.subject =
+        connection.peer_certificates().and_then(|list| x509::facts(list.first()?.as_ref())).map(|f| f.subject);
+    peer.verified = connection.peer_certificates().is_some();
+    Ok(Session { connection, network })
+}
+
+/// The usual reasons in the words that people search for.
+fn sentence(e: &rustls::Error) -> String {
+    use rustls::{CertificateError, Error, InvalidMessage};
+    match e {
+        Error::NoCertificatesPresented => "tls: client didn't provide a certificate".into(),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "client sent an HTTP request to an HTTPS server, or something else that is not TLS".into()
+        }
+        Error::InvalidCertificate(why) => {
+            let why = match why {
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                    "certificate has expired or is not yet valid"
+                }
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                    "certificate has expired or is not yet valid"
+                }
+                CertificateError::UnknownIssuer => "certificate signed by unknown authority",
+                CertificateError::Revoked => "certificate was revoked",
+                CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+                    "certificate specifies an incompatible key usage"
+                }
+                CertificateError::BadSignature => "certificate has a bad signature",
+                other => return format!("tls: failed to verify certificate: x509: {other:?}"),
+            };
+            format!("tls: failed to verify certificate: x509: {why}")
+        }
+        other => format!("tls: {other}"),
+    }
+}
+
+/// Non-blocking calls on a borrowed descriptor.
+struct Raw<'a, F: AsFd>(&'a F);
+
+impl<F: AsFd> Read for Raw<'_, F> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        nix::unistd::read(self.0, out).map_err(Into::into)
+    }
+}
+
+impl<F: AsFd> Write for Raw<'_, F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        nix::unistd::write(self.0, bytes).map_err(Into::into)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn would_block(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Ok(n) => Ok(Some(n)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn shut_write(fd: &impl AsFd) {
+    let _ = nix::sys::socket::shutdown(fd.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Write);
+}
+
+/// Moves bytes until both directions have ended.
+pub(super) fn pump(session: Session, ours: &UnixStream) {
+    if ours.set_nonblocking(true).is_ok() {
+        let _ = Pump {
+            session,
+            ours,
+            inward: Vec::new(),
+            scratch: vec![0; PIECE],
+            peer_done: false,
+            ours_done: false,
+            told_ours: false,
+            told_peer: false,
+        }
+        .run();
+    }
+}
+
+struct Pump<'a> {
+    session: Session,
+    ours: &'a UnixStream,
+    /// Decrypted, not yet written to our side.
+    inward: Vec<u8>,
+    scratch: Vec<u8>,
+    /// Nothing more comes from there.
+    peer_done: bool,
+    ours_done: bool,
+    /// The end was passed on.
+    told_ours: bool,
+    told_peer: bool,
+}
+
+impl Pump<'_> {
+    fn run(&mut self) -> io::Result<()> {
+        // The first request may have come along with the end of the handshake.
+        self.take_plain();
+        loop {
+            self.pass_ends()?;
+            if self.told_ours && self.told_peer {
+                return Ok(());
+            }
+            let tls = &self.session.connection;
+            let (wants_write, idle_in) = (tls.wants_write(), self.inward.is_empty());
+            let mut network = PollFlags::empty();
+            network.set(PollFlags::POLLIN, idle_in && !self.peer_done);
+            network.set(PollFlags::POLLOUT, wants_write);
+            let mut inner = PollFlags::empty();
+            inner.set(PollFlags::POLLIN, !wants_write && !self.ours_done);
+            inner.set(PollFlags::POLLOUT, !idle_in);
+            let mut fds = [
+                PollFd::new(self.session.network.as_fd(), network),
+                PollFd::new(self.ours.as_fd(), inner),
+            ];
+            if let Err(e) = nix::poll::poll(&mut fds, PollTimeout::NONE)
+                && e != nix::Error::EINTR
+            {
+                return Err(e.into());
+            }
+            let ready = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
+            let (network, inner) = (ready(&fds[0]), ready(&fds[1]));
+            if network.contains(PollFlags::POLLERR) || (network.contains(PollFlags::POLLHUP) && self.told_peer) {
+                return Ok(());
+            }
+            // Our side is closed in both directions: nobody is left to read.
+            let closed = inner.contains(PollFlags::POLLHUP) && self.ours_done;
+            if network.contains(PollFlags::POLLOUT) {
+                would_block(self.session.connection.write_tls(&mut Raw(&self.session.network)))?;
+            }
+            if closed && !self.session.connection.wants_write() {
+                return Ok(());
+            }
+            if inner.contains(PollFlags::POLLOUT) {
+                self.write_inward()?;
+            }
+            if network.intersects(PollFlags::POLLIN | PollFlags::POLLHUP) && idle_in && !self.peer_done {
+                self.read_network()?;
+            }
+            if inner.intersects(PollFlags::POLLIN | PollFlags::POLLHUP) && !wants_write && !self.ours_done {
+                self.read_inner()?;
+            }
+        }
+    }
+
+    fn pass_ends(&mut self) -> io::Result<()> {
+        if self.peer_done && self.inward.is_empty() && !self.told_ours {
+            self.told_ours = true;
+            shut_write(self.ours);
+        }
+        if self.ours_done && !self.told_peer {
+            self.session.connection.send_close_notify();
+            would_block(self.session.connection.write_tls(&mut Raw(&self.session.network)))?;
+            if !self.session.connection.wants_write() {
+                self.told_peer = true;
+                shut_write(&self.session.network);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_inward(&mut self) -> io::Result<()> {
+        if let Some(n) = would_block(Raw(self.ours).write(&self.inward))? {
+            self.inward.drain(..n);
+        }
+        if self.inward.is_empty() {
+            self.take_plain();
+            // Idle connections keep no buffer.
+            if self.inward.is_empty() {
+                self.inward = Vec::new();
+            }
+        }
+        Ok(())
+    }
+
+    /// Decrypted bytes out of rustls; notices the peer's close_notify.
+    fn take_plain(&mut self) {
+        match self.session.connection.reader().read(&mut self.scratch) {
+            Ok(0) => self.peer_done = true,
+            Ok(n) => self.inward.extend_from_slice(&self.scratch[..n]),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            // No close_notify: what HTTP framed is judged there, the rest is an end.
+            Err(_) => self.peer_done = true,
+        }
+    }
+
+    fn read_network(&mut self) -> io::Result<()> {
+        match would_block(self.session.connection.read_tls(&mut Raw(&self.session.network)))? {
+            None => {}
+            Some(n) => {
+                if self.session.connection.process_new_packets().is_err() {
+                    let _ = self.session.connection.write_tls(&mut Raw(&self.session.network));
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                self.take_plain();
+                if n == 0 {
+                    self.peer_done = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_inner(&mut self) -> io::Result<()> {
+        match would_block(Raw(self.ours).read(&mut self.scratch))? {
+            None => {}
+            Some(0) => self.ours_done = true,
+            Some(n) => {
+                self.session.connection.writer().write_all(&self.scratch[..n])?;
+                would_block(self.session.connection.write_tls(&mut Raw(&self.session.network)))?;
+            }
+        }
+        Ok(())
+    }
+}
