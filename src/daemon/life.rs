@@ -251,10 +251,7 @@ impl Daemon<'_> {
                 }
                 let changed = config.adopt_reloadable(&fresh);
                 set_level(config);
-                crate::info!(
-                    format!("Reloaded configuration: {}", config.reloadable()),
-                    "changed" = changed.join(",")
-                );
+                crate::info!(format!("Reloaded configuration: {}", config.reloadable()), "changed" = changed.join(","));
             }
             Err(e) => crate::error!("cannot reload the configuration, the old one stays", "error" = e),
         }

@@ -61,7 +61,11 @@ fn build(config: &Config) -> Result<Arc<ServerConfig>> {
 }
 
 fn pair_error(cert: &Path, key: &Path, why: &str) -> Error {
-    Error::invalid(format!("Could not load X509 key pair (cert: \"{}\", key: \"{}\"): {why}", cert.display(), key.display()))
+    Error::invalid(format!(
+        "Could not load X509 key pair (cert: \"{}\", key: \"{}\"): {why}",
+        cert.display(),
+        key.display()
+    ))
 }
 
 fn key_pair(cert: &Path, key: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
@@ -82,15 +86,17 @@ fn key_pair(cert: &Path, key: &Path) -> Result<(Vec<CertificateDer<'static>>, Pr
     let text = read(key)?;
     judge_key(key, &text).map_err(|(why, hint)| fail(why).with_hint(hint))?;
     let private = PrivateKeyDer::from_pem_slice(&text).map_err(|e| fail(format!("{}: {e}", key.display())))?;
-    let facts = x509::facts(first.as_ref())
-        .ok_or_else(|| fail(format!("{}: not an X.509 certificate", cert.display())))?;
+    let facts =
+        x509::facts(first.as_ref()).ok_or_else(|| fail(format!("{}: not an X.509 certificate", cert.display())))?;
     let now = time::now();
     if now > facts.until {
         return Err(fail(format!("the certificate expired at {}", time::rfc3339_nano(facts.until))));
     }
     if now < facts.from {
         let hint = "check this machine's clock";
-        return Err(fail(format!("the certificate is not valid before {}", time::rfc3339_nano(facts.from))).with_hint(hint));
+        return Err(
+            fail(format!("the certificate is not valid before {}", time::rfc3339_nano(facts.from))).with_hint(hint)
+        );
     }
     Ok((chain, private))
 }
@@ -117,11 +123,13 @@ fn judge_key(path: &Path, text: &[u8]) -> std::result::Result<(), (String, Strin
 
 fn roots(path: &Path) -> Result<Arc<RootCertStore>> {
     let shown = path.display();
-    let text = std::fs::read(path)
-        .map_err(|e| Error::invalid(format!("could not read CA certificate \"{shown}\": open {shown}: {}", errno_text(&e))))?;
+    let text = std::fs::read(path).map_err(|e| {
+        Error::invalid(format!("could not read CA certificate \"{shown}\": open {shown}: {}", errno_text(&e)))
+    })?;
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&text) {
-        let certificate = certificate.map_err(|e| Error::invalid(format!("could not read CA certificate \"{shown}\": {e}")))?;
+        let certificate =
+            certificate.map_err(|e| Error::invalid(format!("could not read CA certificate \"{shown}\": {e}")))?;
         store
             .add(certificate)
             .map_err(|e| Error::invalid(format!("could not read CA certificate \"{shown}\": {e}")))?;

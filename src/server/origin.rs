@@ -43,7 +43,9 @@ impl Rules {
         if verified || self.knows(&host) {
             return None;
         }
-        Some(format!("the host name {host} is not one of this daemon's: use its address, or name it with -H or in CORACLE_ALLOWED_HOSTS"))
+        Some(format!(
+            "the host name {host} is not one of this daemon's: use its address, or name it with -H or in CORACLE_ALLOWED_HOSTS"
+        ))
     }
 
     fn knows(&self, host: &str) -> bool {
@@ -72,7 +74,15 @@ mod tests {
 
     #[test]
     fn clients_pass_and_browsers_do_not() {
-        for host in ["docker", "localhost:2375", "10.0.0.1:2375", "[::1]:2375", "Build.Example.org:2376", "api.moby.localhost", ""] {
+        for host in [
+            "docker",
+            "localhost:2375",
+            "10.0.0.1:2375",
+            "[::1]:2375",
+            "Build.Example.org:2376",
+            "api.moby.localhost",
+            "",
+        ] {
             assert!(judge(&[("host", host)], false), "{host}");
         }
         for host in ["evil.example", "evil.example:2375", "10.0.0.1.evil.example", "localhost.evil.example."] {

@@ -191,10 +191,7 @@ impl Pump<'_> {
             let mut inner = PollFlags::empty();
             inner.set(PollFlags::POLLIN, !wants_write && !self.ours_done);
             inner.set(PollFlags::POLLOUT, !idle_in);
-            let mut fds = [
-                PollFd::new(self.session.network.as_fd(), network),
-                PollFd::new(self.ours.as_fd(), inner),
-            ];
+            let mut fds = [PollFd::new(self.session.network.as_fd(), network), PollFd::new(self.ours.as_fd(), inner)];
             if let Err(e) = nix::poll::poll(&mut fds, PollTimeout::NONE)
                 && e != nix::Error::EINTR
             {
