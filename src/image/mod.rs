@@ -2,8 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod compress;
 pub mod config;
 pub mod digest;
+pub mod gc;
+pub mod layer;
 pub mod manifest;
 pub mod reference;
 pub mod registry;
+pub mod store;

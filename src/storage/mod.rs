@@ -9,6 +9,17 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+pub mod apply;
+mod copy;
+pub mod fuse;
+mod layers;
+pub mod overlay;
+pub mod probe;
+pub mod split;
+pub mod tar;
+pub mod tree;
+pub mod vfs;
+
 /// How a writable layer is to be made and mounted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RwOptions {
@@ -17,15 +28,18 @@ pub struct RwOptions {
 }
 
 /// A layer that is being filled. Dropping it without `commit` removes it.
-pub trait Staging: Send {
+pub trait Staging: Send + Sync {
     /// The directory to extract into. For overlay this is the layer's own diff
     /// (whiteouts stay whiteouts); for vfs a full copy of the parent (whiteouts
     /// are carried out): see [`Staging::whiteouts`].
     fn root(&self) -> &File;
+    /// A directory beside it on the same file system, kept with the layer: the
+    /// tar record and what the tar itself displaced.
+    fn aside(&self) -> &File;
     fn whiteouts(&self) -> Whiteouts;
     /// Makes the layer permanent under its chain ID. Idempotent if another
-    /// thread was first.
-    fn commit(self: Box<Self>) -> Result<()>;
+    /// thread was first: then this one is dropped.
+    fn commit(self: Box<Self>, chain_id: &str) -> Result<()>;
 }
 
 /// What the extractor does with a tar entry `.wh.NAME`.
@@ -44,16 +58,19 @@ pub trait Driver: Send + Sync {
     fn name(&self) -> &'static str;
     /// Rows under "Storage Driver" in `docker info`.
     fn status(&self) -> Vec<(String, String)>;
-    /// Layers may be extracted before their parents are there.
+    /// Layers may be extracted before their parents are there (and known).
     fn independent_layers(&self) -> bool;
 
     fn has_layer(&self, chain_id: &str) -> bool;
-    /// Starts filling a layer over `parent` (chain ID).
-    fn stage(&self, chain_id: &str, parent: Option<&str>) -> Result<Box<dyn Staging>>;
+    /// Starts filling a layer over `parent` (chain ID), which a driver of
+    /// independent layers ignores.
+    fn stage(&self, parent: Option<&str>) -> Result<Box<dyn Staging>>;
     fn remove_layer(&self, chain_id: &str) -> Result<()>;
     /// The directory that holds the layer's own files, to read them back for
     /// `save` and `push` (overlay: the diff; vfs: the full tree).
     fn layer_root(&self, chain_id: &str) -> Result<File>;
+    /// What [`Staging::aside`] became.
+    fn layer_aside(&self, chain_id: &str) -> Result<File>;
 
     /// Creates a writable layer over `layers` (bottom first).
     fn create_rw(&self, id: &str, layers: &[String], options: RwOptions) -> Result<()>;
@@ -66,6 +83,8 @@ pub trait Driver: Send + Sync {
     /// The writable layer's own directory, for `diff`, `commit` and sizes:
     /// overlay's upper. None where the driver has none (vfs compares trees).
     fn upper_root(&self, id: &str) -> Result<Option<File>>;
+    /// Removes what stagings of a daemon that was killed left behind. Once, at start.
+    fn clean_up(&self) -> Result<()>;
     /// Every rw id and chain ID that is on disk, for start-up garbage collection.
     fn list(&self) -> Result<(Vec<String>, Vec<String>)>;
     /// For `GraphDriver.Data` in inspect.

@@ -1,0 +1,190 @@
+//! What a stream is packed with, by its first bytes, and the way out of it.
+//! Streaming, bounded memory; any thread.
+
+use crate::error::{Error, Result};
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use std::io::{self, BufRead, Read};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    None,
+    Gzip,
+    Zstd,
+    Xz,
+    Bzip2,
+}
+
+/// Windows of at most this (zstd -19 uses 8 MiB, `--long` 128) are taken.
+const ZSTD_WINDOW: u64 = 128 << 20;
+/// KiB: xz -9 needs 65 MiB.
+const XZ_MEMORY: u32 = 128 << 10;
+/// Bytes that `detect` wants to see.
+pub const MAGIC: usize = 6;
+
+impl Compression {
+    /// By the first bytes; what is unknown is taken as plain.
+    pub fn detect(head: &[u8]) -> Self {
+        match head {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            // A skippable frame may come first (zstd:chunked, pzstd).
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            [b'B', b'Z', b'h', ..] => Self::Bzip2,
+            _ => Self::None,
+        }
+    }
+
+    /// The OCI media type of a layer so packed; none for those that registries
+    /// do not know.
+    pub fn media_type(self) -> Option<&'static str> {
+        match self {
+            Self::None => Some(super::manifest::OCI_LAYER),
+            Self::Gzip => Some(super::manifest::OCI_LAYER_GZIP),
+            Self::Zstd => Some(super::manifest::OCI_LAYER_ZSTD),
+            Self::Xz | Self::Bzip2 => None,
+        }
+    }
+
+    pub fn decoder<'a, R: BufRead + 'a>(self, input: R) -> Box<dyn Read + 'a> {
+        match self {
+            Self::None => Box::new(input),
+            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+            Self::Zstd => Box::new(Zstd::new(input)),
+            Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY)),
+            Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
+        }
+    }
+}
+
+/// Looks at the first bytes and gives back the whole stream.
+pub fn peek<R: Read>(mut input: R) -> io::Result<(Compression, io::Chain<io::Cursor<Vec<u8>>, R>)> {
+    let mut head = vec![0; MAGIC];
+    let mut have = 0;
+    while have < head.len() {
+        match input.read(&mut head[have..]) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    head.truncate(have);
+    Ok((Compression::detect(&head), io::Cursor::new(head).chain(input)))
+}
+
+/// A decompressed stream, whatever it was packed with.
+pub fn auto<'a, R: Read + 'a>(input: R) -> Result<Box<dyn Read + 'a>> {
+    let (compression, input) = peek(input).map_err(Error::from)?;
+    Ok(compression.decoder(io::BufReader::with_capacity(128 * 1024, input)))
+}
+
+/// All frames of a zstd stream, checksums checked. (ruzstd's own reader ends
+/// after the first frame and checks nothing.)
+struct Zstd<R> {
+    input: R,
+    decoder: FrameDecoder,
+    /// In a frame that has not been read to its end.
+    open: bool,
+}
+
+fn bad(e: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("zstd: {e}"))
+}
+
+impl<R: BufRead> Zstd<R> {
+    fn new(input: R) -> Self {
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(ZSTD_WINDOW);
+        Self { input, decoder, open: false }
+    }
+
+    /// False at the end of the input.
+    fn next_frame(&mut self) -> io::Result<bool> {
+        loop {
+            if self.input.fill_buf()?.is_empty() {
+                return Ok(false);
+            }
+            match self.decoder.reset(&mut self.input) {
+                Ok(()) => {
+                    self.open = true;
+                    return Ok(true);
+                }
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                    let skipped = io::copy(&mut (&mut self.input).take(length.into()), &mut io::sink())?;
+                    if skipped != u64::from(length) {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                Err(e) => return Err(bad(e)),
+            }
+        }
+    }
+
+    fn end_of_frame(&mut self) -> io::Result<()> {
+        self.open = false;
+        match (self.decoder.get_checksum_from_data(), self.decoder.get_calculated_checksum()) {
+            (Some(stored), Some(computed)) if stored != computed => Err(bad("checksum does not match")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<R: BufRead> Read for Zstd<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if !self.open && !self.next_frame()? {
+                return Ok(0);
+            }
+            while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
+                self.decoder.decode_blocks(&mut self.input, BlockDecodingStrategy::UptoBlocks(1)).map_err(bad)?;
+            }
+            let n = self.decoder.read(out)?;
+            if n > 0 || out.is_empty() {
+                return Ok(n);
+            }
+            self.end_of_frame()?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn unpacks_what_it_detects() {
+        let data: Vec<u8> = (0..300_000u32).map(|i| (i * i >> 7) as u8).collect();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&data).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let zstd =
+            ruzstd::encoding::compress_to_vec(&data[..], ruzstd::encoding::CompressionLevel::Fastest);
+        let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3][..], &zstd, &zstd].concat();
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bzip2.write_all(&data).unwrap();
+        let bzip2 = bzip2.finish().unwrap();
+        for (packed, kind, times) in [
+            (data.clone(), Compression::None, 1),
+            (gzip.clone(), Compression::Gzip, 1),
+            ([gzip.clone(), gzip.clone()].concat(), Compression::Gzip, 2),
+            (zstd.clone(), Compression::Zstd, 1),
+            (skippable, Compression::Zstd, 2),
+            (bzip2, Compression::Bzip2, 1),
+        ] {
+            assert_eq!(Compression::detect(&packed), kind);
+            let mut out = Vec::new();
+            auto(&packed[..]).unwrap().read_to_end(&mut out).unwrap();
+            assert!(out == data.repeat(times), "{kind:?}");
+        }
+        let mut cut = gzip.clone();
+        cut.truncate(cut.len() - 4);
+        assert!(io::copy(&mut auto(&cut[..]).unwrap(), &mut io::sink()).is_err());
+        let mut broken = gzip;
+        let at = broken.len() - 6;
+        broken[at] ^= 1;
+        assert!(io::copy(&mut auto(&broken[..]).unwrap(), &mut io::sink()).is_err());
+    }
+}

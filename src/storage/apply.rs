@@ -1,0 +1,618 @@
+//! Unpacks a layer's tar into its directory. Runs on the thread that commits the
+//! layer, inside the daemon's user namespace.
+//!
+//! Invariants: (1) nothing is ever resolved outside the layer's root: parents by
+//! openat2(RESOLVE_IN_ROOT), last components never followed; names are cleaned
+//! lexically first and `..` out of the root is refused. (2) Every byte of the tar
+//! is either in the tree or in the split record. (3) No fsync here: the image
+//! store syncs the file system once per image.
+//!
+//! Docker's rules: a missing parent is made 0755 root; an entry replaces what is
+//! there unless both are directories; device nodes are left out in a user
+//! namespace (mknod is EPERM there), the split record still has them.
+
+use super::split::{Moved, Writer};
+use super::tar::read::Reader;
+use super::tar::{Entry, Kind, Time};
+use super::tree::{self, Dirs};
+use super::{Staging, Whiteouts};
+use crate::error::{Context, Error, Result};
+use crate::sys::fs as sysfs;
+use flate2::Crc;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, futimens, mkdirat, mknodat, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{BufRead, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// What a hostile layer may ask for.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub entries: u64,
+    pub path: usize,
+    pub depth: usize,
+    /// Bytes that all files together may claim.
+    pub bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { entries: 8_000_000, path: 4095, depth: 512, bytes: u64::MAX }
+    }
+}
+
+/// How to unpack.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    pub limits: Limits,
+    pub cancelled: &'a dyn Fn() -> bool,
+    /// Only one id is mapped: owners go to `user.containers.override_stat`.
+    pub single_id: bool,
+    /// mknod of devices works (no user namespace).
+    pub devices: bool,
+}
+
+/// What was unpacked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub entries: u64,
+    /// Docker's layer size: file lengths, each inode once, and symlink targets.
+    pub size: u64,
+}
+
+const OPAQUE_XATTR: &CStr = c"user.overlay.opaque";
+const OVERRIDE_XATTR: &CStr = c"user.containers.override_stat";
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+struct Apply<'a, W: Write> {
+    root: &'a File,
+    aside: &'a File,
+    whiteouts: Whiteouts,
+    options: Options<'a>,
+    dirs: Dirs<'a>,
+    split: Option<Writer<W>>,
+    moved: Vec<Moved>,
+    /// What this layer has made, where that must be told from the parent's
+    /// (`Whiteouts::Apply` only).
+    made: HashSet<Vec<u8>>,
+    /// Directory times, set when nothing will touch the directories any more:
+    /// seconds, nanos, path length, path.
+    times: Vec<u8>,
+    outcome: Outcome,
+    claimed: u64,
+}
+
+/// Unpacks `tar` into `staging`; with `split`, records what makes it again and
+/// returns its writer, finished.
+pub fn apply<R: BufRead, W: Write>(
+    tar: R,
+    staging: &dyn Staging,
+    split: Option<W>,
+    options: Options<'_>,
+) -> Result<(Outcome, Option<W>)> {
+    let mut this = Apply {
+        root: staging.root(),
+        aside: staging.aside(),
+        whiteouts: staging.whiteouts(),
+        options,
+        dirs: Dirs::new(staging.root().as_fd()),
+        split: split.map(Writer::new),
+        moved: Vec::new(),
+        made: HashSet::new(),
+        times: Vec::new(),
+        outcome: Outcome::default(),
+        claimed: 0,
+    };
+    let mut reader = Reader::new(tar, Tap(None));
+    reader.capture.0 = this.split.take();
+    while let Some(entry) = reader.entry().map_err(tar_error)? {
+        if (options.cancelled)() {
+            return Err(Error::cancelled());
+        }
+        this.outcome.entries += 1;
+        if this.outcome.entries > options.limits.entries {
+            return Err(Error::invalid(format!("layer has more than {} entries", options.limits.entries)));
+        }
+        this.entry(&mut reader, &entry)?;
+    }
+    reader.finish().map_err(tar_error)?;
+    this.split = reader.capture.0.take();
+    this.directory_times();
+    if !this.moved.is_empty() {
+        this.write_moved()?;
+    }
+    let split = this.split.take().map(Writer::finish).transpose().context("write the layer's tar record")?;
+    Ok((this.outcome, split))
+}
+
+/// The writer lives in the reader while entries are read.
+struct Tap<W: Write>(Option<Writer<W>>);
+
+impl<W: Write> super::tar::read::Capture for Tap<W> {
+    fn raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.as_mut().map_or(Ok(()), |w| w.raw(bytes))
+    }
+}
+
+/// Errors of the stream below are passed on as they are.
+fn tar_error(e: std::io::Error) -> Error {
+    match e.downcast::<Error>() {
+        Ok(inner) => inner,
+        Err(e) if e.raw_os_error().is_some() => e.into(),
+        Err(e) => Error::invalid(e.to_string()),
+    }
+}
+
+fn display(path: &[u8]) -> String {
+    format!("/{}", String::from_utf8_lossy(path))
+}
+
+/// `a//./b/../c` → `a/c`; the root is empty. Leaving the root is refused.
+pub fn clean(name: &[u8], limits: Limits) -> Result<Vec<u8>> {
+    let shown = || String::from_utf8_lossy(name).chars().take(256).collect::<String>();
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in name.split(|b| *b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => {
+                if parts.pop().is_none() && !name.starts_with(b"/") {
+                    return Err(Error::invalid(format!("invalid tar entry: {:?} is outside of the layer", shown())));
+                }
+            }
+            part => parts.push(part),
+        }
+    }
+    if name.contains(&0) || parts.iter().any(|p| p.len() > 255) {
+        return Err(Error::invalid(format!("invalid tar entry: {:?} is no file name", shown())));
+    }
+    if parts.len() > limits.depth || name.len() > limits.path {
+        return Err(Error::invalid(format!("invalid tar entry: {:?}… is too deep or too long", shown())));
+    }
+    Ok(parts.join(&b'/'))
+}
+
+/// Directory part and last component of a clean path.
+fn split_path(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
+fn c(name: &[u8]) -> Result<CString> {
+    CString::new(name).map_err(|_| Error::invalid("invalid tar entry: NUL in a name"))
+}
+
+impl<W: Write> Apply<'_, W> {
+    fn entry<R: BufRead>(&mut self, reader: &mut Reader<R, Tap<W>>, entry: &Entry) -> Result<()> {
+        if let Kind::Other(flag) = entry.kind {
+            return Err(Error::invalid(format!("unhandled tar header type {flag}")));
+        }
+        let path = clean(&entry.name, self.options.limits)?;
+        if path.is_empty() {
+            // "./": the root itself.
+            return if entry.kind == Kind::Dir { self.root_directory(entry) } else { Ok(()) };
+        }
+        let (dir, name) = split_path(&path);
+        if name.starts_with(WHITEOUT) {
+            return self.whiteout(dir, name, entry);
+        }
+        let name = c(name)?;
+        let parent = self.dirs.parent(dir).with_context(|| display(&path))?;
+        let result = match entry.kind {
+            Kind::File => self.file(reader, parent.as_fd(), &path, &name, entry),
+            Kind::Dir => {
+                let files = reader.capture.0.as_ref().map_or(0, |w| w.files);
+                self.directory(files, parent.as_fd(), &path, &name, entry)
+            }
+            Kind::HardLink => self.hard_link(reader, parent.as_fd(), &path, &name, entry),
+            Kind::Symlink => self.symlink(reader, parent.as_fd(), &path, &name, entry),
+            _ => self.node(reader, parent.as_fd(), &path, &name, entry),
+        };
+        result.map_err(|e| no_space(e, entry.length()).context(display(&path)))?;
+        if self.whiteouts == Whiteouts::Apply {
+            self.made.insert(path);
+        }
+        Ok(())
+    }
+
+    /// Runs `make`; if something is in the way, clears it and runs it again.
+    fn replacing<R: BufRead, T>(
+        &mut self,
+        reader: &mut Reader<R, Tap<W>>,
+        parent: BorrowedFd<'_>,
+        path: &[u8],
+        name: &CStr,
+        make: impl Fn() -> nix::Result<T>,
+    ) -> Result<T> {
+        match make() {
+            Err(Errno::EEXIST) => {
+                let files = reader.capture.0.as_ref().map_or(0, |w| w.files);
+                self.displace(files, parent, path, name)?;
+                Ok(make()?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Removes what is at `path`, or puts it aside if a record points into it.
+    fn displace(&mut self, files: u64, parent: BorrowedFd<'_>, path: &[u8], name: &CStr) -> Result<()> {
+        self.dirs.forget();
+        let stat = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+        let ours = self.whiteouts == Whiteouts::Overlay || self.made.contains(path);
+        let recorded = files > 0 && matches!(kind, SFlag::S_IFREG | SFlag::S_IFDIR);
+        if ours && recorded {
+            let aside = format!("{}", self.moved.len());
+            renameat(parent, name, self.aside, aside.as_str())?;
+            self.moved.push(Moved { path: path.to_vec(), before: files, name: aside });
+        } else if kind == SFlag::S_IFDIR {
+            tree::remove(parent, name)?;
+        } else {
+            unlinkat(parent, name, UnlinkatFlags::NoRemoveDir)?;
+        }
+        Ok(())
+    }
+
+    fn file<R: BufRead>(
+        &mut self,
+        reader: &mut Reader<R, Tap<W>>,
+        parent: BorrowedFd<'_>,
+        path: &[u8],
+        name: &CStr,
+        entry: &Entry,
+    ) -> Result<()> {
+        self.claimed = self.claimed.saturating_add(entry.length());
+        if self.claimed > self.options.limits.bytes {
+            return Err(Error::invalid(format!("layer unpacks to more than {} bytes", self.options.limits.bytes)));
+        }
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(0o600);
+        let file: File = self.replacing(reader, parent, path, name, || openat(parent, name, flags, mode))?.into();
+        let crc = match &entry.sparse {
+            None => copy_whole(reader, &file, self.options.cancelled)?,
+            Some(sparse) => {
+                let crc = copy_pieces(reader, &file, &sparse.pieces)?;
+                file.set_len(sparse.length)?;
+                crc
+            }
+        };
+        if let Some(split) = &mut reader.capture.0 {
+            match &entry.sparse {
+                None if entry.size == 0 => {}
+                None => split.file(path, entry.size, crc)?,
+                Some(sparse) => split.sparse(path, &sparse.pieces, crc)?,
+            }
+        }
+        self.outcome.size += entry.length();
+        self.attributes(file.as_fd(), entry)
+    }
+
+    fn attributes(&self, fd: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
+        if let Err(e) = fchown(fd, Some(uid(entry)), Some(gid(entry))) {
+            self.owner_refused(entry, e)?;
+            let value = format!("{}:{}:0{:o}", entry.uid, entry.gid, entry.mode);
+            let _ = sysfs::fsetxattr(fd, OVERRIDE_XATTR, value.as_bytes());
+        }
+        for (name, value) in &entry.xattrs {
+            set_xattr(fd, name, value)?;
+        }
+        // After chown, which clears set-id bits and file capabilities; before
+        // times, which everything else touches.
+        fchmod(fd, Mode::from_bits_truncate(entry.mode))?;
+        if entry.kind != Kind::Dir {
+            let (atime, mtime) = times(entry);
+            futimens(fd, &atime, &mtime)?;
+        }
+        Ok(())
+    }
+
+    /// Fatal unless the owner cannot exist here.
+    fn owner_refused(&self, entry: &Entry, e: Errno) -> Result<()> {
+        if self.options.single_id && matches!(e, Errno::EINVAL | Errno::EPERM) {
+            return Ok(());
+        }
+        let error = Error::system(format!("lchown: {}", e.desc().to_lowercase()));
+        Err(if e == Errno::EINVAL {
+            error.with_hint(format!(
+                "the image has files of {}:{}; widen the ranges in /etc/subuid and /etc/subgid",
+                entry.uid, entry.gid
+            ))
+        } else {
+            error
+        })
+    }
+
+    fn directory(
+        &mut self,
+        files: u64,
+        parent: BorrowedFd<'_>,
+        path: &[u8],
+        name: &CStr,
+        entry: &Entry,
+    ) -> Result<()> {
+        let mut opaque = false;
+        match mkdirat(parent, name, Mode::from_bits_truncate(0o700)) {
+            Ok(()) => {}
+            Err(Errno::EEXIST) => {
+                let stat = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+                let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+                if kind != SFlag::S_IFDIR {
+                    // `.wh.x` and then `x/`: the lower directory stays hidden.
+                    opaque = self.whiteouts == Whiteouts::Overlay && kind == SFlag::S_IFCHR && stat.st_rdev == 0;
+                    self.displace(files, parent, path, name)?;
+                    mkdirat(parent, name, Mode::from_bits_truncate(0o700))?;
+                }
+            }
+            Err(e) => return Err(e.into()),
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = openat(parent, name, flags, Mode::empty())?;
+        if opaque {
+            sysfs::fsetxattr(fd.as_fd(), OPAQUE_XATTR, b"y")?;
+        }
+        self.attributes(fd.as_fd(), entry)?;
+        self.remember_times(path, entry.mtime);
+        Ok(())
+    }
+
+    fn root_directory(&mut self, entry: &Entry) -> Result<()> {
+        self.attributes(self.root.as_fd(), entry)?;
+        self.remember_times(b"", entry.mtime);
+        Ok(())
+    }
+
+    fn symlink<R: BufRead>(
+        &mut self,
+        reader: &mut Reader<R, Tap<W>>,
+        parent: BorrowedFd<'_>,
+        path: &[u8],
+        name: &CStr,
+        entry: &Entry,
+    ) -> Result<()> {
+        let target = c(&entry.link)?;
+        self.replacing(reader, parent, path, name, || symlinkat(target.as_c_str(), parent, name))?;
+        self.outcome.size += entry.link.len() as u64;
+        self.attributes_at(parent, name, entry)
+    }
+
+    /// Of what cannot be opened: links, fifos, devices.
+    fn attributes_at(&self, parent: BorrowedFd<'_>, name: &CStr, entry: &Entry) -> Result<()> {
+        if let Err(e) = fchownat(parent, name, Some(uid(entry)), Some(gid(entry)), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            self.owner_refused(entry, e)?;
+        }
+        if entry.kind != Kind::Symlink {
+            fchmodat(parent, name, Mode::from_bits_truncate(entry.mode), FchmodatFlags::FollowSymlink)?;
+        }
+        let (atime, mtime) = times(entry);
+        Ok(utimensat(parent, name, &atime, &mtime, UtimensatFlags::NoFollowSymlink)?)
+    }
+
+    fn hard_link<R: BufRead>(
+        &mut self,
+        reader: &mut Reader<R, Tap<W>>,
+        parent: BorrowedFd<'_>,
+        path: &[u8],
+        name: &CStr,
+        entry: &Entry,
+    ) -> Result<()> {
+        let target = clean(&entry.link, self.options.limits)?;
+        if target == path {
+            return Ok(());
+        }
+        let (dir, base) = split_path(&target);
+        let base = c(base)?;
+        let from = tree::open_dir(self.root.as_fd(), dir).with_context(|| format!("link to {}", display(&target)))?;
+        self.replacing(reader, parent, path, name, || {
+            linkat(&from, base.as_c_str(), parent, name, LinkatFlags::empty())
+        })
+        .with_context(|| format!("link to {}", display(&target)))
+    }
+
+    fn node<R: BufRead>(
+        &mut self,
+        reader: &mut Reader<R, Tap<W>>,
+        parent: BorrowedFd<'_>,
+        path: &[u8],
+        name: &CStr,
+        entry: &Entry,
+    ) -> Result<()> {
+        let (kind, device) = match entry.kind {
+            Kind::Fifo => (SFlag::S_IFIFO, 0),
+            // A 0:0 character device would be a whiteout of overlay: not from a tar.
+            _ if !self.options.devices || (entry.major, entry.minor) == (0, 0) => return Ok(()),
+            Kind::Char => (SFlag::S_IFCHR, nix::sys::stat::makedev(entry.major.into(), entry.minor.into())),
+            _ => (SFlag::S_IFBLK, nix::sys::stat::makedev(entry.major.into(), entry.minor.into())),
+        };
+        let mode = Mode::from_bits_truncate(0o600);
+        self.replacing(reader, parent, path, name, || mknodat(parent, name, kind, mode, device))?;
+        self.attributes_at(parent, name, entry)
+    }
+
+    fn whiteout(&mut self, dir: &[u8], name: &[u8], entry: &Entry) -> Result<()> {
+        if name == OPAQUE {
+            return self.opaque(dir);
+        }
+        let hidden = &name[WHITEOUT.len()..];
+        // AUFS left its own bookkeeping under this prefix; it means nothing.
+        if hidden.starts_with(WHITEOUT) {
+            return Ok(());
+        }
+        if matches!(hidden, b"" | b"." | b"..") {
+            let shown = String::from_utf8_lossy(&entry.name).into_owned();
+            return Err(Error::invalid(format!("invalid whiteout {shown:?}")));
+        }
+        let path = if dir.is_empty() { hidden.to_vec() } else { [dir, b"/", hidden].concat() };
+        let hidden = c(hidden)?;
+        match self.whiteouts {
+            Whiteouts::Overlay => {
+                let parent = self.dirs.parent(dir).with_context(|| display(&path))?;
+                match mknodat(&parent, hidden.as_c_str(), SFlag::S_IFCHR, Mode::empty(), 0) {
+                    // A whiteout hides lower layers only. What this layer itself
+                    // put here stays; a directory no longer shows what is below.
+                    Err(Errno::EEXIST) => self.make_opaque(&path, false),
+                    other => other.with_context(|| format!("whiteout {}", display(&path))),
+                }
+            }
+            Whiteouts::Apply if self.made.contains(&path) => self.opaque(&path),
+            Whiteouts::Apply => {
+                let parent = match tree::open_dir(self.root.as_fd(), dir) {
+                    Ok(parent) => parent,
+                    Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+                    Err(e) => return Err(e.into()),
+                };
+                self.dirs.forget();
+                tree::remove(parent.as_fd(), &hidden).with_context(|| format!("whiteout {}", display(&path)))
+            }
+        }
+    }
+
+    fn opaque(&mut self, dir: &[u8]) -> Result<()> {
+        match self.whiteouts {
+            Whiteouts::Overlay => self.make_opaque(dir, true),
+            Whiteouts::Apply => {
+                self.dirs.forget();
+                let made = &self.made;
+                let below = |p: &[u8]| made.contains(p);
+                tree::remove_children_except(self.root.as_fd(), dir, &below)
+                    .with_context(|| format!("opaque {}", display(dir)))
+            }
+        }
+    }
+
+    /// Marks a directory of this layer; `create` makes it first.
+    fn make_opaque(&mut self, path: &[u8], create: bool) -> Result<()> {
+        if create {
+            self.dirs.parent(path).with_context(|| display(path))?;
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let place = if path.is_empty() { c(b".")? } else { c(path)? };
+        match sysfs::open_in(self.root.as_fd(), &place, flags, Mode::empty()) {
+            Ok(fd) => Ok(sysfs::fsetxattr(fd.as_fd(), OPAQUE_XATTR, b"y")?),
+            Err(Errno::ENOTDIR | Errno::ELOOP) if !create => Ok(()),
+            Err(e) => Err(Error::from(e).context(format!("opaque {}", display(path)))),
+        }
+    }
+
+    fn remember_times(&mut self, path: &[u8], time: Time) {
+        self.times.extend_from_slice(&time.secs.to_le_bytes());
+        self.times.extend_from_slice(&time.nanos.to_le_bytes());
+        self.times.extend_from_slice(&(path.len() as u32).to_le_bytes());
+        self.times.extend_from_slice(path);
+    }
+
+    /// A directory that was replaced meanwhile simply keeps its time.
+    fn directory_times(&mut self) {
+        let times = std::mem::take(&mut self.times);
+        let mut rest = times.as_slice();
+        while let Some((head, tail)) = rest.split_at_checked(16) {
+            let array = |range: std::ops::Range<usize>| -> [u8; 4] { [head[range.start], head[range.start + 1], head[range.start + 2], head[range.start + 3]] };
+            let low = u64::from(u32::from_le_bytes(array(0..4)));
+            let high = u64::from(u32::from_le_bytes(array(4..8)));
+            let time = TimeSpec::new((high << 32 | low) as i64, i64::from(u32::from_le_bytes(array(8..12))));
+            let (path, tail) = tail.split_at(u32::from_le_bytes(array(12..16)) as usize);
+            rest = tail;
+            let (dir, name) = split_path(path);
+            let Ok(name) = c(if name.is_empty() { b"." } else { name }) else { continue };
+            if let Ok(parent) = self.dirs.existing(dir) {
+                let _ = utimensat(&parent, name.as_c_str(), &time, &time, UtimensatFlags::NoFollowSymlink);
+            }
+        }
+    }
+
+    fn write_moved(&self) -> Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let file = openat(self.aside, super::split::MOVED, flags, Mode::from_bits_truncate(0o600))?;
+        let mut file = File::from(file);
+        serde_json::to_writer(std::io::BufWriter::new(&mut file), &self.moved)?;
+        Ok(())
+    }
+}
+
+fn uid(entry: &Entry) -> Uid {
+    Uid::from_raw(u32::try_from(entry.uid).unwrap_or(u32::MAX - 1))
+}
+
+fn gid(entry: &Entry) -> Gid {
+    Gid::from_raw(u32::try_from(entry.gid).unwrap_or(u32::MAX - 1))
+}
+
+fn times(entry: &Entry) -> (TimeSpec, TimeSpec) {
+    let spec = |t: Time| TimeSpec::new(t.secs, i64::from(t.nanos));
+    (spec(entry.atime.unwrap_or(entry.mtime)), spec(entry.mtime))
+}
+
+/// Overlay's own attributes are never taken from a tar; what the kernel or the
+/// file system does not take (trusted.*, SELinux labels) is left out, as Docker does.
+fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<()> {
+    if name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.overlay.") || name == OVERRIDE_XATTR.to_bytes() {
+        return Ok(());
+    }
+    match sysfs::fsetxattr(fd, &c(name)?, value) {
+        Err(Errno::EPERM | Errno::ENOTSUP | Errno::EINVAL | Errno::EACCES) => Ok(()),
+        other => other.with_context(|| format!("set attribute {:?}", String::from_utf8_lossy(name))),
+    }
+}
+
+fn copy_whole<R: BufRead, W: Write>(
+    reader: &mut Reader<R, Tap<W>>,
+    mut file: &File,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<u32> {
+    let mut crc = Crc::new();
+    loop {
+        let data = reader.payload().map_err(tar_error)?;
+        if data.is_empty() {
+            return Ok(crc.sum());
+        }
+        crc.update(data);
+        file.write_all(data)?;
+        let n = data.len();
+        reader.consume(n);
+        if cancelled() {
+            return Err(Error::cancelled());
+        }
+    }
+}
+
+fn copy_pieces<R: BufRead, W: Write>(
+    reader: &mut Reader<R, Tap<W>>,
+    file: &File,
+    pieces: &[(u64, u64)],
+) -> Result<u32> {
+    use std::os::unix::fs::FileExt;
+    let mut crc = Crc::new();
+    for (offset, length) in pieces {
+        let mut done = 0;
+        while done < *length {
+            let data = reader.payload().map_err(tar_error)?;
+            if data.is_empty() {
+                return Err(Error::invalid("unexpected EOF"));
+            }
+            let n = data.len().min(usize::try_from(length - done).unwrap_or(usize::MAX));
+            crc.update(&data[..n]);
+            file.write_all_at(&data[..n], offset + done)?;
+            reader.consume(n);
+            done += n as u64;
+        }
+    }
+    Ok(crc.sum())
+}
+
+/// Says how much was wanted when the disk is full.
+fn no_space(e: Error, wanted: u64) -> Error {
+    use std::error::Error as _;
+    let errno = e.source().and_then(|s| s.downcast_ref::<std::io::Error>()).and_then(std::io::Error::raw_os_error);
+    match errno {
+        Some(libc::ENOSPC | libc::EDQUOT) => {
+            e.with_hint(format!("the disk is full: a file of {wanted} bytes did not fit; free some space and try again"))
+        }
+        _ => e,
+    }
+}

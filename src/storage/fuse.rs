@@ -1,0 +1,123 @@
+//! The `fuse-overlayfs` program, where the kernel's overlay cannot be used
+//! (before 5.11, or a data root on overlay or NFS) and the program is installed.
+//! Same layout and layer format as `overlay`.
+//!
+//! It mounts, then goes into the background in a session of its own; we take a
+//! detached clone of its mount and unmount the original. The program ends by
+//! itself when the last clone is gone, so it outlives dockerd exactly as long as
+//! a container needs it.
+
+use super::layers::Layers;
+use super::overlay::{Stack, create_rw, detach, graph_paths, stack};
+use super::{Driver, RwOptions, Staging, Whiteouts};
+use crate::error::{Context, Error, Result};
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub struct FuseOverlay {
+    layers: Layers,
+    program: PathBuf,
+    backing: String,
+}
+
+impl FuseOverlay {
+    pub fn open(root: &Path) -> Result<Self> {
+        let program = std::env::var_os("PATH")
+            .iter()
+            .flat_map(std::env::split_paths)
+            .map(|dir| dir.join("fuse-overlayfs"))
+            .find(|p| p.is_file())
+            .ok_or_else(|| Error::system("fuse-overlayfs is not installed"))?;
+        Ok(Self { layers: Layers::open(root)?, program, backing: super::probe::backing_filesystem(root) })
+    }
+
+    fn mount(&self, stack: &Stack, layers: &[String], rw: Option<&str>) -> Result<OwnedFd> {
+        let escape = |p: &Path| p.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,");
+        let mut lowers: Vec<String> =
+            layers.iter().rev().map(|c| escape(&self.layers.layer(c).join("diff"))).collect();
+        if lowers.is_empty() {
+            lowers.push(escape(&self.layers.empty()));
+        }
+        let mut options = format!("lowerdir={}", lowers.join(":"));
+        if let Some(id) = rw {
+            let dir = self.layers.rw(id);
+            options += &format!(",upperdir={},workdir={}", escape(&dir.join("upper")), escape(&dir.join("work")));
+        }
+        if stack.volatile {
+            options += ",volatile";
+        }
+        let dir = self.layers.staging_dir()?;
+        let result = self.run(&options, &dir).and_then(|()| detach(&dir));
+        let _ = fs::remove_dir(&dir);
+        result
+    }
+
+    fn run(&self, options: &str, dir: &Path) -> Result<()> {
+        let output = Command::new(&self.program)
+            .arg("-o")
+            .arg(options)
+            .arg(dir)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            // A file and not a pipe: the background process would hold it open.
+            .stderr(Stdio::null())
+            .status()
+            .context("run fuse-overlayfs")?;
+        if output.success() { Ok(()) } else { Err(Error::system(format!("fuse-overlayfs: {output}"))) }
+    }
+}
+
+impl Driver for FuseOverlay {
+    fn name(&self) -> &'static str {
+        "fuse-overlayfs"
+    }
+    fn status(&self) -> Vec<(String, String)> {
+        vec![("Backing Filesystem".to_owned(), self.backing.clone())]
+    }
+    fn independent_layers(&self) -> bool {
+        true
+    }
+    fn has_layer(&self, chain_id: &str) -> bool {
+        self.layers.has(chain_id)
+    }
+    fn stage(&self, _parent: Option<&str>) -> Result<Box<dyn Staging>> {
+        Ok(self.layers.stage(Whiteouts::Overlay)?)
+    }
+    fn remove_layer(&self, chain_id: &str) -> Result<()> {
+        self.layers.discard(&self.layers.layer(chain_id))
+    }
+    fn layer_root(&self, chain_id: &str) -> Result<File> {
+        self.layers.diff(chain_id)
+    }
+    fn layer_aside(&self, chain_id: &str) -> Result<File> {
+        self.layers.aside(chain_id)
+    }
+    fn create_rw(&self, id: &str, layers: &[String], _options: RwOptions) -> Result<()> {
+        create_rw(&self.layers, id, layers)
+    }
+    fn mount_rw(&self, id: &str, layers: &[String], options: RwOptions) -> Result<OwnedFd> {
+        self.mount(&stack(&self.layers, layers, Some((id, options)))?, layers, Some(id))
+    }
+    fn mount_ro(&self, layers: &[String]) -> Result<OwnedFd> {
+        self.mount(&stack(&self.layers, layers, None)?, layers, None)
+    }
+    fn remove_rw(&self, id: &str) -> Result<()> {
+        self.layers.discard(&self.layers.rw(id))
+    }
+    fn upper_root(&self, id: &str) -> Result<Option<File>> {
+        let path = self.layers.rw(id).join("upper");
+        File::open(&path).map(Some).with_context(|| format!("open {}", path.display()))
+    }
+    fn clean_up(&self) -> Result<()> {
+        self.layers.clean_up()
+    }
+    fn list(&self) -> Result<(Vec<String>, Vec<String>)> {
+        self.layers.list()
+    }
+    fn paths(&self, id: &str, layers: &[String]) -> Vec<(&'static str, PathBuf)> {
+        graph_paths(&self.layers, id, layers)
+    }
+}

@@ -1,0 +1,161 @@
+//! The directory layout that all drivers share:
+//!
+//!     layers/<chain>/diff    the layer's tree     layers/<chain>/aside  see `Staging::aside`
+//!     rw/<id>/…              writable layers      staging/<random>/…    not yet or no longer there
+//!
+//! Invariant: a name below `layers` or `rw` is complete; everything comes in by
+//! one rename from `staging` and leaves by one rename back into it, so a kill at
+//! any moment leaves litter in `staging` only, which start-up removes.
+
+use super::{Staging, Whiteouts, tree};
+use crate::error::{Context, Result};
+use crate::util::id;
+use std::ffi::CString;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone)]
+pub(super) struct Layers {
+    pub root: PathBuf,
+}
+
+/// An existing directory is fine. 0711 as containers with other ids may have to
+/// pass through it.
+pub(super) fn make_dir(path: &Path) -> Result<()> {
+    match DirBuilder::new().mode(0o711).create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.with_context(|| format!("mkdir {}", path.display())),
+    }
+}
+
+impl Layers {
+    pub fn open(root: &Path) -> Result<Self> {
+        fs::create_dir_all(root).with_context(|| format!("mkdir {}", root.display()))?;
+        for name in ["layers", "rw", "staging", "empty"] {
+            make_dir(&root.join(name))?;
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    pub fn layer(&self, chain_id: &str) -> PathBuf {
+        self.root.join("layers").join(chain_id)
+    }
+    pub fn rw(&self, id: &str) -> PathBuf {
+        self.root.join("rw").join(id)
+    }
+    pub fn empty(&self) -> PathBuf {
+        self.root.join("empty")
+    }
+    pub fn has(&self, chain_id: &str) -> bool {
+        self.layer(chain_id).join("diff").is_dir()
+    }
+    pub fn diff(&self, chain_id: &str) -> Result<File> {
+        let path = self.layer(chain_id).join("diff");
+        File::open(&path).with_context(|| format!("open {}", path.display()))
+    }
+    pub fn aside(&self, chain_id: &str) -> Result<File> {
+        let path = self.layer(chain_id).join("aside");
+        File::open(&path).with_context(|| format!("open {}", path.display()))
+    }
+
+    /// A fresh directory in `staging`.
+    pub fn staging_dir(&self) -> Result<PathBuf> {
+        let path = self.root.join("staging").join(&id::random()[..16]);
+        make_dir(&path)?;
+        Ok(path)
+    }
+
+    pub fn stage(&self, whiteouts: Whiteouts) -> Result<Box<Staged>> {
+        let path = self.staging_dir()?;
+        let mut staged = Staged { layers: self.clone(), path, open: None, whiteouts, committed: false };
+        let (diff, aside) = (staged.path.join("diff"), staged.path.join("aside"));
+        DirBuilder::new().mode(0o755).create(&diff).with_context(|| format!("mkdir {}", diff.display()))?;
+        DirBuilder::new().mode(0o700).create(&aside).with_context(|| format!("mkdir {}", aside.display()))?;
+        // The layer's root directory is 0755 whatever the umask.
+        fs::set_permissions(&diff, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        staged.open = Some((File::open(&diff)?, File::open(&aside)?));
+        Ok(Box::new(staged))
+    }
+
+    /// Takes `path` (below this root) away in one step, then removes it.
+    pub fn discard(&self, path: &Path) -> Result<()> {
+        let doomed = self.root.join("staging").join(format!("rm-{}", &id::random()[..16]));
+        match fs::rename(path, &doomed) {
+            Ok(()) => remove_all(&doomed),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e).with_context(|| format!("remove {}", path.display())),
+        }
+    }
+
+    pub fn clean_up(&self) -> Result<()> {
+        for entry in fs::read_dir(self.root.join("staging"))? {
+            remove_all(&entry?.path())?;
+        }
+        Ok(())
+    }
+
+    /// rw ids and chain IDs.
+    pub fn list(&self) -> Result<(Vec<String>, Vec<String>)> {
+        let names = |sub: &str| -> Result<Vec<String>> {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(self.root.join(sub))? {
+                names.extend(entry?.file_name().into_string().ok());
+            }
+            Ok(names)
+        };
+        Ok((names("rw")?, names("layers")?))
+    }
+}
+
+/// `rm -rf` that a hostile tree cannot lead astray.
+pub(super) fn remove_all(path: &Path) -> Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let parent = File::open(parent).with_context(|| format!("open {}", parent.display()))?;
+    let name = CString::new(name.as_encoded_bytes()).unwrap_or_default();
+    tree::remove(parent.as_fd(), &name).with_context(|| format!("remove {}", path.display()))
+}
+
+pub(super) struct Staged {
+    layers: Layers,
+    path: PathBuf,
+    /// Open until dropped; none only while being made.
+    open: Option<(File, File)>,
+    whiteouts: Whiteouts,
+    committed: bool,
+}
+
+impl Staging for Staged {
+    fn root(&self) -> &File {
+        &self.open.as_ref().expect("opened by stage").0
+    }
+    fn aside(&self) -> &File {
+        &self.open.as_ref().expect("opened by stage").1
+    }
+    fn whiteouts(&self) -> Whiteouts {
+        self.whiteouts
+    }
+    fn commit(mut self: Box<Self>, chain_id: &str) -> Result<()> {
+        match fs::rename(&self.path, self.layers.layer(chain_id)) {
+            Ok(()) => {
+                self.committed = true;
+                Ok(())
+            }
+            // Another thread was first.
+            Err(_) if self.layers.has(chain_id) => Ok(()),
+            Err(e) => Err(e).with_context(|| format!("commit layer {chain_id}")),
+        }
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.committed
+            && let Err(e) = remove_all(&self.path)
+        {
+            crate::warn!("an unfinished layer could not be removed", "error" = e);
+        }
+    }
+}

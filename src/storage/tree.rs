@@ -1,0 +1,199 @@
+//! Walking, making and removing trees by descriptors, never by a path string
+//! from the process's root: what containers and images own is hostile.
+//!
+//! Invariant: nothing here follows a symlink out of the given root, and the
+//! number of open descriptors does not grow with the depth of a tree.
+
+use crate::error::Result;
+use crate::sys::fs as sysfs;
+use nix::dir::{Dir, Type};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// Opens a directory below `root`, symlinks followed inside it; "" is the root.
+pub fn open_dir(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd> {
+    let path = CString::new(if path.is_empty() { b"." } else { path }).map_err(|_| Errno::EINVAL)?;
+    sysfs::open_in(root, &path, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty()).map(Into::into)
+}
+
+/// Recently used parents: entries of a tar stand by directory, so nearly every
+/// lookup is saved.
+pub struct Dirs<'a> {
+    root: BorrowedFd<'a>,
+    recent: Vec<(Vec<u8>, Rc<OwnedFd>)>,
+}
+
+impl<'a> Dirs<'a> {
+    pub fn new(root: BorrowedFd<'a>) -> Self {
+        Self { root, recent: Vec::new() }
+    }
+
+    /// To be called whenever something was removed or replaced.
+    pub fn forget(&mut self) {
+        self.recent.clear();
+    }
+
+    pub fn existing(&mut self, path: &[u8]) -> nix::Result<Rc<OwnedFd>> {
+        if let Some(at) = self.recent.iter().position(|(p, _)| p == path) {
+            let hit = self.recent.remove(at);
+            let fd = hit.1.clone();
+            self.recent.push(hit);
+            return Ok(fd);
+        }
+        let fd = Rc::new(open_dir(self.root, path)?);
+        if self.recent.len() == 8 {
+            self.recent.remove(0);
+        }
+        self.recent.push((path.to_vec(), fd.clone()));
+        Ok(fd)
+    }
+
+    /// The directory, made with its missing parents (0755, root) if need be.
+    pub fn parent(&mut self, path: &[u8]) -> nix::Result<Rc<OwnedFd>> {
+        match self.existing(path) {
+            Err(Errno::ENOENT) => {}
+            other => return other,
+        }
+        let ends = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(i, _)| i).chain([path.len()]);
+        let mut above: &[u8] = b"";
+        for end in ends {
+            let name = &path[if above.is_empty() { 0 } else { above.len() + 1 }..end];
+            let prefix = &path[..end];
+            if matches!(self.existing(prefix), Err(Errno::ENOENT)) {
+                let dir = self.existing(above)?;
+                mkdirat(&*dir, name, Mode::from_bits_truncate(0o755))?;
+                // The mode is not the umask's business.
+                nix::sys::stat::fchmodat(
+                    &*dir,
+                    name,
+                    Mode::from_bits_truncate(0o755),
+                    nix::sys::stat::FchmodatFlags::FollowSymlink,
+                )?;
+            }
+            above = prefix;
+        }
+        self.existing(path)
+    }
+}
+
+/// `rm -rf dir/name`; absent is fine.
+pub fn remove(dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    match unlinkat(dir, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::EISDIR | Errno::EPERM) => {}
+        Err(e) => return Err(e.into()),
+    }
+    let top = openat(dir, name, DIRECTORY, Mode::empty()).or_else(|e| open_locked(dir, name, e))?;
+    empty(top.as_fd(), top.as_fd(), 0, &mut 0)?;
+    Ok(unlinkat(dir, name, UnlinkatFlags::RemoveDir)?)
+}
+
+/// A directory that its owner cannot read (mode 0) is made readable first: with
+/// one id mapped there may be no CAP_DAC_OVERRIDE over it.
+fn open_locked(dir: BorrowedFd<'_>, name: &CStr, e: Errno) -> nix::Result<OwnedFd> {
+    if e != Errno::EACCES {
+        return Err(e);
+    }
+    nix::sys::stat::fchmodat(dir, name, Mode::S_IRWXU, nix::sys::stat::FchmodatFlags::NoFollowSymlink)?;
+    openat(dir, name, DIRECTORY, Mode::empty())
+}
+
+/// Descriptors held at once while removing; deeper trees are lifted up.
+const DEPTH: usize = 64;
+
+fn empty(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, depth: usize, lifted: &mut u64) -> Result<()> {
+    loop {
+        let mut again = false;
+        for (name, kind) in list(dir)? {
+            if kind != Some(Type::Directory) {
+                match unlinkat(dir, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
+                    Ok(()) | Err(Errno::ENOENT) => continue,
+                    Err(Errno::EISDIR | Errno::EPERM) => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            if depth >= DEPTH {
+                // Into the top directory, which is read again afterwards.
+                *lifted += 1;
+                renameat(dir, name.as_c_str(), top, format!(".lifted-{lifted}").as_str())?;
+                continue;
+            }
+            let sub = openat(dir, name.as_c_str(), DIRECTORY, Mode::empty())
+                .or_else(|e| open_locked(dir, &name, e))?;
+            let before = *lifted;
+            empty(top, sub.as_fd(), depth + 1, lifted)?;
+            unlinkat(dir, name.as_c_str(), UnlinkatFlags::RemoveDir)?;
+            again |= depth == 0 && *lifted != before;
+        }
+        if !again {
+            return Ok(());
+        }
+    }
+}
+
+/// Names and types in a directory, without the dots. Types may be unknown.
+pub fn list(dir: BorrowedFd<'_>) -> Result<Vec<(CString, Option<Type>)>> {
+    let mut names = Vec::new();
+    for entry in Dir::from_fd(openat(dir, c".", DIRECTORY, Mode::empty())?)?.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            names.push((name.to_owned(), entry.file_type()));
+        }
+    }
+    Ok(names)
+}
+
+/// Removes what is below `path` except paths that `keep` names (and what leads
+/// to them).
+pub fn remove_children_except(root: BorrowedFd<'_>, path: &[u8], keep: &dyn Fn(&[u8]) -> bool) -> Result<()> {
+    let place = CString::new(if path.is_empty() { b"." } else { path }).map_err(|_| Errno::EINVAL)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    let dir = match sysfs::open_in(root, &place, flags, Mode::empty()) {
+        Ok(dir) => dir,
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(()),
+        Err(e) => return Err(e.into()),
+    };
+    for (name, _) in list(dir.as_fd())? {
+        let below = if path.is_empty() { name.to_bytes().to_vec() } else { [path, b"/", name.to_bytes()].concat() };
+        if keep(&below) {
+            let stat = fstatat(&dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            if SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR {
+                remove_children_except(root, &below, keep)?;
+            }
+        } else {
+            remove(dir.as_fd(), &name)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn removes_trees_of_any_depth() {
+        let base = std::env::temp_dir().join(format!("coracle-tree-{}", std::process::id()));
+        std::fs::create_dir_all(&base).unwrap();
+        let root = File::open(&base).unwrap();
+        mkdirat(&root, c"deep", Mode::S_IRWXU).unwrap();
+        let mut dir: OwnedFd = openat(&root, c"deep", DIRECTORY, Mode::empty()).unwrap();
+        for _ in 0..3000 {
+            mkdirat(&dir, c"sub", Mode::S_IRWXU).unwrap();
+            dir = openat(&dir, c"sub", DIRECTORY, Mode::empty()).unwrap();
+        }
+        remove(root.as_fd(), c"deep").unwrap();
+        remove(root.as_fd(), c"deep").unwrap();
+        assert!(list(root.as_fd()).unwrap().is_empty());
+        std::fs::remove_dir_all(&base).unwrap();
+    }
+}
