@@ -55,8 +55,7 @@ impl Store {
 
     /// Layers that an image, a container or somebody at work stands on.
     fn needed_layers(&self, tables: &Tables, used: &HashSet<String>) -> HashSet<Digest> {
-        let mut needed: HashSet<Digest> =
-            tables.images.values().flat_map(|i| digest::chain_ids(&i.diff_ids)).collect();
+        let mut needed: HashSet<Digest> = tables.images.values().flat_map(|i| digest::chain_ids(&i.diff_ids)).collect();
         let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
         let roots = used.iter().filter_map(|hex| Digest::from_hex(hex)).chain(pins.keys().copied());
         for mut chain in roots.collect::<Vec<_>>() {

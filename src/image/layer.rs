@@ -180,7 +180,12 @@ fn verify(expected: &Expected, digest: Digest, size: u64, diff_id: Digest) -> Re
 }
 
 /// Unpacks what was spooled, now that the parent is known.
-pub(super) fn unspool(place: &Place<'_>, spool: &TempFile, parent: Option<&str>, cancel: &AtomicBool) -> Result<(Box<dyn Staging>, Outcome)> {
+pub(super) fn unspool(
+    place: &Place<'_>,
+    spool: &TempFile,
+    parent: Option<&str>,
+    cancel: &AtomicBool,
+) -> Result<(Box<dyn Staging>, Outcome)> {
     let file = File::open(&spool.path)?;
     let (compression, input) = compress::peek(file).map_err(Error::from)?;
     let staging = place.driver.stage(parent)?;
@@ -250,12 +255,13 @@ fn untar<R: BufRead>(
     let (single_id, devices) = (place.single_id, place.devices);
     std::thread::scope(|scope| {
         let (broken, cancel) = (&broken, cancel);
-        let writer = std::thread::Builder::new().name("untar".into()).stack_size(STACK).spawn_scoped(scope, move || {
-            let cancelled = || cancel.load(Ordering::Relaxed);
-            let options = apply::Options { limits: Limits::default(), cancelled: &cancelled, single_id, devices };
-            let pipe = Pipe { receiver, current: Vec::new(), at: 0, broken };
-            apply::apply(pipe, staging, Some(BufWriter::new(split)), options)
-        })?;
+        let writer =
+            std::thread::Builder::new().name("untar".into()).stack_size(STACK).spawn_scoped(scope, move || {
+                let cancelled = || cancel.load(Ordering::Relaxed);
+                let options = apply::Options { limits: Limits::default(), cancelled: &cancelled, single_id, devices };
+                let pipe = Pipe { receiver, current: Vec::new(), at: 0, broken };
+                apply::apply(pipe, staging, Some(BufWriter::new(split)), options)
+            })?;
         let sent = drain(compression, input, |buffer| send(&sender, buffer));
         broken.store(sent.is_err(), Ordering::Release);
         drop(sender);

@@ -167,8 +167,14 @@ impl Store {
             let path = root.join(dir);
             fs::create_dir_all(&path).with_context(|| format!("mkdir {}", path.display()))?;
         }
-        let store =
-            Self { root: root.to_owned(), driver, options, tables: Mutex::default(), pins: Pins::default(), disk: Mutex::default() };
+        let store = Self {
+            root: root.to_owned(),
+            driver,
+            options,
+            tables: Mutex::default(),
+            pins: Pins::default(),
+            disk: Mutex::default(),
+        };
         store.load()?;
         Ok(store)
     }
@@ -342,12 +348,7 @@ impl Store {
     /// Takes a layer in: unpacked, hashed, verified, not yet in place. With the
     /// `parent` known (`Some(None)`: the bottom) a copying driver unpacks at
     /// once, else it waits for `commit_layer`.
-    pub fn ingest(
-        &self,
-        input: &mut dyn Read,
-        parent: Option<Option<&Digest>>,
-        ingest: Ingest<'_>,
-    ) -> Result<Staged> {
+    pub fn ingest(&self, input: &mut dyn Read, parent: Option<Option<&Digest>>, ingest: Ingest<'_>) -> Result<Staged> {
         let (tmp, options) = self.place();
         let place = Place {
             driver: &*self.driver,

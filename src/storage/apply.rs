@@ -21,7 +21,9 @@ use crate::sys::fs as sysfs;
 use flate2::Crc;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, futimens, mkdirat, mknodat, utimensat};
+use nix::sys::stat::{
+    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, futimens, mkdirat, mknodat, utimensat,
+};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
 use std::collections::HashSet;
@@ -329,14 +331,7 @@ impl<W: Write> Apply<'_, W> {
         })
     }
 
-    fn directory(
-        &mut self,
-        files: u64,
-        parent: BorrowedFd<'_>,
-        path: &[u8],
-        name: &CStr,
-        entry: &Entry,
-    ) -> Result<()> {
+    fn directory(&mut self, files: u64, parent: BorrowedFd<'_>, path: &[u8], name: &CStr, entry: &Entry) -> Result<()> {
         let mut opaque = false;
         match mkdirat(parent, name, Mode::from_bits_truncate(0o700)) {
             Ok(()) => {}
@@ -512,7 +507,9 @@ impl<W: Write> Apply<'_, W> {
         let times = std::mem::take(&mut self.times);
         let mut rest = times.as_slice();
         while let Some((head, tail)) = rest.split_at_checked(16) {
-            let array = |range: std::ops::Range<usize>| -> [u8; 4] { [head[range.start], head[range.start + 1], head[range.start + 2], head[range.start + 3]] };
+            let array = |range: std::ops::Range<usize>| -> [u8; 4] {
+                [head[range.start], head[range.start + 1], head[range.start + 2], head[range.start + 3]]
+            };
             let low = u64::from(u32::from_le_bytes(array(0..4)));
             let high = u64::from(u32::from_le_bytes(array(4..8)));
             let time = TimeSpec::new((high << 32 | low) as i64, i64::from(u32::from_le_bytes(array(8..12))));
@@ -551,7 +548,8 @@ fn times(entry: &Entry) -> (TimeSpec, TimeSpec) {
 /// Overlay's own attributes are never taken from a tar; what the kernel or the
 /// file system does not take (trusted.*, SELinux labels) is left out, as Docker does.
 fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<()> {
-    if name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.overlay.") || name == OVERRIDE_XATTR.to_bytes() {
+    if name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.overlay.") || name == OVERRIDE_XATTR.to_bytes()
+    {
         return Ok(());
     }
     match sysfs::fsetxattr(fd, &c(name)?, value) {
@@ -610,9 +608,9 @@ fn no_space(e: Error, wanted: u64) -> Error {
     use std::error::Error as _;
     let errno = e.source().and_then(|s| s.downcast_ref::<std::io::Error>()).and_then(std::io::Error::raw_os_error);
     match errno {
-        Some(libc::ENOSPC | libc::EDQUOT) => {
-            e.with_hint(format!("the disk is full: a file of {wanted} bytes did not fit; free some space and try again"))
-        }
+        Some(libc::ENOSPC | libc::EDQUOT) => e.with_hint(format!(
+            "the disk is full: a file of {wanted} bytes did not fit; free some space and try again"
+        )),
         _ => e,
     }
 }

@@ -35,8 +35,7 @@ impl FuseOverlay {
 
     fn mount(&self, stack: &Stack, layers: &[String], rw: Option<&str>) -> Result<OwnedFd> {
         let escape = |p: &Path| p.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,");
-        let mut lowers: Vec<String> =
-            layers.iter().rev().map(|c| escape(&self.layers.layer(c).join("diff"))).collect();
+        let mut lowers: Vec<String> = layers.iter().rev().map(|c| escape(&self.layers.layer(c).join("diff"))).collect();
         if lowers.is_empty() {
             lowers.push(escape(&self.layers.empty()));
         }

@@ -125,8 +125,7 @@ fn empty(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, depth: usize, lifted: &mut u6
                 renameat(dir, name.as_c_str(), top, format!(".lifted-{lifted}").as_str())?;
                 continue;
             }
-            let sub = openat(dir, name.as_c_str(), DIRECTORY, Mode::empty())
-                .or_else(|e| open_locked(dir, &name, e))?;
+            let sub = openat(dir, name.as_c_str(), DIRECTORY, Mode::empty()).or_else(|e| open_locked(dir, &name, e))?;
             let before = *lifted;
             empty(top, sub.as_fd(), depth + 1, lifted)?;
             unlinkat(dir, name.as_c_str(), UnlinkatFlags::RemoveDir)?;
