@@ -13,6 +13,7 @@ use crate::server::Server;
 use crate::server::accept::Acceptor;
 use crate::server::origin::Rules;
 use crate::server::tls::Tls;
+use crate::storage::probe;
 use nix::sys::signal::Signal;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -86,7 +87,7 @@ fn serve(
     tls: Option<&Arc<Tls>>,
 ) -> Result<ExitCode> {
     let began = Instant::now();
-    let parts = enter(&exec_root)?;
+    let parts = enter(config, &data_root, &exec_root)?;
     raise_descriptor_limit();
     let signals = Signals::block()?;
     crate::info!("Loading containers: start.");
@@ -126,13 +127,15 @@ fn serve(
 }
 
 /// Until the bootstrap is complete the daemon serves what needs no container.
-fn enter(exec_root: &Path) -> Result<Parts> {
+fn enter(config: &Config, data_root: &Path, exec_root: &Path) -> Result<Parts> {
     let spawner = match bootstrap::enter(&bootstrap::BootstrapConfig { exec_root: exec_root.into(), netd: None }) {
         Ok(bootstrap) => bootstrap.spawner,
         Err(e) if e.kind() == Kind::NotImplemented => UnixStream::pair().context("make a socket pair")?.0.into(),
         Err(e) => return Err(e),
     };
-    Ok(Parts { spawner, driver: Arc::new(super::absent::Absent), support: Default::default() })
+    let wanted = Some(config.text("storage-driver", "")).filter(|name| !name.is_empty());
+    let driver = probe::open(data_root, wanted).context("error initializing graphdriver")?;
+    Ok(Parts { spawner, driver, support: Default::default() })
 }
 
 /// Each connection, container and log has descriptors; containers get limits of

@@ -7,7 +7,6 @@
 
 #![forbid(unsafe_code)]
 
-mod absent;
 mod activation;
 pub mod bootstrap;
 mod config;

@@ -119,6 +119,7 @@ pub struct Engine {
     pub execs: exec::Execs,
     pub volumes: volume::Volumes,
     pub driver: Arc<dyn Driver>,
+    pub images: crate::image::store::Store,
     pub runtime: Runtime,
     pub support: container::limits::Support,
 }
@@ -141,7 +142,9 @@ impl Engine {
             }
         };
         let runtime = Runtime::new(parts.spawner, &config.exec_root, Box::new(on_event))?;
+        let images = image::open_store(&config, parts.driver.clone())?;
         let engine = Arc::new(Self {
+            images,
             events: events::Bus::default(),
             registries,
             records: store::Records::new()?,
@@ -157,6 +160,7 @@ impl Engine {
         });
         let _ = slot.set(Arc::downgrade(&engine));
         container::recover::recover(&engine)?;
+        engine.images.clean_up(&|| image::layers_in_use(&engine))?;
         Ok(engine)
     }
 }

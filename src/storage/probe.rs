@@ -80,6 +80,25 @@ pub fn works(driver: &dyn Driver) -> Result<()> {
     result
 }
 
+/// Which ids this process may give to files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ids {
+    /// Exactly one user id is mapped.
+    pub single: bool,
+    /// The initial user namespace: devices can be made, every id exists.
+    pub initial: bool,
+}
+
+pub fn ids() -> Ids {
+    parse_ids(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default())
+}
+
+fn parse_ids(map: &str) -> Ids {
+    let counts: Vec<u64> =
+        map.lines().filter_map(|l| l.split_ascii_whitespace().nth(2)?.parse().ok()).collect();
+    Ids { single: counts.iter().sum::<u64>() == 1, initial: counts == [u64::from(u32::MAX)] }
+}
+
 /// As `docker info` names the file system below `path`.
 pub(super) fn backing_filesystem(path: &Path) -> String {
     let Ok(stat) = statfs::statfs(path) else { return "<unknown>".into() };
@@ -98,4 +117,16 @@ pub(super) fn backing_filesystem(path: &Path) -> String {
         _ => "<unknown>",
     }
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_id_maps() {
+        assert_eq!(parse_ids("         0          0 4294967295\n"), Ids { single: false, initial: true });
+        assert_eq!(parse_ids("0 1001 1\n"), Ids { single: true, initial: false });
+        assert_eq!(parse_ids("0 1001 1\n1 100000 65536\n"), Ids { single: false, initial: false });
+    }
 }

@@ -4,3 +4,22 @@ pub mod distribution;
 pub mod login;
 pub mod progress;
 pub mod search;
+
+use super::{Engine, EngineConfig};
+use crate::error::{Context, Result};
+use crate::image::store::{Options, Store};
+use crate::storage::{Driver, probe};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Opens the store below the data root.
+pub fn open_store(config: &EngineConfig, driver: Arc<dyn Driver>) -> Result<Store> {
+    let ids = probe::ids();
+    let options = Options { keep_blobs: true, single_id: ids.single, devices: ids.initial };
+    Store::open(&config.data_root.join("image"), driver, options).context("open the image store")
+}
+
+/// Chain IDs that containers stand on, whether their image is still there or not.
+pub fn layers_in_use(engine: &Engine) -> HashSet<String> {
+    engine.containers.all().iter().flat_map(|c| c.record().layers.clone()).collect()
+}
