@@ -94,8 +94,7 @@ pub fn ids() -> Ids {
 }
 
 fn parse_ids(map: &str) -> Ids {
-    let counts: Vec<u64> =
-        map.lines().filter_map(|l| l.split_ascii_whitespace().nth(2)?.parse().ok()).collect();
+    let counts: Vec<u64> = map.lines().filter_map(|l| l.split_ascii_whitespace().nth(2)?.parse().ok()).collect();
     Ids { single: counts.iter().sum::<u64>() == 1, initial: counts == [u64::from(u32::MAX)] }
 }
 
