@@ -11,6 +11,7 @@ pub mod container;
 pub mod context;
 pub mod context_store;
 pub mod contexts;
+pub mod copy;
 pub mod credentials;
 pub mod exit;
 pub mod flags;
