@@ -161,6 +161,7 @@ impl Engine {
         let _ = slot.set(Arc::downgrade(&engine));
         container::recover::recover(&engine)?;
         engine.images.clean_up(&|| image::layers_in_use(&engine))?;
+        network::warm_up(&engine);
         Ok(engine)
     }
 }

@@ -51,6 +51,8 @@ pub fn create(engine: &Arc<Engine>, name: Option<&str>, mut request: CreateReque
         ..Record::default()
     };
     record.networks = networks(&host, request.networking_config.and_then(|n| n.endpoints_config));
+    crate::engine::network::connect::check_create(engine, &record.networks)?;
+    record.asked_macs = asked_macs(&record.networks);
     let options = RwOptions { volatile: record.volatile };
     engine.driver.create_rw(&id, &record.layers, options)?;
     undo.rw = true;
@@ -128,6 +130,11 @@ fn hostname(asked: &str, host: &HostConfig, id: &str) -> String {
         return nix::unistd::gethostname().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default();
     }
     id::short(id).to_owned()
+}
+
+fn asked_macs(networks: &Endpoints) -> BTreeMap<String, String> {
+    let asked = networks.iter().filter(|(_, settings)| !settings.mac_address.is_empty());
+    asked.map(|(name, settings)| (name.clone(), settings.mac_address.clone())).collect()
 }
 
 type Endpoints = BTreeMap<String, crate::api::network::EndpointSettings>;

@@ -88,7 +88,8 @@ pub fn release(engine: &Engine, container: &Container) {
     let record = {
         let mut live = container.live();
         let record = live.record.clone();
-        for endpoint in live.record.networks.values_mut() {
+        for (name, endpoint) in &mut live.record.networks {
+            endpoint.mac_address = record.asked_macs.get(name).cloned().unwrap_or_default();
             endpoint.endpoint_id.clear();
             endpoint.gateway.clear();
             endpoint.ip_address.clear();

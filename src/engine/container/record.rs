@@ -36,6 +36,10 @@ pub struct Record {
     /// The overlay of its writable layer is mounted without syncing.
     pub volatile: bool,
     pub networks: BTreeMap<String, EndpointSettings>,
+    /// Hardware addresses that the user chose, by network; others change with
+    /// every start.
+    #[serde(default)]
+    pub asked_macs: BTreeMap<String, String>,
     pub ports: PortMap,
     pub sandbox_id: String,
     pub sandbox_key: String,

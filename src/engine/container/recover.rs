@@ -25,6 +25,9 @@ pub fn recover(engine: &Arc<Engine>) -> Result<()> {
     }
     let ids: Vec<String> = all.iter().map(|c| c.id.clone()).collect();
     let mut found: HashMap<String, Recovered> = engine.runtime.recover(&ids).into_iter().collect();
+    let runs = |state: &Recovered| matches!(state, Recovered::Running { .. } | Recovered::Orphaned { .. });
+    let running = found.iter().filter(|(_, state)| runs(state)).map(|(id, _)| id.clone()).collect();
+    crate::engine::network::retain(engine, &running);
     for container in all {
         let state = found.remove(&container.id).unwrap_or(Recovered::Gone);
         take_up(engine, &container, state);

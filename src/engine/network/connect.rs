@@ -2,12 +2,124 @@
 //! endpoint may ask for.
 
 use super::allocate::{endpoint_spec, settings};
-use super::{Record, Wanted, publish};
-use crate::api::network::{EndpointSettings, NetworkInspect};
+use super::{Record, Wanted, files, publish};
+use crate::api::network::{
+    EndpointSettings, NetworkConnectRequest, NetworkDisconnectRequest, NetworkInspect,
+};
+use crate::engine::container::{Container, start};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::net::subnet::Subnet;
+use crate::util::atomic_file::Durability;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+/// `docker network connect`
+pub fn connect(engine: &Engine, reference: &str, request: NetworkConnectRequest) -> Result<()> {
+    let container = engine.containers.get(&request.container)?;
+    let network = engine.networks.find(reference)?;
+    let asked = request.endpoint_config.unwrap_or_default();
+    let _turn = container.turn();
+    let record = container.record();
+    refuse_removed(&container)?;
+    let wanted = start::wanted(engine, &record)?;
+    check_drivers(&wanted, &network)?;
+    check_addresses(&network, &asked)?;
+    let up = record.state.is_up();
+    if up && record.networks.contains_key(&network.name) {
+        let (name, network) = (&record.name, &network.name);
+        return Err(Error::forbidden(format!("endpoint with name {name} already exists in network {network}")));
+    }
+    let settings = match up {
+        true => {
+            let settings = connect_running(engine, &wanted, &network, &asked)?;
+            enter_files(&container, &wanted, &network, &settings);
+            settings
+        }
+        false => asked.clone(),
+    };
+    {
+        let mut live = container.live();
+        if !asked.mac_address.is_empty() {
+            live.record.asked_macs.insert(network.name.clone(), asked.mac_address.clone());
+        }
+        live.record.networks.insert(network.name.clone(), settings);
+    }
+    container.save(engine, Durability::Synced)
+}
+
+/// `docker network disconnect`
+pub fn disconnect(engine: &Engine, reference: &str, request: &NetworkDisconnectRequest) -> Result<()> {
+    let network = engine.networks.find(reference)?;
+    let container = match engine.containers.get(&request.container) {
+        Err(e) if request.force && e.kind() == Kind::NotFound => {
+            let stale = engine.networks.endpoints_of(&network.id);
+            let stale = stale.into_iter().find(|(_, name)| *name == request.container).ok_or(e)?;
+            return disconnect_running(engine, &stale.0, &network);
+        }
+        other => other?,
+    };
+    let _turn = container.turn();
+    refuse_removed(&container)?;
+    let record = container.record();
+    if record.host_config.network_mode == "host" || network.driver == "host" {
+        return Err(Error::conflict("container cannot be disconnected from host network or connected to host network"));
+    }
+    let Some(settings) = record.networks.get(&network.name) else {
+        let (id, name) = (&container.id, &network.name);
+        return Err(Error::system(format!("container {id} is not connected to network {name}")));
+    };
+    if record.state.is_up() {
+        disconnect_running(engine, &container.id, &network)?;
+        let gone = [&settings.ip_address, &settings.global_ipv6_address];
+        files::edit(&container.dir.join("hosts"), |text| {
+            let ours = |line: &str| gone.iter().any(|a| !a.is_empty() && line.split('\t').next() == Some(a));
+            text.lines().filter(|l| !ours(l)).flat_map(|l| [l, "\n"]).collect()
+        });
+    }
+    {
+        let mut live = container.live();
+        live.record.networks.remove(&network.name);
+        live.record.asked_macs.remove(&network.name);
+    }
+    container.save(engine, Durability::Synced)
+}
+
+fn refuse_removed(container: &Container) -> Result<()> {
+    let live = container.live();
+    match live.removed || live.record.state.removing {
+        true => Err(Error::forbidden(format!(
+            "container {} is marked for removal and cannot be connected or disconnected",
+            container.id
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// The names of a new place in /etc/hosts; the embedded server in resolv.conf.
+fn enter_files(container: &Container, wanted: &Wanted, network: &Record, settings: &EndpointSettings) {
+    let addresses = [&settings.ip_address, &settings.global_ipv6_address];
+    let lines: String =
+        addresses.iter().filter(|a| !a.is_empty()).map(|a| format!("{a}\t{}\n", wanted.hostname)).collect();
+    files::edit(&container.dir.join("hosts"), |text| text + &lines);
+    if network.name != "bridge" {
+        let embedded = files::resolv_conf(wanted, true);
+        files::edit(&container.dir.join("resolv.conf"), |text| {
+            if text.contains(files::EMBEDDED) { text } else { embedded }
+        });
+    }
+}
+
+/// What can be refused when a container is created: networks that do not exist
+/// yet are a matter of its start.
+pub fn check_create(engine: &Engine, endpoints: &BTreeMap<String, EndpointSettings>) -> Result<()> {
+    for (name, settings) in endpoints {
+        if let Ok(network) = engine.networks.find(name) {
+            check_addresses(&network, settings)?;
+        }
+    }
+    Ok(())
+}
 
 /// Adds a running container to a network; returns the filled-in settings for
 /// its record. Emits `network connect`.

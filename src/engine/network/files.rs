@@ -5,11 +5,12 @@ use super::sandbox::Wanted;
 use crate::net::protocol::{HOST_GATEWAY, SandboxState};
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::path::Path;
 
 /// systemd-resolved's list of real servers, for hosts whose resolv.conf names
 /// only its local stub.
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
-const EMBEDDED: &str = "127.0.0.11";
+pub const EMBEDDED: &str = "127.0.0.11";
 
 pub fn hosts(networks: &Networks, wanted: &Wanted, state: &SandboxState) -> String {
     let mut text = String::from(
@@ -37,6 +38,16 @@ pub fn hosts(networks: &Networks, wanted: &Wanted, state: &SandboxState) -> Stri
         }
     }
     text
+}
+
+/// Rewrites a live container's file in place: it is bind-mounted, so its inode
+/// has to stay.
+pub fn edit(path: &Path, change: impl FnOnce(String) -> String) {
+    let Ok(text) = std::fs::read_to_string(path) else { return };
+    let changed = change(text);
+    if let Err(e) = std::fs::write(path, changed) {
+        crate::warn!("cannot update a container's file", "path" = path.display(), "error" = e);
+    }
 }
 
 /// `--link` on the default network is a line in /etc/hosts.

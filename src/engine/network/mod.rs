@@ -85,14 +85,6 @@ impl Networks {
         Ok(networks)
     }
 
-    /// Has netd make what the default network needs, so that the first
-    /// container finds it warm.
-    pub fn warm_up(&self) {
-        if let Err(e) = self.tell_netd() {
-            crate::warn!("the network process does not answer", "error" = e);
-        }
-    }
-
     fn live(&self) -> MutexGuard<'_, HashMap<String, SandboxState>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,6 +126,20 @@ impl Networks {
             self.netd.set_network(create::netd_spec(network)?)?;
         }
         Ok(())
+    }
+}
+
+/// Has netd make the bridges, so that the first container finds a prepared
+/// namespace. On a thread of its own: the daemon need not wait.
+pub fn warm_up(engine: &Arc<Engine>) {
+    let engine = engine.clone();
+    let body = move || {
+        if let Err(e) = engine.networks.tell_netd() {
+            crate::warn!("the network process does not answer", "error" = e);
+        }
+    };
+    if let Err(e) = std::thread::Builder::new().name("network-warm".into()).stack_size(128 << 10).spawn(body) {
+        crate::warn!("cannot prepare networks ahead", "error" = e);
     }
 }
 

@@ -1,7 +1,7 @@
 //! `/networks`: decode, one engine call, encode.
 
 use crate::engine::Engine;
-use crate::engine::network::{create, list, remove};
+use crate::engine::network::{connect, create, list, remove};
 use crate::error::{Error, Result};
 use crate::server::request::Request;
 use crate::server::response::Response;
@@ -14,6 +14,8 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/networks/create", new),
     route("POST", "/networks/prune", prune),
     route("GET", "/networks/{id}", inspect),
+    route("POST", "/networks/{id}/connect", connect),
+    route("POST", "/networks/{id}/disconnect", disconnect),
     route("DELETE", "/networks/{id}", delete),
 ];
 
@@ -41,4 +43,16 @@ fn delete(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
 
 fn prune(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     Response::ok(&remove::prune(engine, &request.filters()?)?)
+}
+
+fn connect(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    let body = request.json_required()?;
+    connect::connect(engine, request.param("id"), body)?;
+    Ok(Response::Empty(200))
+}
+
+fn disconnect(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    let body = request.json_required()?;
+    connect::disconnect(engine, request.param("id"), &body)?;
+    Ok(Response::Empty(200))
 }
