@@ -128,7 +128,10 @@ fn serve(
 
 /// Until the bootstrap is complete the daemon serves what needs no container.
 fn enter(config: &Config, data_root: &Path, exec_root: &Path) -> Result<Parts> {
-    let spawner = match bootstrap::enter(&bootstrap::BootstrapConfig { exec_root: exec_root.into(), netd: Some(crate::net::netd::main) }) {
+    let spawner = match bootstrap::enter(&bootstrap::BootstrapConfig {
+        exec_root: exec_root.into(),
+        netd: Some(crate::net::netd::main),
+    }) {
         Ok(bootstrap) => bootstrap.spawner,
         Err(e) if e.kind() == Kind::NotImplemented => UnixStream::pair().context("make a socket pair")?.0.into(),
         Err(e) => return Err(e),

@@ -3,11 +3,9 @@
 
 use super::allocate::{endpoint_spec, settings};
 use super::{Record, Wanted, files, publish};
-use crate::api::network::{
-    EndpointSettings, NetworkConnectRequest, NetworkDisconnectRequest, NetworkInspect,
-};
-use crate::engine::container::{Container, start};
+use crate::api::network::{EndpointSettings, NetworkConnectRequest, NetworkDisconnectRequest, NetworkInspect};
 use crate::engine::Engine;
+use crate::engine::container::{Container, start};
 use crate::error::{Error, Kind, Result};
 use crate::net::subnet::Subnet;
 use crate::util::atomic_file::Durability;
@@ -104,9 +102,12 @@ fn enter_files(container: &Container, wanted: &Wanted, network: &Record, setting
     files::edit(&container.dir.join("hosts"), |text| text + &lines);
     if network.name != "bridge" {
         let embedded = files::resolv_conf(wanted, true);
-        files::edit(&container.dir.join("resolv.conf"), |text| {
-            if text.contains(files::EMBEDDED) { text } else { embedded }
-        });
+        files::edit(
+            &container.dir.join("resolv.conf"),
+            |text| {
+                if text.contains(files::EMBEDDED) { text } else { embedded }
+            },
+        );
     }
 }
 
