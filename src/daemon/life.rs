@@ -7,8 +7,10 @@ use super::ownership::{Ownership, make_dir};
 use super::signals::{Signals, Woken};
 use super::{activation, bootstrap, minimum_version, set_level, threads};
 use crate::api::version;
+use crate::engine::container::shutdown;
 use crate::engine::{Engine, EngineConfig, Parts};
 use crate::error::{Context, Kind, Result};
+use crate::image::registry::endpoint::Settings;
 use crate::server::Server;
 use crate::server::accept::Acceptor;
 use crate::server::origin::Rules;
@@ -179,8 +181,33 @@ fn engine_config(
     engine.dns_options = config.list("dns-opts");
     engine.dns_search = config.list("dns-search");
     engine.labels = config.list("labels");
+    registry_settings(config, &mut engine.registry);
     engine.shutdown_timeout = config.int("shutdown-timeout", 15);
     Ok(engine)
+}
+
+fn registry_settings(config: &Config, settings: &mut Settings) {
+    settings.mirrors = config.list("registry-mirrors");
+    settings.insecure = config.list("insecure-registries");
+    for (key, slot) in [
+        ("proxies.http-proxy", &mut settings.http_proxy),
+        ("proxies.https-proxy", &mut settings.https_proxy),
+        ("proxies.no-proxy", &mut settings.no_proxy),
+    ] {
+        if config.has(key) {
+            if !slot.is_empty() {
+                crate::warn!("overriding existing proxy variable with value from configuration", "name" = key);
+            }
+            *slot = config.text(key, "").to_owned();
+        }
+    }
+    let count = |key: &str, default: usize| match usize::try_from(config.int(key, 0)) {
+        Ok(n) if n > 0 => n,
+        _ => default,
+    };
+    settings.max_downloads = count("max-concurrent-downloads", settings.max_downloads);
+    settings.max_uploads = count("max-concurrent-uploads", settings.max_uploads);
+    settings.attempts = count("max-download-attempts", settings.attempts as usize) as u32;
 }
 
 struct Daemon<'a> {
@@ -207,16 +234,17 @@ impl Daemon<'_> {
         crate::info!(format!("Processing signal '{name}'"));
         activation::notify("STOPPING=1\n");
         close();
-        self.end(config.bool("live-restore", false), signal)
+        self.end(config, signal)
     }
 
     /// Stops the engine on a thread of its own, so that an impatient third signal
     /// is still heard.
-    fn end(&self, live_restore: bool, signal: Signal) -> ExitCode {
+    fn end(&self, config: &Config, signal: Signal) -> ExitCode {
+        let (live_restore, timeout) = (config.bool("live-restore", false), config.int("shutdown-timeout", 15));
         let stopping = self.engine.clone();
         let started = UnixStream::pair().and_then(|(done, ending)| {
             let work = move || {
-                stop_engine(&stopping, live_restore);
+                stop_engine(&stopping, live_restore, timeout);
                 drop(ending);
             };
             std::thread::Builder::new().name("shutdown".into()).spawn(work).map(|_| done)
@@ -265,4 +293,9 @@ impl Daemon<'_> {
     }
 }
 
-fn stop_engine(_engine: &Arc<Engine>, _live_restore: bool) {}
+fn stop_engine(engine: &Arc<Engine>, live_restore: bool, timeout: i64) {
+    if !live_restore {
+        shutdown::stop_all(engine, timeout);
+    }
+    engine.records.flush();
+}

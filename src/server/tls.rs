@@ -68,8 +68,12 @@ pub(super) fn accept(tls: &Tls, network: OwnedFd, peer: &mut Peer) -> Result<Ses
                 Some(0) => return Err("EOF".into()),
                 Some(_) => {
                     if let Err(e) = connection.process_new_packets() {
-                        // The alert tells the client why.
-                        let _ = connection.write_tls(&mut Raw(&network));
+                        if plain_http(&e) {
+                            let _ = Raw(&network).write(PLAIN_HTTP);
+                        } else {
+                            // The alert tells the client why.
+                            let _ = connection.write_tls(&mut Raw(&network));
+                        }
                         return Err(sentence(&e));
                     }
                 }
@@ -81,6 +85,13 @@ pub(super) fn accept(tls: &Tls, network: OwnedFd, peer: &mut Peer) -> Result<Ses
         connection.peer_certificates().and_then(|list| x509::facts(list.first()?.as_ref())).map(|f| f.subject);
     peer.verified = connection.peer_certificates().is_some();
     Ok(Session { connection, network })
+}
+
+/// Go's answer to those who forgot the TLS; clients look for it.
+const PLAIN_HTTP: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
+fn plain_http(e: &rustls::Error) -> bool {
+    matches!(e, rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType))
 }
 
 /// The usual reasons in the words that people search for.

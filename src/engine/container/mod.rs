@@ -21,6 +21,7 @@ pub mod record;
 pub mod recover;
 pub mod remove;
 pub mod restart;
+pub mod shutdown;
 pub mod size;
 pub mod spec;
 pub mod spec_mounts;

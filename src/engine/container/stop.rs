@@ -10,7 +10,7 @@ use crate::util::atomic_file::Durability;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const DEFAULT_TIMEOUT: i64 = 10;
+pub(super) const DEFAULT_TIMEOUT: i64 = 10;
 /// After SIGKILL the kernel needs a moment, on a loaded board several.
 const AFTER_KILL: Duration = Duration::from_secs(30);
 
@@ -90,7 +90,7 @@ fn end_restarting(engine: &Engine, container: &Container) -> bool {
 
 /// Sends a signal and publishes `kill`. A paused container is thawed, so that
 /// the signal lands.
-fn deliver(engine: &Engine, container: &Container, signal: i32) -> Result<()> {
+pub(super) fn deliver(engine: &Engine, container: &Container, signal: i32) -> Result<()> {
     let paused = container.live().record.state.phase == Phase::Paused;
     engine.runtime.signal(&container.id, signal)?;
     if paused {
@@ -105,7 +105,7 @@ fn deliver(engine: &Engine, container: &Container, signal: i32) -> Result<()> {
 }
 
 /// True once the run that was the `exits`th is over and settled.
-fn wait_exit(container: &Container, exits: u64, timeout: Option<Duration>) -> Result<bool> {
+pub(super) fn wait_exit(container: &Container, exits: u64, timeout: Option<Duration>) -> Result<bool> {
     let deadline = timeout.map(|t| Instant::now() + t);
     let watcher = container.changed.watch()?;
     loop {

@@ -1,0 +1,67 @@
+//! The daemon's ordered end: every container is asked to stop, all at once, and
+//! killed when its time is over. One thread, once.
+//!
+//! Unlike `stop` this is nobody's wish for the container: restart policies bring
+//! it back with the next daemon.
+
+use super::{Container, stop};
+use crate::engine::{Engine, signal};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A container that insists on a longer time of its own gets it, and this more.
+const SLACK: i64 = 5;
+const AFTER_KILL: Duration = Duration::from_secs(5);
+
+struct Leaving {
+    container: Arc<Container>,
+    exits: u64,
+    deadline: Option<Instant>,
+}
+
+/// `timeout` in seconds bounds the whole; negative waits for ever.
+pub fn stop_all(engine: &Arc<Engine>, timeout: i64) {
+    let began = Instant::now();
+    let mut leaving = Vec::new();
+    let mut longest = 0;
+    for container in engine.containers.all() {
+        let (text, own, exits) = {
+            let mut live = container.live();
+            live.no_restart = true;
+            if let Some(ticket) = live.restart_ticket.take() {
+                engine.timers.cancel(ticket);
+            }
+            if !live.record.state.is_up() {
+                continue;
+            }
+            (live.record.config.stop_signal.clone(), live.record.config.stop_timeout, live.exits)
+        };
+        let own = own.unwrap_or(stop::DEFAULT_TIMEOUT);
+        longest = longest.max(own);
+        let deadline = (own >= 0).then(|| began + Duration::from_secs(own as u64));
+        if let Err(e) = stop::deliver(engine, &container, signal::parse(&text).unwrap_or(signal::TERM)) {
+            crate::warn!("cannot signal a container", "id" = container.id, "error" = e);
+        }
+        leaving.push(Leaving { container, exits, deadline });
+    }
+    let all = (timeout >= 0).then(|| began + Duration::from_secs(timeout.max(longest + SLACK) as u64));
+    let end = |own: Option<Instant>| match (own, all) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    let left = |at: Instant| at.saturating_duration_since(Instant::now());
+    leaving.sort_by_key(|l| l.deadline.map_or(Duration::MAX, |d| d - began));
+    leaving.retain(|l| {
+        let ended = stop::wait_exit(&l.container, l.exits, end(l.deadline).map(left)).unwrap_or(false);
+        if !ended && let Err(e) = stop::deliver(engine, &l.container, signal::KILL) {
+            crate::error!("cannot kill a container", "id" = l.container.id, "error" = e);
+        }
+        !ended
+    });
+    let last = Instant::now() + AFTER_KILL;
+    for l in &leaving {
+        if !stop::wait_exit(&l.container, l.exits, Some(left(last))).unwrap_or(false) {
+            crate::error!("a container did not end", "id" = l.container.id);
+        }
+    }
+}
