@@ -35,6 +35,7 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
     match role {
         "dockerd" => daemon::main(args),
         "docker-init" => runtime::init::main(args),
+        "coracle-spawner" => runtime::spawner::main(args),
         _ => match args.first().and_then(|a| a.to_str()) {
             Some("daemon" | "-d") => daemon::main(&args[1..]),
             _ => cli::main(args),

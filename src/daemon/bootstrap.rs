@@ -1,12 +1,27 @@
 //! Rootless bootstrap: how dockerd gets its own user and mount namespace, and
 //! the processes that live beside it. Runs first of all in dockerd, while it has
-//! one thread.
+//! one thread. The stages:
+//!
+//! 1. look: does a live spawner or shim of ours answer below the exec root?
+//! 2. take over: enter its namespaces by setns. Or else, unless we are root:
+//! 3. helper: fork a process that stays outside and can run newuidmap;
+//! 4. unshare: NEWUSER|NEWNS, same pid; the helper (or we, for the single own
+//!    id) writes the maps; mounts become slaves of the host's;
+//! 5. beside: start the spawner and netd, whichever does not live already.
 //!
 //! Invariant: the pid stays the same, the host's network namespace stays, and
 //! only this file forks dockerd.
 
-use crate::error::{Error, Result};
-use std::os::fd::OwnedFd;
+use crate::error::{Context, Error, Result};
+use crate::runtime::{spawner, userns};
+use crate::sys::process::{self, Forked, Who};
+use crate::sys::{cap, fd, mount, socket};
+use nix::sched::{CloneFlags, unshare};
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -43,6 +58,7 @@ pub struct IdRange {
     pub count: u32,
 }
 
+#[derive(Debug)]
 pub struct Bootstrap {
     pub mode: Mode,
     /// For `Runtime::new`.
@@ -55,6 +71,257 @@ pub struct Bootstrap {
 
 /// Enters the engine's namespaces and starts, or finds, the processes beside
 /// dockerd. Must run before the first thread; refuses otherwise.
-pub fn enter(_config: &BootstrapConfig) -> Result<Bootstrap> {
-    Err(Error::not_implemented("the rootless bootstrap is not here yet"))
+pub fn enter(config: &BootstrapConfig) -> Result<Bootstrap> {
+    if !process::single_threaded() {
+        return Err(Error::system("the bootstrap must run before the first thread"));
+    }
+    if !mount::supported() {
+        return Err(Error::unavailable("this kernel is too old: the engine needs Linux 5.12 or later"));
+    }
+    let root = File::open(&config.exec_root)
+        .with_context(|| format!("open {}", config.exec_root.display()))?;
+    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    let is_root = uid == 0 && cap::get().is_ok_and(|(effective, _, _)| effective & (1 << CAP_SYS_ADMIN) != 0);
+
+    let mut spawner = connect_live(root.as_fd(), SPAWNER_SOCKET);
+    let witness = match &spawner {
+        Some((_, pid)) => Some(*pid),
+        None => live_shim(&config.exec_root),
+    };
+    let mode = match (is_root, witness) {
+        (true, _) => Mode::Root,
+        (false, Some(pid)) => take_over(pid, uid, gid)?,
+        (false, None) => fresh(uid, gid)?,
+    };
+    let spawner_fd = match spawner.take() {
+        Some((fd, _)) => fd,
+        None => start_spawner(&config.exec_root)?,
+    };
+    let netd = config.netd.map(|main| beside_netd(root.as_fd(), &config.exec_root, main)).transpose()?;
+    Ok(Bootstrap { mode, spawner: spawner_fd, netd, took_over: witness.is_some() })
+}
+
+const CAP_SYS_ADMIN: u32 = 21;
+const SPAWNER_SOCKET: &str = "spawner.sock";
+const NETD_SOCKET: &str = "netd.sock";
+
+/// A connection to a socket whose owner lives and is ours, with its pid.
+fn connect_live(dir: BorrowedFd<'_>, name: &str) -> Option<(OwnedFd, i32)> {
+    let fd = socket::connect_at(dir, name).ok()?;
+    let peer = socket::peer(fd.as_fd()).ok()?;
+    (peer.uid() == nix::unistd::geteuid().as_raw() && peer.pid() > 0).then(|| (fd, peer.pid()))
+}
+
+/// The pid of any shim that answers: it keeps the namespaces when the spawner
+/// was killed.
+fn live_shim(exec_root: &Path) -> Option<i32> {
+    std::fs::read_dir(exec_root.join("containers")).ok()?.filter_map(|entry| entry.ok()).find_map(|entry| {
+        let dir = File::open(entry.path()).ok()?;
+        connect_live(dir.as_fd(), "shim.sock").map(|(_, pid)| pid)
+    })
+}
+
+fn take_over(pid: i32, uid: u32, gid: u32) -> Result<Mode> {
+    let what = "enter the namespaces of the running engine";
+    let pidfd = process::pidfd_open(pid).context(what)?;
+    let user = std::fs::metadata(format!("/proc/{pid}/ns/user")).map(|m| m.ino()).context(what)?;
+    // Already inside (the daemon re-executed itself): setns to the own user
+    // namespace is EINVAL.
+    let mut namespaces = CloneFlags::CLONE_NEWNS;
+    if std::fs::metadata("/proc/self/ns/user").map(|m| m.ino()).ok() != Some(user) {
+        namespaces |= CloneFlags::CLONE_NEWUSER;
+    }
+    process::enter(pidfd.as_fd(), namespaces.bits() as u64).context(what)?;
+    become_root()?;
+    current_mode(uid, gid, "an earlier daemon found no id ranges".to_owned())
+}
+
+fn current_mode(uid: u32, gid: u32, reason: String) -> Result<Mode> {
+    let read = |path| -> Result<Vec<IdRange>> {
+        Ok(userns::current(path)?
+            .into_iter()
+            .map(|(container, host, count)| IdRange { container, host, count })
+            .collect())
+    };
+    let (uids, gids) = (read("/proc/self/uid_map")?, read("/proc/self/gid_map")?);
+    let single = uids.len() == 1 && uids[0].count == 1;
+    Ok(if single { Mode::SingleId { uid, gid, reason } } else { Mode::Mapped { uid, gid, uids, gids } })
+}
+
+/// Stages 3 and 4.
+fn fresh(uid: u32, gid: u32) -> Result<Mode> {
+    let ids = userns::available(uid);
+    let helper = match &ids {
+        userns::Ids::Ranges { .. } => Some(Helper::fork(&ids, uid, gid)?),
+        userns::Ids::Single { .. } => None,
+    };
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS).map_err(userns::refusal)?;
+    let refused = match (helper, ids) {
+        (Some(helper), _) => helper.write_maps().err(),
+        (None, userns::Ids::Single { reason }) => Some(reason),
+        (None, userns::Ids::Ranges { .. }) => None,
+    };
+    if refused.is_some() {
+        userns::map_single(uid, gid).map_err(|e| match std::fs::read_to_string("/proc/self/uid_map") {
+            // AppArmor lets the namespace be made and takes its capabilities.
+            Ok(map) if map.trim().is_empty() => userns::refusal(nix::errno::Errno::EPERM).with_source(e),
+            _ => e,
+        })?;
+    }
+    become_root()?;
+    mount::set_root_propagation(libc::MS_SLAVE).map_err(|e| match e {
+        nix::errno::Errno::EACCES | nix::errno::Errno::EPERM => userns::refusal(e),
+        e => Error::from(e).context("detach the mounts from the host's"),
+    })?;
+    current_mode(uid, gid, refused.unwrap_or_default())
+}
+
+/// In the new namespace the caller is mapped to 0, but a process that keeps its
+/// old ids may hold them in its saved ids only.
+fn become_root() -> Result<()> {
+    let (user, group) = (nix::unistd::Uid::from_raw(0), nix::unistd::Gid::from_raw(0));
+    nix::unistd::setresgid(group, group, group).context("become root of the user namespace")?;
+    nix::unistd::setresuid(user, user, user).context("become root of the user namespace")
+}
+
+/// A process that stays in the host's user namespace, where newuidmap has power
+/// over the maps of its parent. Forked before unshare, ends after one answer.
+struct Helper {
+    socket: OwnedFd,
+    pidfd: OwnedFd,
+}
+
+impl Helper {
+    fn fork(ids: &userns::Ids, uid: u32, gid: u32) -> Result<Self> {
+        let (ours, theirs) = socket::pair()?;
+        let parent = nix::unistd::getpid().as_raw();
+        match process::clone(0, None).context("fork the id map helper")? {
+            Forked::Child => {
+                drop(ours);
+                let answer = match socket::receive(theirs.as_fd(), &mut [0; 1], true) {
+                    Ok((1, _)) => helper_maps(ids, parent, uid, gid).err(),
+                    _ => process::exit_now(0),
+                };
+                let text = answer.map(|e| e.message().to_owned()).unwrap_or_default();
+                let _ = socket::send(theirs.as_fd(), text.as_bytes().get(..4000).unwrap_or(text.as_bytes()), &[]);
+                process::exit_now(0)
+            }
+            Forked::Parent { pidfd, .. } => Ok(Self { socket: ours, pidfd }),
+        }
+    }
+
+    /// Err is the reason why the ranges cannot be used.
+    fn write_maps(self) -> std::result::Result<(), String> {
+        let mut buffer = [0; 4096];
+        let answer = socket::send(self.socket.as_fd(), b"m", &[])
+            .and_then(|()| socket::receive(self.socket.as_fd(), &mut buffer, true));
+        let _ = process::wait(Who::Pidfd(self.pidfd.as_fd()), true);
+        let mapped = userns::current("/proc/self/uid_map").is_ok_and(|m| !m.is_empty());
+        match answer {
+            Ok((0, _)) if mapped => Ok(()),
+            Ok((n, _)) if n > 0 => Err(String::from_utf8_lossy(&buffer[..n]).into_owned()),
+            _ => Err("the id map helper died".to_owned()),
+        }
+    }
+}
+
+fn helper_maps(ids: &userns::Ids, pid: i32, uid: u32, gid: u32) -> Result<()> {
+    let userns::Ids::Ranges { uids, gids, newuidmap, newgidmap } = ids else { return Ok(()) };
+    // The group first: once the uid map is there, a failure could no longer fall
+    // back to the single own id.
+    userns::run_map_program(newgidmap, pid, &userns::layout(gid, gids))?;
+    userns::run_map_program(newuidmap, pid, &userns::layout(uid, uids))
+}
+
+/// Starts the spawner as a program of its own, so that it begins small, from a
+/// read-only mount: what a container could reach through /proc/PID/exe of any
+/// process of ours is never writable (CVE-2019-5736).
+fn start_spawner(exec_root: &Path) -> Result<OwnedFd> {
+    let what = "start the spawner";
+    let (ours, theirs) = socket::pair().context(what)?;
+    let program = own_program().context(what)?;
+    let path = CString::new(exec_root.as_os_str().as_bytes()).map_err(|_| Error::invalid("exec-root holds a NUL"))?;
+    let null = File::options().read(true).write(true).open("/dev/null").context(what)?;
+    let arguments = [spawner::NAME, path.as_c_str()];
+    let arguments = process::ExecArray::new(arguments.into_iter());
+    let environment = process::ExecArray::new(std::iter::empty());
+    match process::clone(0, None).context(what)? {
+        Forked::Child => {
+            let _ = nix::unistd::setsid();
+            for number in 0..3 {
+                let _ = fd::dup_to(null.as_fd(), number);
+            }
+            let _ = fd::dup_to(theirs.as_fd(), spawner::INHERITED);
+            let _ = fd::cloexec_from(spawner::INHERITED as u32 + 1);
+            let error = process::execve_fd(program.as_fd(), &arguments, &environment);
+            process::exit_now(error as i32)
+        }
+        Forked::Parent { pidfd, .. } => {
+            drop(theirs);
+            let mut hello = [0; 256];
+            match socket::receive(ours.as_fd(), &mut hello, true) {
+                Ok((n, _)) if hello[..n] == *spawner::READY => Ok(ours),
+                Ok((n, _)) if n > 0 => Err(Error::system(String::from_utf8_lossy(&hello[..n]).into_owned()).context(what)),
+                _ => {
+                    let status = process::wait(Who::Pidfd(pidfd.as_fd()), true);
+                    Err(Error::system(format!("it ended at once: {status:?}")).context(what))
+                }
+            }
+        }
+    }
+}
+
+/// Our own executable, opened through a read-only copy of the mount it lies on.
+fn own_program() -> Result<OwnedFd> {
+    use nix::fcntl::{OFlag, open, openat};
+    use nix::sys::stat::{Mode, fstat};
+    let plain = open(c"/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let path = std::env::current_exe()?;
+    let protected = (|| -> nix::Result<OwnedFd> {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Err(nix::errno::Errno::ENOENT) };
+        let dir = CString::new(dir.as_os_str().as_bytes()).map_err(|_| nix::errno::Errno::EINVAL)?;
+        let tree = mount::clone_tree(None, &dir, false)?;
+        mount::set_attributes(tree.as_fd(), mount::ATTR_RDONLY, 0, false)?;
+        let file = openat(&tree, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+        let (a, b) = (fstat(&file)?, fstat(&plain)?);
+        if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino) { Ok(file) } else { Err(nix::errno::Errno::ESTALE) }
+    })();
+    protected.or_else(|_| {
+        // The file was replaced or lies under locked mounts: bind the file alone.
+        let tree = mount::clone_tree(Some(plain.as_fd()), c"", false)?;
+        mount::set_attributes(tree.as_fd(), mount::ATTR_RDONLY, 0, false)?;
+        Ok(tree)
+    })
+}
+
+fn beside_netd(dir: BorrowedFd<'_>, exec_root: &Path, main: NetdMain) -> Result<OwnedFd> {
+    if let Some((fd, _)) = connect_live(dir, NETD_SOCKET) {
+        return Ok(fd);
+    }
+    let what = "start netd";
+    let (ours, theirs) = socket::pair().context(what)?;
+    match process::clone(0, None).context(what)? {
+        Forked::Child => {
+            let _ = nix::unistd::setsid();
+            if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+                let _ = fd::dup_to(null.as_fd(), 0);
+                let _ = fd::dup_to(null.as_fd(), 1);
+            }
+            // The caller of listen(2) is whom SO_PEERCRED names: it must be netd.
+            let Ok(listener) = socket::listen_at(dir, NETD_SOCKET) else { process::exit_now(1) };
+            let _ = socket::send(theirs.as_fd(), b"r", &[]);
+            let _ = fd::close_all_except(&[listener.as_fd()]);
+            process::set_title(c"coracle-netd");
+            // A panic must not unwind into the copy of dockerd below us.
+            let ended = std::panic::catch_unwind(|| main(exec_root, listener));
+            process::exit_now(i32::from(!matches!(ended, Ok(ExitCode::SUCCESS))))
+        }
+        Forked::Parent { .. } => {
+            drop(theirs);
+            match socket::receive(ours.as_fd(), &mut [0; 1], true) {
+                Ok((1, _)) => Ok(socket::connect_at(dir, NETD_SOCKET).context(what)?),
+                _ => Err(Error::system("it could not bind its socket").context(what)),
+            }
+        }
+    }
 }

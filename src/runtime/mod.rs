@@ -5,15 +5,26 @@
 //! beside the daemon) to fork a shim for every container and every exec; from
 //! then on it talks to that shim over a control socket of its own. The shim owns
 //! what must outlive the daemon: stdio, log, exit record.
-//!
 //! Invariant: dockerd never forks, and nothing here ends with dockerd: dropping
 //! the `Runtime` (or killing the process) leaves every container as it was.
 
 #![forbid(unsafe_code)]
 
+pub mod cgroup;
+mod child;
 pub mod handle;
 pub mod init;
+pub mod logs;
+mod monitor;
+mod mounts;
+mod plan;
+mod sentence;
 pub mod seccomp;
+mod shim;
+pub mod spawner;
 pub mod spec;
+pub mod userns;
+mod users;
+mod wire;
 
 pub use handle::{Attach, Event, ExitRecord, NamespaceKind, Recovered, Runtime, Started};

@@ -37,11 +37,11 @@ impl Instruction {
 pub fn load(filter: &[Instruction]) -> Result<()> {
     let Ok(len) = u16::try_from(filter.len()) else { return Err(nix::errno::Errno::E2BIG) };
     let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut().cast() };
-    // SAFETY: `Instruction` has the layout of sock_filter; the kernel copies
-    // `len` of them and writes nothing.
     let load = |flags: libc::c_ulong| {
-        check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) })
-            .map(drop)
+        // SAFETY: `Instruction` has the layout of sock_filter; the kernel copies
+        // `len` of them and writes nothing.
+        let r = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+        check(r).map(drop)
     };
     match load(libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW) {
         // Kernels before 4.17 do not know the flag.

@@ -151,8 +151,8 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: bool) -> Result<
 /// Stream data without waiting and without changing the socket's flags, which
 /// another process may share.
 pub fn try_read(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
-    // SAFETY: the kernel writes at most `len` bytes into the live buffer.
     super::retry(|| {
+        // SAFETY: the kernel writes at most `len` bytes into the live buffer.
         check(unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) })
     })
     .map(|n| n as usize)
@@ -161,9 +161,23 @@ pub fn try_read(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
 /// See [`try_read`].
 pub fn try_write(socket: BorrowedFd<'_>, data: &[u8]) -> Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the kernel reads at most `len` bytes of the live slice.
-    super::retry(|| check(unsafe { libc::send(socket.as_raw_fd(), data.as_ptr().cast(), data.len(), flags) }))
-        .map(|n| n as usize)
+    super::retry(|| {
+        // SAFETY: the kernel reads at most `len` bytes of the live slice.
+        check(unsafe { libc::send(socket.as_raw_fd(), data.as_ptr().cast(), data.len(), flags) })
+    })
+    .map(|n| n as usize)
+}
+
+/// Brings the loopback interface of the current network namespace up.
+pub fn loopback_up() -> Result<()> {
+    let fd = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: an all-zero ifreq is a valid value of this plain struct.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as _;
+    request.ifr_name[1] = b'o' as _;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as _;
+    // SAFETY: SIOCSIFFLAGS reads one ifreq, which lives here.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }).map(drop)
 }
 
 #[cfg(test)]

@@ -1,0 +1,113 @@
+//! Log files of containers: how output becomes records, the two formats, and
+//! rotation. The shim writes; dockerd decodes with the same code.
+//!
+//! Invariant: a record is written by one write(2), so a reader that follows the
+//! file sees whole records or, at the very end, a part that it waits for.
+
+pub mod file;
+pub mod json_file;
+pub mod local;
+pub mod split;
+
+use crate::runtime::spec::{LogDriver, LogSpec};
+use crate::util::time::{self, Timestamp};
+use split::{Piece, Splitter};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    pub fn name(self) -> &'static str {
+        match self {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        }
+    }
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        match name {
+            b"stdout" => Some(Stream::Stdout),
+            b"stderr" => Some(Stream::Stderr),
+            _ => None,
+        }
+    }
+}
+
+/// One record as a reader gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub stream: Stream,
+    pub time: Timestamp,
+    /// With the newline, unless it is a part of a longer line.
+    pub line: Vec<u8>,
+    /// The `attrs` of json-file (labels, env, tag).
+    pub attrs: Vec<(String, String)>,
+}
+
+enum Format {
+    Json { attrs: String },
+    Local,
+}
+
+/// The shim's end of a container's log.
+pub struct Writer {
+    file: file::Rotating,
+    format: Format,
+    splitters: [Splitter; 2],
+    buffer: Vec<u8>,
+}
+
+impl Writer {
+    /// None for the driver `none`. Non-blocking mode needs no ring here: files
+    /// are written as output arrives, there is no slow sink to wait for.
+    pub fn open(spec: &LogSpec) -> std::io::Result<Option<Self>> {
+        let (format, file) = match &spec.driver {
+            LogDriver::None => return Ok(None),
+            LogDriver::JsonFile { path, max_size, max_file, compress, attrs } => (
+                Format::Json { attrs: attrs.clone() },
+                file::Rotating::open(path, max_size.unwrap_or(u64::MAX), *max_file, *compress)?,
+            ),
+            LogDriver::Local { path, max_size, max_file, compress } => {
+                (Format::Local, file::Rotating::open(path, *max_size, *max_file, *compress)?)
+            }
+        };
+        Ok(Some(Self { file, format, splitters: [Splitter::new(), Splitter::new()], buffer: Vec::new() }))
+    }
+
+    /// Output as it was read. Errors are not the container's business: a full
+    /// disk loses log lines, not the container.
+    pub fn write(&mut self, stream: Stream, data: &[u8]) {
+        let Self { file, format, splitters, buffer } = self;
+        splitters[stream as usize].feed(data, |piece| append(file, format, buffer, stream, &piece));
+        file.flush(buffer);
+    }
+
+    /// The stream has ended: what is left of an unfinished line.
+    pub fn finish(&mut self, stream: Stream) {
+        let Self { file, format, splitters, buffer } = self;
+        splitters[stream as usize].finish(|piece| append(file, format, buffer, stream, &piece));
+        file.flush(buffer);
+        *buffer = Vec::new();
+    }
+}
+
+fn append(file: &mut file::Rotating, format: &Format, buffer: &mut Vec<u8>, stream: Stream, piece: &Piece<'_>) {
+    if file.full(buffer.len() as u64) {
+        file.flush(buffer);
+        file.rotate();
+    }
+    match format {
+        Format::Json { attrs } => json_file::encode(buffer, stream, piece, attrs),
+        Format::Local => local::encode(buffer, stream, piece),
+    }
+    if buffer.len() > 64 * 1024 {
+        file.flush(buffer);
+    }
+}
+
+/// The time of a record is that of its first byte's arrival.
+fn now() -> Timestamp {
+    time::now()
+}

@@ -1,0 +1,194 @@
+//! The spawner: a small process with one thread that holds the engine's
+//! namespaces, forks shims for dockerd, and as child subreaper inherits the
+//! containers whose shim was killed.
+//!
+//! Invariant: one thread, no state worth saving: what it must know of a dead
+//! shim's container it reads from that shim's state file. It ends when no
+//! dockerd is connected and no shim or orphan of its own is left.
+
+use crate::runtime::handle::ExitRecord;
+use crate::runtime::wire::{Names, Spawn, State};
+use crate::runtime::{shim, wire};
+use crate::sys::process::{self, Forked, Status, Who};
+use crate::sys::{fd, socket};
+use crate::util::{atomic_file, time};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::collections::HashMap;
+use std::ffi::{CStr, OsString};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// argv[0] of the role.
+pub const NAME: &CStr = c"coracle-spawner";
+/// The descriptor under which it inherits its connection to dockerd.
+pub const INHERITED: i32 = 3;
+/// Its first message.
+pub const READY: &[u8] = b"ready 1";
+
+/// Whom a child of ours belongs to.
+struct Child {
+    id: String,
+    run_dir: PathBuf,
+    exec: bool,
+    /// A shim, or a container's process that was reparented to us.
+    orphan: bool,
+}
+
+struct Spawner {
+    listener: OwnedFd,
+    daemons: Vec<OwnedFd>,
+    children: HashMap<i32, Child>,
+}
+
+/// Entry point under [`NAME`]; refuses to run without the inherited socket.
+pub fn main(args: &[OsString]) -> ExitCode {
+    let (Some(root), Ok(daemon)) = (args.first(), fd::inherited(INHERITED)) else {
+        return ExitCode::from(2);
+    };
+    // A panic ends the process without unwinding into anything.
+    std::panic::set_hook(Box::new(|_| process::exit_now(70)));
+    let listener = File::open(root)
+        .map_err(|e| e.to_string())
+        .and_then(|dir| socket::listen_at(dir.as_fd(), "spawner.sock").map_err(|e| e.to_string()));
+    let listener = match listener {
+        Ok(listener) => listener,
+        Err(e) => {
+            let _ = socket::send(daemon.as_fd(), format!("bind spawner.sock: {e}").as_bytes(), &[]);
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Err(e) = nix::sys::prctl::set_child_subreaper(true) {
+        let _ = socket::send(daemon.as_fd(), format!("become a subreaper: {e}").as_bytes(), &[]);
+        return ExitCode::FAILURE;
+    }
+    let _ = nix::sys::prctl::set_name(NAME);
+    if socket::send(daemon.as_fd(), READY, &[]).is_err() {
+        return ExitCode::FAILURE;
+    }
+    let spawner = Spawner { listener, daemons: vec![daemon], children: HashMap::new() };
+    match spawner.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+impl Spawner {
+    fn run(mut self) -> nix::Result<()> {
+        let mask = SigSet::from(Signal::SIGCHLD);
+        mask.thread_block()?;
+        // Terminal signals of the daemon's session do not reach us (setsid), and
+        // a TERM to all processes of the user must not take the containers along.
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        loop {
+            if self.daemons.is_empty() && self.children.is_empty() {
+                return Ok(());
+            }
+            let mut fds = vec![
+                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
+            ];
+            fds.extend(self.daemons.iter().map(|d| PollFd::new(d.as_fd(), PollFlags::POLLIN)));
+            crate::sys::retry(|| poll(&mut fds, PollTimeout::NONE))?;
+            let ready: Vec<bool> = fds.iter().map(|f| f.any().unwrap_or(true)).collect();
+            drop(fds);
+            if ready[0] {
+                while signals.read_signal()?.is_some() {}
+                self.reap();
+            }
+            let mut gone = Vec::new();
+            for (i, _) in ready.iter().enumerate().skip(2).filter(|(_, r)| **r) {
+                if !self.serve(i - 2) {
+                    gone.push(i - 2);
+                }
+            }
+            for i in gone.into_iter().rev() {
+                self.daemons.remove(i);
+            }
+            if ready[1]
+                && let Ok(daemon) = socket::accept(self.listener.as_fd())
+                && socket::peer(daemon.as_fd()).is_ok_and(|p| p.uid() == nix::unistd::geteuid().as_raw())
+            {
+                self.daemons.push(daemon);
+            }
+        }
+    }
+
+    /// One message of a daemon; false when it is gone.
+    fn serve(&mut self, index: usize) -> bool {
+        let (request, fds) = match wire::receive::<Spawn>(self.daemons[index].as_fd(), false) {
+            Ok(Some((request, _, fds))) => (request, fds),
+            Ok(None) => return false,
+            Err(nix::errno::Errno::EAGAIN) => return true,
+            Err(nix::errno::Errno::ECONNRESET) => return false,
+            // Not understood: its descriptors are closed, which the daemon sees
+            // on the control socket.
+            Err(_) => return true,
+        };
+        match process::clone(0, None) {
+            Ok(Forked::Child) => shim::main(request, fds),
+            Ok(Forked::Parent { pid, .. }) => {
+                let Spawn { id, run_dir, exec } = request;
+                self.children.insert(pid, Child { id, run_dir, exec, orphan: false });
+            }
+            Err(_) => {}
+        }
+        true
+    }
+
+    /// Reaps what has ended. A container's process can only be told apart once
+    /// its shim is known to be dead, and the kernel may report them in any order.
+    fn reap(&mut self) {
+        let mut unknown: Vec<(i32, Status)> = Vec::new();
+        while let Ok(Some(ended)) = process::wait(Who::Any, false) {
+            match self.children.remove(&ended.pid) {
+                Some(child) if child.orphan => record(&child, ended.status),
+                Some(shim) => {
+                    if ended.status != Status::Exited(0)
+                        && let Some(pid) = survivor(&shim)
+                    {
+                        self.children.insert(pid, Child { orphan: true, ..shim });
+                    }
+                }
+                None => unknown.push((ended.pid, ended.status)),
+            }
+        }
+        for (pid, status) in unknown {
+            if let Some(child) = self.children.remove(&pid) {
+                record(&child, status);
+            }
+        }
+        // A shim that died between reaping its process and recording that leaves
+        // a state file of nobody.
+        self.children.retain(|pid, child| !child.orphan || is_our_child(*pid));
+    }
+}
+
+fn is_our_child(pid: i32) -> bool {
+    let own = nix::unistd::getpid().as_raw();
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .and_then(|s| s[s.rfind(')')? + 1..].split_ascii_whitespace().nth(1)?.parse::<i32>().ok())
+        == Some(own)
+}
+
+/// The process that a dead shim left behind, unless its end is already recorded.
+fn survivor(shim: &Child) -> Option<i32> {
+    let names = Names::of(&shim.id, shim.exec);
+    if shim.run_dir.join(names.exit).exists() {
+        return None;
+    }
+    let state: State = serde_json::from_slice(&std::fs::read(shim.run_dir.join(names.state)).ok()?).ok()?;
+    Some(state.pid)
+}
+
+fn record(child: &Child, status: Status) {
+    let exit = ExitRecord { code: status.code(), oom: false, finished_at: time::now().0 as i64 };
+    let path = child.run_dir.join(Names::of(&child.id, child.exec).exit);
+    if let Ok(json) = serde_json::to_vec(&exit) {
+        let _ = atomic_file::write(&path, &json, atomic_file::Durability::Synced);
+    }
+}
