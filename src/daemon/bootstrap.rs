@@ -78,8 +78,7 @@ pub fn enter(config: &BootstrapConfig) -> Result<Bootstrap> {
     if !mount::supported() {
         return Err(Error::unavailable("this kernel is too old: the engine needs Linux 5.12 or later"));
     }
-    let root = File::open(&config.exec_root)
-        .with_context(|| format!("open {}", config.exec_root.display()))?;
+    let root = File::open(&config.exec_root).with_context(|| format!("open {}", config.exec_root.display()))?;
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let is_root = uid == 0 && cap::get().is_ok_and(|(effective, _, _)| effective & (1 << CAP_SYS_ADMIN) != 0);
 
@@ -261,7 +260,9 @@ fn start_spawner(exec_root: &Path) -> Result<OwnedFd> {
             let mut hello = [0; 256];
             match socket::receive(ours.as_fd(), &mut hello, true) {
                 Ok((n, _)) if hello[..n] == *spawner::READY => Ok(ours),
-                Ok((n, _)) if n > 0 => Err(Error::system(String::from_utf8_lossy(&hello[..n]).into_owned()).context(what)),
+                Ok((n, _)) if n > 0 => {
+                    Err(Error::system(String::from_utf8_lossy(&hello[..n]).into_owned()).context(what))
+                }
                 _ => {
                     let status = process::wait(Who::Pidfd(pidfd.as_fd()), true);
                     Err(Error::system(format!("it ended at once: {status:?}")).context(what))

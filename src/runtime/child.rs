@@ -254,11 +254,7 @@ fn mount_step(step: &MountStep, made: &Made, root: &OwnedFd) -> Result<(), (Step
     }
 }
 
-fn make_filesystem(
-    fstype: &CStr,
-    options: &[(CString, Option<CString>)],
-    attributes: u64,
-) -> nix::Result<OwnedFd> {
+fn make_filesystem(fstype: &CStr, options: &[(CString, Option<CString>)], attributes: u64) -> nix::Result<OwnedFd> {
     let context = mount::Context::open(fstype)?;
     // What mount(8) shows in its first column.
     let _ = context.string(c"source", fstype);
@@ -377,7 +373,8 @@ fn protect_root(start: &StartPlan, root: &OwnedFd) -> Result<(), Failure> {
             let mask = match &empty {
                 Some(mask) => mount::clone_tree(Some(mask.as_fd()), c"", false).map_err(&fail)?,
                 None => {
-                    let options = [(c"size".to_owned(), Some(c"0".to_owned())), (c"nr_inodes".to_owned(), Some(c"2".to_owned()))];
+                    let options =
+                        [(c"size".to_owned(), Some(c"0".to_owned())), (c"nr_inodes".to_owned(), Some(c"2".to_owned()))];
                     make_filesystem(c"tmpfs", &options, mount::ATTR_RDONLY | NO_NODES).map_err(&fail)?
                 }
             };

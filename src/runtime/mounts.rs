@@ -35,7 +35,8 @@ pub fn steps(spec: &Spec, table: &Table) -> PlanResult<Vec<MountStep>> {
     standard("/sys", sys_step(spec, true)?)?;
     standard("/sys/fs/cgroup", cgroup_step(spec, true)?)?;
     // devpts wants the tty group; with a single mapped id there is none.
-    let pts = if maps_gid(5) { "newinstance,ptmxmode=0666,mode=0620,gid=5" } else { "newinstance,ptmxmode=0666,mode=0620" };
+    let pts =
+        if maps_gid(5) { "newinstance,ptmxmode=0666,mode=0620,gid=5" } else { "newinstance,ptmxmode=0666,mode=0620" };
     standard("/dev/pts", filesystem("devpts", pts, "/dev/pts", mount::ATTR_NOSUID | mount::ATTR_NOEXEC)?)?;
     standard("/dev/mqueue", mqueue_step(spec)?)?;
     standard("/dev/shm", filesystem("tmpfs", "mode=1777,size=65536k", "/dev/shm", NO_EXEC)?)?;
@@ -70,7 +71,15 @@ fn is_standard(target: &str) -> bool {
 
 fn step(what: What, source: &str, target: &str, attributes: u64) -> PlanResult<MountStep> {
     let target = plan::string(target)?;
-    Ok(MountStep { what, target, source: source.to_owned(), attributes, strict: false, optional: false, is_null: false })
+    Ok(MountStep {
+        what,
+        target,
+        source: source.to_owned(),
+        attributes,
+        strict: false,
+        optional: false,
+        is_null: false,
+    })
 }
 
 fn ready(mount: OwnedFd, source: &str, target: &str) -> PlanResult<MountStep> {
@@ -172,7 +181,10 @@ fn devices(spec: &Spec, steps: &mut Vec<MountStep>) -> PlanResult<()> {
         let host = plan::path_string(&device.host)?;
         let tree = mount::clone_tree(None, &host, true).map_err(|e| {
             let path = device.host.display();
-            Refusal::new(format!("error gathering device information while adding custom device \"{path}\": {}", plan::text(e)))
+            Refusal::new(format!(
+                "error gathering device information while adding custom device \"{path}\": {}",
+                plan::text(e)
+            ))
         })?;
         let mut attributes = mount::ATTR_NOSUID | mount::ATTR_NOEXEC;
         if !device.permissions.is_empty() && !device.permissions.contains('w') {
@@ -189,7 +201,9 @@ fn all_devices(dir: &str, steps: &mut Vec<MountStep>, depth: u32) {
     use std::os::unix::fs::FileTypeExt;
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
-        let (Some(name), Ok(kind)) = (entry.file_name().to_str().map(str::to_owned), entry.file_type()) else { continue };
+        let (Some(name), Ok(kind)) = (entry.file_name().to_str().map(str::to_owned), entry.file_type()) else {
+            continue;
+        };
         let path = format!("{dir}/{name}");
         let skip = ["pts", "shm", "mqueue", "fd", "console", "ptmx", "stdin", "stdout", "stderr", "core", "log"];
         if (depth == 0 && (skip.contains(&name.as_str()) || DEVICES.contains(&name.as_str()))) || steps.len() > 500 {

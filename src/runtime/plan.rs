@@ -30,7 +30,10 @@ pub struct Plan {
 pub enum RootPlan {
     Start(Box<StartPlan>),
     /// By exec: all namespaces of the container's init at once.
-    Enter { init: OwnedFd, flags: u64 },
+    Enter {
+        init: OwnedFd,
+        flags: u64,
+    },
 }
 
 pub struct StartPlan {
@@ -67,9 +70,16 @@ pub struct MountStep {
 
 pub enum What {
     /// Opened and set up by the shim.
-    Ready { mount: OwnedFd, directory: bool },
+    Ready {
+        mount: OwnedFd,
+        directory: bool,
+    },
     /// Made by the child, in the namespaces that it shall show.
-    Filesystem { fstype: CString, options: Vec<(CString, Option<CString>)>, fallback: Option<OwnedFd> },
+    Filesystem {
+        fstype: CString,
+        options: Vec<(CString, Option<CString>)>,
+        fallback: Option<OwnedFd>,
+    },
     Symlink(CString),
 }
 
@@ -113,7 +123,8 @@ impl Table {
     /// The descriptor itself, or a duplicate if it is asked for once more.
     fn get(&self, index: FdIndex) -> PlanResult<OwnedFd> {
         let slot = self.0.get(usize::from(index.0)).and_then(Option::as_ref);
-        let slot = slot.ok_or_else(|| Refusal::new(format!("the spec names descriptor {}, which was not sent", index.0)))?;
+        let slot =
+            slot.ok_or_else(|| Refusal::new(format!("the spec names descriptor {}, which was not sent", index.0)))?;
         fd::duplicate(slot.as_fd()).map_err(|e| Refusal::new(format!("duplicate a descriptor: {}", text(e))))
     }
 }
@@ -182,9 +193,13 @@ pub fn exec(spec: &ExecSpec, init: OwnedFd, pid: i32, table: &Table) -> PlanResu
     // the host's ones cannot be entered from a user namespace at all.
     let mut flags = CLONE_NEWNS;
     let mut join_pid = None;
-    for (name, flag) in
-        [("net", CLONE_NEWNET), ("pid", CLONE_NEWPID), ("ipc", CLONE_NEWIPC), ("uts", CLONE_NEWUTS), ("cgroup", CLONE_NEWCGROUP)]
-    {
+    for (name, flag) in [
+        ("net", CLONE_NEWNET),
+        ("pid", CLONE_NEWPID),
+        ("ipc", CLONE_NEWIPC),
+        ("uts", CLONE_NEWUTS),
+        ("cgroup", CLONE_NEWCGROUP),
+    ] {
         let link = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{name}")).ok();
         let theirs = link(&pid.to_string());
         if theirs.is_none() || theirs == link("self") {
@@ -211,9 +226,8 @@ fn process(p: &spec::Process, make_cwd: bool) -> PlanResult<ProcessPlan> {
     let strings = |list: &[String]| list.iter().map(|s| c(s.as_str())).collect::<PlanResult<Vec<_>>>();
     let has_home = p.env.iter().any(|e| e.starts_with("HOME=") && e.len() > 5);
     let path = p.env.iter().rev().find_map(|e| e.strip_prefix("PATH=")).unwrap_or_default().to_owned();
-    let seccomp = p.seccomp.as_ref().map(|bytes| {
-        bytes.as_chunks::<8>().0.iter().map(|b| Instruction::from_bytes(*b)).collect()
-    });
+    let seccomp =
+        p.seccomp.as_ref().map(|bytes| bytes.as_chunks::<8>().0.iter().map(|b| Instruction::from_bytes(*b)).collect());
     if p.args.is_empty() {
         return Err(Refusal { message: "no command specified".into(), invalid: true });
     }
@@ -250,7 +264,8 @@ pub fn bind_source(m: &spec::Mount, table: &Table) -> PlanResult<(OwnedFd, Strin
     match &m.source {
         Source::Path { path, recursive } => {
             let shown = path.display().to_string();
-            let tree = mount::clone_tree(None, &c(path.as_os_str().as_bytes())?, *recursive).map_err(|e| fail(&shown, e))?;
+            let tree =
+                mount::clone_tree(None, &c(path.as_os_str().as_bytes())?, *recursive).map_err(|e| fail(&shown, e))?;
             Ok((tree, shown))
         }
         Source::Fd { fd, recursive } => {
@@ -272,7 +287,8 @@ pub fn bind_source(m: &spec::Mount, table: &Table) -> PlanResult<(OwnedFd, Strin
 pub fn apply_options(tree: &OwnedFd, m: &spec::Mount) -> PlanResult<()> {
     let attributes = attributes(m);
     let (flag, recursive) = propagation(m.propagation);
-    let failed = |e: Errno| Refusal::new(format!("error setting options of the mount at \"{}\": {}", m.target, text(e)));
+    let failed =
+        |e: Errno| Refusal::new(format!("error setting options of the mount at \"{}\": {}", m.target, text(e)));
     mount::set_attributes(tree.as_fd(), 0, flag, recursive).map_err(failed)?;
     mount::set_attributes(tree.as_fd(), attributes, 0, false).map_err(failed)?;
     if m.readonly && m.recursive_readonly {

@@ -19,9 +19,16 @@ pub struct Range {
 /// What the bootstrap may do with ids on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ids {
-    Ranges { uids: Vec<Range>, gids: Vec<Range>, newuidmap: PathBuf, newgidmap: PathBuf },
+    Ranges {
+        uids: Vec<Range>,
+        gids: Vec<Range>,
+        newuidmap: PathBuf,
+        newgidmap: PathBuf,
+    },
     /// Only the own id; why, and how to change that.
-    Single { reason: String },
+    Single {
+        reason: String,
+    },
 }
 
 /// Reads what this host grants to `uid`.
@@ -42,7 +49,9 @@ fn ranges(uid: u32) -> Result<Ids> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(Error::from(e).context(format!("read {path}")).with_hint(format!("chmod 644 {path}"))),
+            Err(e) => {
+                return Err(Error::from(e).context(format!("read {path}")).with_hint(format!("chmod 644 {path}")));
+            }
         };
         let found = parse_subids(&text, name, uid);
         if found.is_empty() {
@@ -90,9 +99,7 @@ fn privileged_program(name: &str) -> Result<PathBuf> {
         .map(|dir| dir.join(name))
         .find(|p| fs::metadata(p).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0));
     let Some(path) = found else {
-        return Err(
-            Error::unavailable(format!("{name} is not installed")).with_hint("as root: apt-get install uidmap")
-        );
+        return Err(Error::unavailable(format!("{name} is not installed")).with_hint("as root: apt-get install uidmap"));
     };
     let setuid_root = fs::metadata(&path).is_ok_and(|m| m.mode() & 0o4000 != 0 && m.uid() == 0);
     if setuid_root || has_file_capability(&path) {
@@ -174,13 +181,7 @@ pub fn refusal(cause: nix::errno::Errno) -> Error {
     )
 }
 
-fn explain(
-    max: Option<i64>,
-    debian: Option<i64>,
-    apparmor: Option<i64>,
-    cause: nix::errno::Errno,
-    exe: &str,
-) -> Error {
+fn explain(max: Option<i64>, debian: Option<i64>, apparmor: Option<i64>, cause: nix::errno::Errno, exe: &str) -> Error {
     let what = "cannot make a user namespace";
     if max == Some(0) {
         return Error::unavailable(format!("{what}: user.max_user_namespaces is 0"))
@@ -250,6 +251,9 @@ mod tests {
     #[test]
     fn names() {
         assert_eq!(user_name("root:x:0:0::/:/bin/sh\nme:x:1001:1::/:/bin/sh\n", 1001), Some("me"));
-        assert_eq!(parse_map("         0       1001          1\n 1 100000 65536\n"), [(0, 1001, 1), (1, 100_000, 65_536)]);
+        assert_eq!(
+            parse_map("         0       1001          1\n 1 100000 65536\n"),
+            [(0, 1001, 1), (1, 100_000, 65_536)]
+        );
     }
 }

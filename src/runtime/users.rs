@@ -86,9 +86,7 @@ fn lookup(passwd: &str, group: &str, user: &User) -> Result<Identity, Failure> {
     if identity.home.is_empty() {
         identity.home = "/".to_owned();
     }
-    let find = |name: &str| {
-        groups(group).find(|g| g.0 == name).map(|g| g.1).or_else(|| number(name))
-    };
+    let find = |name: &str| groups(group).find(|g| g.0 == name).map(|g| g.1).or_else(|| number(name));
     if of.is_empty() {
         if let Some(a) = &account {
             identity.groups.extend(groups(group).filter(|g| g.2.split(',').any(|m| m == a.name)).map(|g| g.1));

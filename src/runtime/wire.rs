@@ -54,7 +54,10 @@ pub struct AttachMeta {
 pub enum ToShim {
     /// One descriptor; the tail is what was already read from it.
     Attach(AttachMeta),
-    Resize { rows: u16, cols: u16 },
+    Resize {
+        rows: u16,
+        cols: u16,
+    },
 }
 
 /// shim → dockerd.
@@ -62,9 +65,14 @@ pub enum ToShim {
 pub enum FromShim {
     /// The command runs; one descriptor, its pidfd. Also the first word to a
     /// daemon that connects later.
-    Started { pid: i32 },
+    Started {
+        pid: i32,
+    },
     /// The start failed with this sentence; `status` is the API's error class.
-    Failed { message: String, invalid: bool },
+    Failed {
+        message: String,
+        invalid: bool,
+    },
     Exited(ExitRecord),
     Detached,
     Oom,
@@ -89,7 +97,11 @@ pub struct Names {
 impl Names {
     pub fn of(id: &str, exec: bool) -> Self {
         if exec {
-            Self { socket: format!("exec-{id}.sock"), state: format!("exec-{id}.state"), exit: format!("exec-{id}.exit") }
+            Self {
+                socket: format!("exec-{id}.sock"),
+                state: format!("exec-{id}.state"),
+                exit: format!("exec-{id}.exit"),
+            }
         } else {
             Self { socket: "shim.sock".into(), state: "state.json".into(), exit: "exit.json".into() }
         }
@@ -115,7 +127,11 @@ pub fn send<T: Serialize>(
     if packet.len() > MAX_MESSAGE {
         return Err(nix::errno::Errno::EMSGSIZE);
     }
-    if wait { crate::sys::socket::send(socket, &packet, fds) } else { crate::sys::socket::try_send(socket, &packet, fds) }
+    if wait {
+        crate::sys::socket::send(socket, &packet, fds)
+    } else {
+        crate::sys::socket::try_send(socket, &packet, fds)
+    }
 }
 
 /// One message. None: the peer is gone. Garbage is EBADMSG.

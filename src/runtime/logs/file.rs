@@ -61,7 +61,12 @@ impl Rotating {
                 self.compress(&first);
             }
         }
-        match options().write(true).truncate(true).open(&self.path).and_then(|_| options().append(true).open(&self.path)) {
+        match options()
+            .write(true)
+            .truncate(true)
+            .open(&self.path)
+            .and_then(|_| options().append(true).open(&self.path))
+        {
             Ok(file) => {
                 self.file = file;
                 self.size = 0;
@@ -106,7 +111,10 @@ fn options() -> OpenOptions {
 fn gzip(from: &Path, to: &Path) -> io::Result<()> {
     let part = to.with_extension("gz.tmp");
     let mut input = File::open(from)?;
-    let mut output = flate2::write::GzEncoder::new(options().write(true).truncate(true).open(&part)?, flate2::Compression::default());
+    let mut output = flate2::write::GzEncoder::new(
+        options().write(true).truncate(true).open(&part)?,
+        flate2::Compression::default(),
+    );
     io::copy(&mut input, &mut output)?;
     output.finish()?;
     fs::rename(&part, to)?;
@@ -129,7 +137,10 @@ mod tests {
             log.flush(&mut format!("{n}234567890").into_bytes());
         }
         let read = |s: &str| fs::read_to_string(dir.join(s)).unwrap();
-        assert_eq!((read("x.log"), read("x.log.1"), read("x.log.2")), ("5234567890".into(), "4234567890".into(), "3234567890".into()));
+        assert_eq!(
+            (read("x.log"), read("x.log.1"), read("x.log.2")),
+            ("5234567890".into(), "4234567890".into(), "3234567890".into())
+        );
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 3);
         fs::remove_dir_all(&dir).unwrap();
     }

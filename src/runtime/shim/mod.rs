@@ -151,7 +151,8 @@ fn start(plan: &Plan, stdio: &Stdio) -> Result<Started, Refusal> {
         process::enter(ns.as_fd(), kind).map_err(|e| failed("join the pid namespace", e))?;
     }
     let cgroup = plan.cgroup.as_ref().map(AsFd::as_fd);
-    let cloned = process::clone(plan.clone_flags, cgroup).map_err(|e| failed("create the container's namespaces", e))?;
+    let cloned =
+        process::clone(plan.clone_flags, cgroup).map_err(|e| failed("create the container's namespaces", e))?;
     let (pid, pidfd) = match cloned {
         Forked::Child => {
             drop(ours);
