@@ -2,6 +2,8 @@
 //! `DOCKER_CONTEXT`, the current context, the usual sockets.
 
 use crate::cli::context::Context;
+use crate::cli::context_store::TlsFiles;
+use crate::cli::contexts;
 use crate::client::transport::Endpoint;
 use crate::error::{Error, Result};
 use std::path::Path;
@@ -24,31 +26,74 @@ pub fn context_name(cx: &Context) -> Result<String> {
         .unwrap_or_else(|| "default".into()))
 }
 
-/// The address of the daemon.
+/// The address of the daemon, and how to speak TLS with it.
 pub fn endpoint(cx: &Context) -> Result<Endpoint> {
     let name = context_name(cx)?;
-    if name != "default" {
-        return stored(cx, &name);
-    }
-    let host = match cx.globals.host.as_slice() {
-        [] => std::env::var("DOCKER_HOST").ok().filter(|h| !h.is_empty()),
-        [one] => Some(one.clone()),
-        _ => return Err(Error::invalid("specify only one -H")),
+    let failed = |e: Error| {
+        Error::invalid(format!("Failed to initialize: unable to resolve docker endpoint: {}", e.message()))
     };
-    let host = match host {
-        Some(host) => normal(host.trim()),
-        None => default_socket(),
-    };
+    let (meta, _) = contexts::resolve(cx, &name).map_err(failed)?;
+    let host = if meta.host().is_empty() { default_socket() } else { meta.host().to_owned() };
     Endpoint::parse(&host)
 }
 
+/// The `default` context: its address, its TLS files and whether the daemon's
+/// certificate goes unchecked.
+pub fn default_endpoint(cx: &Context) -> Result<(String, TlsFiles, bool)> {
+    let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let host = match cx.globals.host.as_slice() {
+        [] => set("DOCKER_HOST"),
+        [one] => Some(one.clone()),
+        _ => return Err(Error::invalid("specify only one -H")),
+    };
+    let globals = &cx.globals;
+    let verify = globals.tlsverify || set("DOCKER_TLS_VERIFY").is_some();
+    let tls = verify || globals.tls || set("DOCKER_TLS").is_some();
+    let host = match host {
+        Some(host) => normal(host.trim(), tls),
+        None => default_socket(),
+    };
+    if !tls {
+        return Ok((host, TlsFiles::new(), false));
+    }
+    let dir = set("DOCKER_CERT_PATH").map_or_else(|| cx.config_dir(), std::path::PathBuf::from);
+    let mut files = TlsFiles::new();
+    let wanted = [("ca.pem", &globals.tlscacert), ("cert.pem", &globals.tlscert), ("key.pem", &globals.tlskey)];
+    for (name, given) in wanted {
+        let path = given.as_ref().map_or_else(|| dir.join(name), |p| p.trim_matches(['"', '\'']).into());
+        match std::fs::read(&path) {
+            Ok(data) => files.push((name.to_owned(), data)),
+            // Only what was asked for must be there, and the CA that verification rests on.
+            Err(e)
+                if e.kind() == std::io::ErrorKind::NotFound && given.is_none() && !(verify && name == "ca.pem") => {}
+            Err(e) => {
+                return Err(Error::invalid(format!("open {}: {}", path.display(), crate::error::errno_text(&e))));
+            }
+        }
+    }
+    Ok((host, files, !verify))
+}
+
 /// What may be left out of an address.
-fn normal(host: &str) -> String {
-    match host {
-        "unix://" => default_socket(),
-        "tcp://" => "tcp://localhost:2375".into(),
-        h if h.starts_with(':') => format!("tcp://localhost{h}"),
-        h => h.to_owned(),
+fn normal(host: &str, tls: bool) -> String {
+    let port = if tls { 2376 } else { 2375 };
+    let rest = match host {
+        "unix://" | "unix:" => return default_socket(),
+        h if h.starts_with("tcp://") => &h[6..],
+        h if h.contains("://") => return h.to_owned(),
+        h => h,
+    };
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let bare = authority.strip_prefix('[').and_then(|a| a.strip_suffix(']')).is_some();
+    match authority.rsplit_once(':') {
+        Some(("", p)) => format!("tcp://localhost:{p}{path}"),
+        Some((h, "")) => format!("tcp://{h}:{port}{path}"),
+        Some(_) if !bare => format!("tcp://{authority}{path}"),
+        _ if authority.is_empty() => format!("tcp://localhost:{port}{path}"),
+        _ => format!("tcp://{authority}:{port}{path}"),
     }
 }
 
@@ -63,19 +108,25 @@ pub fn default_socket() -> String {
     "unix:///var/run/docker.sock".into()
 }
 
-/// The endpoint of a context on disk.
-fn stored(cx: &Context, name: &str) -> Result<Endpoint> {
-    let id = crate::util::id::hex(ring::digest::digest(&ring::digest::SHA256, name.as_bytes()).as_ref());
-    let path = cx.config_dir().join("contexts/meta").join(id).join("meta.json");
-    let failed = |why: String| Error::invalid(format!("unable to resolve docker endpoint: {why}"));
-    let bytes = std::fs::read(&path).map_err(|e| {
-        failed(format!(
-            "context \"{name}\": context not found: open {}: {}",
-            path.display(),
-            crate::error::errno_text(&e)
-        ))
-    })?;
-    let meta: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| failed(e.to_string()))?;
-    let host = meta["Endpoints"]["docker"]["Host"].as_str().unwrap_or_default();
-    Endpoint::parse(host)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_addresses() {
+        for (given, full) in [
+            ("tcp://z", "tcp://z:2375"),
+            ("tcp://", "tcp://localhost:2375"),
+            (":1", "tcp://localhost:1"),
+            ("bogus", "tcp://bogus:2375"),
+            ("h:99", "tcp://h:99"),
+            ("tcp://[::1]", "tcp://[::1]:2375"),
+            ("tcp://[::1]:7/x", "tcp://[::1]:7/x"),
+            ("unix:///a", "unix:///a"),
+            ("ssh://u@h", "ssh://u@h"),
+        ] {
+            assert_eq!(normal(given, false), full);
+        }
+        assert_eq!(normal("h", true), "tcp://h:2376");
+    }
 }

@@ -1,9 +1,12 @@
 //! `docker context create`.
 
+use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
+use crate::cli::context_store::{Meta, check_name};
+use crate::cli::contexts;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
-use argh::{ArgsInfo, FromArgs};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Create a context
@@ -24,7 +27,33 @@ pub struct Create {
 }
 
 impl Verb for Create {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker context create is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        check_name(&self.name)?;
+        let store = contexts::store(cx);
+        if store.exists(&self.name) {
+            return Err(Error::conflict(format!("context {:?} already exists", self.name)));
+        }
+        if self.from.is_some() && !self.docker.is_empty() {
+            return Err(Error::invalid("cannot use --docker flag when --from is set"));
+        }
+        let (mut meta, tls) = if self.docker.is_empty() {
+            let from = match &self.from {
+                Some(name) if !name.is_empty() => name.clone(),
+                _ => crate::cli::host::context_name(cx)?,
+            };
+            contexts::resolve(cx, &from)?
+        } else {
+            let (host, tls, skip_verify) = contexts::endpoint(cx, &self.docker)?;
+            (Meta::new(&self.name, "", &host, skip_verify), tls)
+        };
+        meta.name = self.name;
+        if let Some(description) = self.description.filter(|d| !d.is_empty()) {
+            meta.set_description(&description);
+        }
+        store.save(&meta)?;
+        store.save_tls(&meta.name, &tls)?;
+        writeln!(cx.out, "{}", meta.name)?;
+        writeln!(cx.err, "Successfully created context {:?}", meta.name)?;
+        Ok(ExitCode::SUCCESS)
     }
 }

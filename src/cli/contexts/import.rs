@@ -1,9 +1,12 @@
 //! `docker context import`.
 
-use crate::cli::context::Context;
-use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
+use crate::cli::context::Context;
+use crate::cli::context_store::{Store, check_name};
+use crate::cli::contexts;
+use crate::cli::tree::Verb;
+use crate::error::{Context as _, Error, Result};
+use std::io::{Read, Write};
 use std::process::ExitCode;
 
 /// Read a context from a tar or zip archive
@@ -17,7 +20,26 @@ pub struct Import {
 }
 
 impl Verb for Import {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker context import is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        check_name(&self.name)?;
+        let store = contexts::store(cx);
+        if store.exists(&self.name) {
+            return Err(Error::conflict(format!("context {:?} already exists", self.name)));
+        }
+        let mut data = Vec::new();
+        match self.file.as_str() {
+            "-" => std::io::stdin().read_to_end(&mut data).context("read standard input")?,
+            path => {
+                let mut file = std::fs::File::open(path).context(format!("open {path}"))?;
+                file.read_to_end(&mut data).context(format!("read {path}"))?
+            }
+        };
+        let (mut meta, tls) = Store::unpack(&data)?;
+        meta.name.clone_from(&self.name);
+        store.save(&meta)?;
+        store.save_tls(&self.name, &tls)?;
+        writeln!(cx.out, "{}", self.name)?;
+        writeln!(cx.err, "Successfully imported context {:?}", self.name)?;
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,9 +1,12 @@
 //! `docker context update`.
 
-use crate::cli::context::Context;
-use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
+use crate::cli::context::Context;
+use crate::cli::context_store::check_name;
+use crate::cli::contexts;
+use crate::cli::tree::Verb;
+use crate::error::Result;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Change a context
@@ -21,7 +24,26 @@ pub struct Update {
 }
 
 impl Verb for Update {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker context update is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        check_name(&self.name)?;
+        let store = contexts::store(cx);
+        let mut meta = store.get(&self.name)?;
+        if let Some(description) = self.description.filter(|d| !d.is_empty()) {
+            meta.set_description(&description);
+        }
+        let endpoint = match self.docker.as_slice() {
+            [] => None,
+            given => Some(contexts::endpoint(cx, given)?),
+        };
+        if let Some((host, _, skip_verify)) = &endpoint {
+            meta.set_endpoint(host, *skip_verify);
+        }
+        store.save(&meta)?;
+        if let Some((_, tls, _)) = &endpoint {
+            store.save_tls(&self.name, tls)?;
+        }
+        writeln!(cx.out, "{}", self.name)?;
+        writeln!(cx.err, "Successfully updated context {:?}", self.name)?;
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -130,6 +130,19 @@ pub fn object_template(format: &str, name: &str) -> Result<Option<Template>, Str
     Template::parse_named(name, &unescaped).map(Some).map_err(|e| format!("template parsing error: {e}"))
 }
 
+/// Prints a single object. What a failing template has written so far stays.
+pub fn print_object(out: &mut impl std::io::Write, template: &Template, value: &Value) -> Result<()> {
+    let (text, failure) = match template.render_partly(value) {
+        Ok(text) => (text, None),
+        Err((text, message)) => (text, Some(message)),
+    };
+    writeln!(out, "{text}")?;
+    match failure {
+        Some(message) => Err(Error::invalid(message)),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -108,11 +108,14 @@ fn shaped(value: Value, key: &str, keyed: bool) -> Value {
     }
 }
 
-/// A field that the JSON of a struct does not show under this name.
-pub(super) fn absent(value: &Value, name: &str) -> Option<Value> {
-    if let Some((_, other)) = NAMES.iter().find(|(go, _)| *go == name) {
-        return value.get(other).cloned();
-    }
+/// A field by Go's name where its JSON name is another.
+pub(super) fn renamed(value: &Value, name: &str) -> Option<Value> {
+    let (_, other) = NAMES.iter().find(|(go, _)| *go == name)?;
+    value.get(other).cloned()
+}
+
+/// A field that the JSON of an inspected struct does not show.
+pub(super) fn absent(name: &str) -> Option<Value> {
     if POINTERS.contains(&name) {
         return Some(Value::Nil);
     }

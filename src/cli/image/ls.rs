@@ -66,7 +66,7 @@ pub struct Row {
     containers: i64,
     repository: String,
     tag: String,
-    digest: String,
+    pub digest: String,
     full: bool,
 }
 

@@ -19,6 +19,7 @@ pub struct Part<T> {
 pub fn image_rows(image: &Summary, full: bool) -> Vec<Row> {
     let mut rows = ls::rows(image, false, false, full);
     rows.truncate(1);
+    rows.iter_mut().for_each(|row| row.digest.clear());
     rows
 }
 
@@ -28,7 +29,7 @@ pub static IMAGES: List<Row> = List {
     label: None,
     table: "{{.Repository}}\\t{{.Tag}}\\t{{.ID}}\\t{{.CreatedSince}}\\t{{.Size}}\\t{{.SharedSize}}\\t{{.UniqueSize}}\\t{{.Containers}}",
     quiet: "",
-    raw: "type: Image\\nrepository: {{.Repository}}\\ntag: {{.Tag}}\\ndigest: {{.Digest}}\\nimage_id: {{.ID}}\\ncreated_at: {{.CreatedAt}}\\nvirtual_size: {{.VirtualSize}}\\n",
+    raw: "type: Image\\nrepository: {{.Repository}}\\ntag: {{.Tag}}\\ndigest: {{.Digest}}\\nimage_id: {{.ID}}\\ncreated_at: {{.CreatedAt}}\\nvirtual_size: {{.Size}}\\n",
 };
 
 type Container = Part<ContainerSummary>;
@@ -45,13 +46,8 @@ pub static CONTAINERS: List<Container> = List {
         Column::new("LocalVolumes", "LOCAL VOLUMES", |c| {
             c.item.mounts.iter().filter(|m| m.driver == "local").count().to_string().into()
         }),
-        Column::new("Size", "SIZE", |c| {
-            let own = human::size3(c.item.size_rw as f64);
-            match c.item.size_root_fs {
-                1.. => format!("{own} (virtual {})", human::size3(c.item.size_root_fs as f64)).into(),
-                _ => own.into(),
-            }
-        }),
+        // What the image adds is told among the images.
+        Column::new("Size", "SIZE", |c| human::size3(c.item.size_rw as f64).into()),
         Column::new("RunningFor", "CREATED", |c| ago(c.item.created).into()),
         Column::new("CreatedAt", "CREATED AT", |c| human::date(c.item.created).into()),
         Column::new("Status", "STATUS", |c| c.item.status.as_str().into()),

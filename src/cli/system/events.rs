@@ -63,7 +63,7 @@ fn render(template: &Template, message: &Message) -> Result<String, String> {
         (Rc::from("Time"), Value::Int(message.time.into())),
         (Rc::from("TimeNano"), Value::Int(message.time_nano.into())),
     ];
-    template.render(&fields("events.Message", all))
+    template.render(&fields("*events.Message", all))
 }
 
 impl Verb for Events {
@@ -71,7 +71,8 @@ impl Verb for Events {
         let template = match object_template(self.format.as_deref().unwrap_or_default(), "") {
             Ok(template) => template,
             Err(message) => {
-                writeln!(cx.err, "{message}")?;
+                let message = message.trim_start_matches("template parsing error: ");
+                writeln!(cx.err, "Error parsing format: {message}")?;
                 return Ok(ExitCode::from(BAD_TEMPLATE));
             }
         };

@@ -4,11 +4,11 @@ use crate::api::system::Info as Wire;
 use crate::cli::context::Context;
 use crate::cli::credentials;
 use crate::cli::format::value::Value;
-use crate::cli::format::{human, object_template, shape};
+use crate::cli::format::{human, object_template, print_object, shape};
 use crate::cli::inspect::BAD_TEMPLATE;
 use crate::cli::system::version::about;
 use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use argh::{ArgsInfo, FromArgs};
 use std::fmt::Write as _;
 use std::io::Write;
@@ -202,8 +202,7 @@ impl Verb for Info {
                 None => Value::from_serialize(&Wire::default())?,
             };
             let all = merged(server, client_info(cx.globals.debug, &context));
-            let text = template.render(&all).map_err(Error::invalid)?;
-            writeln!(cx.out, "{text}")?;
+            print_object(&mut cx.out, &template, &all)?;
         } else {
             let about = about();
             let debug = cx.globals.debug;

@@ -66,10 +66,11 @@ impl Prune {
         }
         if !filters.is_empty() {
             text.push_str("\n  Items to be pruned will be filtered with:\n");
-            for (key, values) in filters.iter() {
-                for value in values {
-                    text.push_str(&format!("  - {key}={value}\n"));
-                }
+            let pairs = filters.iter().flat_map(|(key, values)| values.iter().map(move |v| format!("{key}={v}")));
+            let mut pairs: Vec<String> = pairs.collect();
+            pairs.sort();
+            for pair in pairs {
+                text.push_str(&format!("  - {pair}\n"));
             }
         }
         text.push_str("\nAre you sure you want to continue?");

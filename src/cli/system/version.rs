@@ -3,12 +3,11 @@
 use crate::api::system::VersionInfo;
 use crate::api::version as api_version;
 use crate::cli::context::Context;
-use crate::cli::format::template::Template;
 use crate::cli::format::value::Value;
-use crate::cli::format::{object_template, shape, table};
+use crate::cli::format::{object_template, print_object, shape, table};
 use crate::cli::inspect::BAD_TEMPLATE;
 use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::util::time;
 use argh::{ArgsInfo, FromArgs};
 use std::fmt::Write as _;
@@ -76,14 +75,22 @@ fn client_value(api: &str, context: &str) -> Value {
     Value::map(fields.into_iter().map(|(k, v)| (Rc::from(k), Value::str(v))).collect())
 }
 
-fn render(template: &Template, client: &Value, server: Option<&[u8]>) -> Result<String> {
+fn both(client: Value, server: Option<&[u8]>) -> Result<Value> {
     let server = match server {
-        Some(bytes) => serde_json::from_slice(bytes)?,
+        Some(bytes) => {
+            // The original shows the engine's own date in the client's form.
+            let mut info: VersionInfo = crate::api::decode::from_slice(bytes)?;
+            for component in info.components.iter_mut().filter(|c| c.name == "Engine") {
+                if let Some(built) = component.details.as_mut().and_then(|d| d.get_mut("BuildTime")) {
+                    *built = date(built);
+                }
+            }
+            Value::from_serialize(&info)?
+        }
         None => Value::Nil,
     };
-    let both = Value::map(vec![(Rc::from("Client"), client.clone()), (Rc::from("Server"), server)]);
-    let both = shape::object(both).into_struct("system.versionInfo");
-    Ok(template.render(&both).map_err(Error::invalid)? + "\n")
+    let both = Value::map(vec![(Rc::from("Client"), client), (Rc::from("Server"), server)]);
+    Ok(shape::object(both).into_struct("system.versionInfo"))
 }
 
 fn plain(api: &str, context: &str, server: Option<&[u8]>) -> Result<String> {
@@ -150,11 +157,13 @@ impl Verb for Version {
             Err(e) => (None, Some(e)),
         };
         let api = client.settled().unwrap_or_else(|| api_version::MAX.to_string());
-        let text = match &template {
-            Some(template) => render(template, &client_value(&api, &context), server.as_deref())?,
-            None => plain(&api, &context, server.as_deref())?,
-        };
-        cx.out.write_all(text.as_bytes())?;
+        match &template {
+            Some(template) => {
+                let both = both(client_value(&api, &context), server.as_deref())?;
+                print_object(&mut cx.out, template, &both)?;
+            }
+            None => cx.out.write_all(plain(&api, &context, server.as_deref())?.as_bytes())?,
+        }
         match failure {
             Some(e) => Err(e),
             None => Ok(ExitCode::SUCCESS),

@@ -299,9 +299,9 @@ impl<'t> Exec<'t> {
                 None => Ok(Value::Missing),
             },
             Value::NilMap => Ok(Value::Missing),
-            Value::Struct(s) => match value.get(name) {
-                Some(found) => Ok(found.clone()),
-                None if self.strict => match shape::absent(value, name) {
+            Value::Struct(s) => match value.get(name).cloned().or_else(|| shape::renamed(value, name)) {
+                Some(found) => Ok(found),
+                None if self.strict => match shape::absent(name) {
                     Some(found) => Ok(found),
                     None => self.fail(format!("map has no entry for key {name:?}")),
                 },
