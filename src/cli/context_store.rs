@@ -258,7 +258,7 @@ fn untar(data: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
     let mut archive = tar::Archive::new(Cursor::new(data));
     let mut files = Vec::new();
     for entry in archive.entries().context("read archive")? {
-        let mut entry = entry.context("read archive")?;
+        let mut entry = entry.map_err(|_| Error::invalid("unexpected EOF"))?;
         let path = entry.path().context("read archive")?.to_string_lossy().into_owned();
         if entry.header().entry_type().is_dir() {
             continue;

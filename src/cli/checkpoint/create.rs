@@ -1,9 +1,11 @@
 //! `docker checkpoint create`.
 
+use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
-use argh::{ArgsInfo, FromArgs};
+use crate::client::segment;
+use crate::error::Result;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Make a checkpoint of a running container
@@ -23,7 +25,14 @@ pub struct Create {
 }
 
 impl Verb for Create {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker checkpoint create is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let body = serde_json::json!({
+            "CheckpointID": self.checkpoint,
+            "CheckpointDir": self.checkpoint_dir.unwrap_or_default(),
+            "Exit": !self.leave_running,
+        });
+        cx.client()?.post(format!("/containers/{}/checkpoints", segment(&self.container))).json_body(&body)?.done()?;
+        writeln!(cx.out, "{}", self.checkpoint)?;
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,9 +1,11 @@
 //! `docker checkpoint ls`.
 
+use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
-use argh::{ArgsInfo, FromArgs};
+use crate::client::segment;
+use crate::error::Result;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// List the checkpoints of a container
@@ -17,8 +19,21 @@ pub struct Ls {
     pub container: String,
 }
 
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Checkpoint {
+    name: String,
+}
+
 impl Verb for Ls {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker checkpoint ls is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let path = format!("/containers/{}/checkpoints", segment(&self.container));
+        let request = cx.client()?;
+        let found: Vec<Checkpoint> = request.get(path).query_opt("dir", self.checkpoint_dir).json()?;
+        writeln!(cx.out, "CHECKPOINT NAME")?;
+        for checkpoint in found {
+            writeln!(cx.out, "{}", checkpoint.name)?;
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }

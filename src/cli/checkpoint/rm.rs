@@ -1,9 +1,10 @@
 //! `docker checkpoint rm`.
 
+use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
-use crate::error::{Error, Result};
-use argh::{ArgsInfo, FromArgs};
+use crate::client::segment;
+use crate::error::Result;
 use std::process::ExitCode;
 
 /// Remove a checkpoint
@@ -20,7 +21,9 @@ pub struct Rm {
 }
 
 impl Verb for Rm {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker checkpoint rm is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let path = format!("/containers/{}/checkpoints/{}", segment(&self.container), segment(&self.checkpoint));
+        cx.client()?.delete(path).query_opt("dir", self.checkpoint_dir).done()?;
+        Ok(ExitCode::SUCCESS)
     }
 }

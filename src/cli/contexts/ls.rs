@@ -35,7 +35,7 @@ struct Row {
 static CONTEXTS: List<Row> = List {
     type_name: "*formatter.clientContextContext",
     columns: &[
-        Column::new("Current", "CURRENT", |r: &Row| Value::Bool(r.current)),
+        Column::new("Current", "", |r: &Row| Value::Bool(r.current)),
         Column::new("Description", "DESCRIPTION", |r| r.description.as_str().into()),
         Column::new("DockerEndpoint", "DOCKER ENDPOINT", |r| r.endpoint.as_str().into()),
         Column::new("Error", "ERROR", |r| human::ellipsis(&r.error, 45).into()),

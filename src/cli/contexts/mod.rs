@@ -48,7 +48,8 @@ pub fn endpoint(cx: &Context, given: &[String]) -> Result<(String, TlsFiles, boo
             "key" => files[2].1 = value,
             "skip-tls-verify" if value.is_empty() => {}
             "skip-tls-verify" => {
-                skip = crate::util::units::parse_bool(value).map_err(|e| failed(format!("{key}: {e}")))?;
+                skip = crate::util::units::parse_bool(value)
+                    .map_err(|e| failed(format!("{key}: {}", e.trim_start_matches("strconv.ParseBool: "))))?;
             }
             _ => return Err(failed(format!("unrecognized config key: {key}"))),
         }
@@ -62,14 +63,14 @@ pub fn endpoint(cx: &Context, given: &[String]) -> Result<(String, TlsFiles, boo
         let data = std::fs::read(path).map_err(|e| failed(format!("open {path}: {}", errno_text(&e))))?;
         tls.push(((*name).to_owned(), data));
     }
-    check_tls(host, &tls).map_err(|e| failed(format!("invalid docker endpoint options: {e}")))?;
+    if !host.is_empty() && !host.contains("://") {
+        return Err(failed(format!("unable to apply docker endpoint options: unable to parse docker host `{host}`")));
+    }
+    check_tls(&tls).map_err(|e| failed(format!("invalid docker endpoint options: {e}")))?;
     Ok((host.to_owned(), tls, skip))
 }
 
-fn check_tls(host: &str, tls: &TlsFiles) -> std::result::Result<(), String> {
-    if !host.is_empty() && !host.contains("://") {
-        return Err(format!("unable to parse docker host `{host}`"));
-    }
+fn check_tls(tls: &TlsFiles) -> std::result::Result<(), String> {
     let pem = |name: &str, kind: &str| match tls.iter().find(|(n, _)| n == name) {
         None => true,
         Some((_, data)) => String::from_utf8_lossy(data).contains(&format!("-----BEGIN {kind}")),
