@@ -29,9 +29,8 @@ pub fn context_name(cx: &Context) -> Result<String> {
 /// The address of the daemon, and how to speak TLS with it.
 pub fn endpoint(cx: &Context) -> Result<Endpoint> {
     let name = context_name(cx)?;
-    let failed = |e: Error| {
-        Error::invalid(format!("Failed to initialize: unable to resolve docker endpoint: {}", e.message()))
-    };
+    let failed =
+        |e: Error| Error::invalid(format!("Failed to initialize: unable to resolve docker endpoint: {}", e.message()));
     let (meta, _) = contexts::resolve(cx, &name).map_err(failed)?;
     let host = if meta.host().is_empty() { default_socket() } else { meta.host().to_owned() };
     Endpoint::parse(&host)
@@ -64,8 +63,7 @@ pub fn default_endpoint(cx: &Context) -> Result<(String, TlsFiles, bool)> {
         match std::fs::read(&path) {
             Ok(data) => files.push((name.to_owned(), data)),
             // Only what was asked for must be there, and the CA that verification rests on.
-            Err(e)
-                if e.kind() == std::io::ErrorKind::NotFound && given.is_none() && !(verify && name == "ca.pem") => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && given.is_none() && !(verify && name == "ca.pem") => {}
             Err(e) => {
                 return Err(Error::invalid(format!("open {}: {}", path.display(), crate::error::errno_text(&e))));
             }

@@ -25,7 +25,9 @@ impl Verb for Raw {
         let (group, verb) = command.split_once(' ').unwrap_or((&command, ""));
         let absent = || Error::not_implemented(format!("docker {command}: not part of this client"));
         if group == "trust" {
-            return Err(absent().with_hint("Images are identified by digest; signatures of this kind are not supported."));
+            return Err(
+                absent().with_hint("Images are identified by digest; signatures of this kind are not supported.")
+            );
         }
         let client = cx.client()?;
         let name = self.line.iter().find(|w| !w.starts_with('-')).map_or("", String::as_str);

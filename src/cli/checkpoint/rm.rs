@@ -1,10 +1,10 @@
 //! `docker checkpoint rm`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
 use crate::client::segment;
 use crate::error::Result;
+use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 
 /// Remove a checkpoint

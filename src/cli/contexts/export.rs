@@ -1,11 +1,11 @@
 //! `docker context export`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::context_store::Store;
 use crate::cli::contexts;
 use crate::cli::tree::Verb;
 use crate::error::{Context as _, Error, Result};
+use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;

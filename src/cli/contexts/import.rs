@@ -1,11 +1,11 @@
 //! `docker context import`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::context_store::{Store, check_name};
 use crate::cli::contexts;
 use crate::cli::tree::Verb;
 use crate::error::{Context as _, Error, Result};
+use argh::{ArgsInfo, FromArgs};
 use std::io::{Read, Write};
 use std::process::ExitCode;
 

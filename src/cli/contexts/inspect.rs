@@ -1,6 +1,5 @@
 //! `docker context inspect`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::context_store::DEFAULT;
 use crate::cli::contexts;
@@ -9,6 +8,7 @@ use crate::cli::format::value::Value;
 use crate::cli::inspect;
 use crate::cli::tree::Verb;
 use crate::error::Result;
+use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -37,10 +37,7 @@ fn describe(cx: &Context, name: &str) -> Result<Value> {
     let Value::Map(known) = meta.to_value() else { return Ok(Value::Nil) };
     let mut all = known.to_vec();
     all.push((Rc::from("TLSMaterial"), Value::map(material)));
-    let paths = vec![
-        (Rc::from("MetadataPath"), Value::from(meta_path)),
-        (Rc::from("TLSPath"), Value::from(tls_path)),
-    ];
+    let paths = vec![(Rc::from("MetadataPath"), Value::from(meta_path)), (Rc::from("TLSPath"), Value::from(tls_path))];
     all.push((Rc::from("Storage"), Value::map(paths)));
     Ok(shape::object(Value::map(all)).into_struct("context.contextWithTLSListing"))
 }

@@ -1,6 +1,5 @@
 //! `docker context ls`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::context_store::{DEFAULT, natural};
 use crate::cli::contexts;
@@ -8,6 +7,7 @@ use crate::cli::format::value::Value;
 use crate::cli::format::{Column, List, human};
 use crate::cli::tree::Verb;
 use crate::error::Result;
+use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
 

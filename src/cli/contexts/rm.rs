@@ -1,11 +1,11 @@
 //! `docker context rm`.
 
-use argh::{ArgsInfo, FromArgs};
 use crate::cli::context::Context;
 use crate::cli::context_store::DEFAULT;
 use crate::cli::contexts;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
+use argh::{ArgsInfo, FromArgs};
 use std::process::ExitCode;
 
 /// Remove contexts
