@@ -15,6 +15,7 @@ pub mod events;
 pub mod exec;
 pub mod image;
 pub mod keys;
+pub mod logs;
 pub mod names;
 mod names_table;
 pub mod network;
@@ -115,6 +116,7 @@ pub struct Engine {
     pub networks: network::Networks,
     pub registries: crate::image::registry::service::Service,
     pub timers: timer::Timers,
+    pub log_hub: logs::notify::Hub,
     pub containers: container::Containers,
     pub execs: exec::Execs,
     pub volumes: volume::Volumes,
@@ -149,6 +151,7 @@ impl Engine {
             registries,
             records: store::Records::new()?,
             timers: timer::Timers::new()?,
+            log_hub: logs::notify::Hub::default(),
             containers: container::Containers::default(),
             execs: exec::Execs::default(),
             volumes: volume::Volumes::default(),

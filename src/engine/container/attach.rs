@@ -4,9 +4,10 @@
 use super::state::Phase;
 use super::{Container, Pending, publish};
 use crate::engine::watch::{Gone, Woken};
-use crate::engine::{Engine, keys};
+use crate::engine::{Engine, keys, logs};
 use crate::error::{Context, Error, Result};
 use crate::runtime::Attach;
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -52,7 +53,9 @@ pub fn check(engine: &Engine, reference: &str, options: &Options) -> Result<Read
 pub fn attach(engine: &Engine, ready: Ready, options: &Options, client: OwnedFd, leftover: Vec<u8>) -> Result<()> {
     let Ready { container, tty, keys } = ready;
     if options.logs {
-        super::logs::replay(engine, &container, client.as_fd(), options)?;
+        let mut out = File::from(client.try_clone().context("duplicate the client's connection")?);
+        let choice = logs::Options { stdout: options.stdout, stderr: options.stderr, ..logs::Options::default() };
+        logs::read::logs(engine, &container, &choice, !tty, &mut out, None)?;
     }
     publish(engine, &container, "attach", &[]);
     if !options.stream {

@@ -74,7 +74,7 @@ pub fn settle_in_turn(engine: &Arc<Engine>, container: &Arc<Container>, turn: &T
     let code = exit.code.to_string();
     let seconds = duration.as_secs().to_string();
     publish(engine, container, "die", &[("execDuration", &seconds), ("exitCode", &code)]);
-    container.changed.notify();
+    container.notify();
     if auto_remove
         && again.is_none()
         && let Err(e) = remove::remove_in_turn(engine, container, turn, true)

@@ -14,7 +14,6 @@ pub mod inspect;
 pub mod limits;
 pub mod list;
 pub mod log_options;
-pub mod logs;
 pub mod merge;
 pub mod mounts;
 pub mod record;
@@ -58,6 +57,8 @@ pub struct Container {
     turn: Mutex<()>,
     /// Wakes on every change of state.
     pub changed: Watched,
+    /// Wakes those who follow the log: it grew, or its container ended.
+    pub output: Watched,
     /// Wakes the threads that keep an attach until the start takes it.
     pub attaches_taken: Watched,
 }
@@ -110,6 +111,7 @@ impl Container {
             live: Mutex::new(Live { record, ..Live::default() }),
             turn: Mutex::default(),
             changed: Watched::default(),
+            output: Watched::default(),
             attaches_taken: Watched::default(),
         }
     }
@@ -126,6 +128,12 @@ impl Container {
 
     pub fn record(&self) -> Record {
         self.live().record.clone()
+    }
+
+    /// The state changed.
+    pub fn notify(&self) {
+        self.changed.notify();
+        self.output.notify();
     }
 
     pub fn name(&self) -> String {

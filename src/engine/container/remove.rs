@@ -107,7 +107,7 @@ pub fn remove_in_turn(engine: &Arc<Engine>, container: &Arc<Container>, _: &Turn
             live.record.state.removing = false;
         }
         let _ = container.save(engine, Durability::Renamed);
-        container.changed.notify();
+        container.notify();
         return Err(e.context(format_args!("container {id}")));
     }
     for exec in std::mem::take(&mut container.live().exec_ids) {
@@ -117,7 +117,7 @@ pub fn remove_in_turn(engine: &Arc<Engine>, container: &Arc<Container>, _: &Turn
     release_volumes(engine, &record, volumes);
     container.live().removed = true;
     publish(engine, container, "destroy", &[]);
-    container.changed.notify();
+    container.notify();
     Ok(())
 }
 

@@ -137,7 +137,7 @@ fn launch(
     }
     container.save(engine, Durability::Renamed)?;
     publish(engine, container, "start", &[]);
-    container.changed.notify();
+    container.notify();
     Ok(())
 }
 
@@ -242,7 +242,7 @@ fn failed(engine: &Arc<Engine>, container: &Arc<Container>, turn: &Turn<'_>, e: 
     if let Err(e) = container.save(engine, Durability::Renamed) {
         crate::warn!("cannot save a container", "id" = container.id, "error" = e);
     }
-    container.changed.notify();
+    container.notify();
     if auto_remove && let Err(e) = remove::remove_in_turn(engine, container, turn, true) {
         crate::warn!("cannot remove a container that did not start", "id" = container.id, "error" = e);
     }

@@ -84,7 +84,7 @@ fn end_restarting(engine: &Engine, container: &Container) -> bool {
     if let Err(e) = container.save(engine, Durability::Renamed) {
         crate::warn!("cannot save a container", "id" = container.id, "error" = e);
     }
-    container.changed.notify();
+    container.notify();
     true
 }
 
@@ -239,6 +239,6 @@ fn set_phase(engine: &Engine, container: &Container, from: Phase, to: Phase) -> 
         }
     }
     container.save(engine, Durability::Renamed)?;
-    container.changed.notify();
+    container.notify();
     Ok(())
 }

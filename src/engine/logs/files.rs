@@ -1,0 +1,107 @@
+//! Which files a container's log consists of, and opening them so that a
+//! rotation in the middle loses and repeats nothing.
+
+use super::Format;
+use crate::engine::container::record::Record;
+use crate::error::{Context, Error, Result};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Docker's own bound for `max-file` is none; nobody keeps more.
+const MAX_FILES: u32 = 1000;
+
+/// Where a container logs to.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub format: Format,
+    /// The file that is written now; older ones have a number behind.
+    pub path: PathBuf,
+}
+
+impl Place {
+    pub fn of(record: &Record, dir: &Path) -> Result<Self> {
+        match record.host_config.log_config.kind.as_str() {
+            "json-file" => Ok(Self { format: Format::JsonFile, path: dir.join(format!("{}-json.log", record.id)) }),
+            "local" => Ok(Self { format: Format::Local, path: dir.join("local-logs").join("container.log") }),
+            _ => Err(Error::invalid("configured logging driver does not support reading")),
+        }
+    }
+
+    /// The folder to watch.
+    pub fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
+    fn numbered(&self, number: u32, compressed: bool) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{number}"));
+        if compressed {
+            name.push(".gz");
+        }
+        name.into()
+    }
+
+    pub fn open_current(&self) -> Result<Option<Opened>> {
+        open(&self.path, false)
+    }
+
+    /// Every file, oldest first. Opened from the newest on: a rotation meanwhile
+    /// makes one come twice, which its inode shows.
+    pub fn open_all(&self) -> Result<Vec<Opened>> {
+        let mut files: Vec<Opened> = self.open_current()?.into_iter().collect();
+        for number in 1..MAX_FILES {
+            let plain = open(&self.numbered(number, false), false)?;
+            let Some(file) = (match plain {
+                Some(file) => Some(file),
+                None => open(&self.numbered(number, true), true)?,
+            }) else {
+                break;
+            };
+            if files.iter().all(|f| f.key != file.key) {
+                files.push(file);
+            }
+        }
+        files.reverse();
+        Ok(files)
+    }
+
+    /// The file that follows `key` after a rotation: its newer neighbour, or, if
+    /// it is no longer there under any name, the first that is newer than
+    /// everything given so far.
+    pub fn open_after(&self, key: Key, is_newer: impl Fn(&Opened) -> bool) -> Result<Option<Opened>> {
+        let mut files = self.open_all()?;
+        match files.iter().position(|f| f.key == key) {
+            Some(at) if at + 1 < files.len() => Ok(Some(files.swap_remove(at + 1))),
+            Some(_) => Ok(None),
+            None => Ok(files.into_iter().find(is_newer)),
+        }
+    }
+}
+
+/// Device and inode.
+pub type Key = (u64, u64);
+
+#[derive(Debug)]
+pub struct Opened {
+    pub file: File,
+    pub key: Key,
+    pub compressed: bool,
+}
+
+pub fn key_of(meta: &Metadata) -> Key {
+    (meta.dev(), meta.ino())
+}
+
+fn open(path: &Path, compressed: bool) -> Result<Option<Opened>> {
+    let result = File::open(path).and_then(|file| {
+        let key = key_of(&file.metadata()?);
+        Ok(Opened { file, key, compressed })
+    });
+    match result {
+        Ok(opened) => Ok(Some(opened)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).with_context(|| format!("open {}", path.display())),
+    }
+}
