@@ -23,6 +23,7 @@ pub mod signal;
 pub mod store;
 pub mod system;
 pub mod timer;
+pub mod until;
 pub mod volume;
 pub mod watch;
 

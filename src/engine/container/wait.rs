@@ -2,9 +2,11 @@
 //! client leaves.
 
 use super::Container;
+use crate::engine::Engine;
 use crate::engine::watch::{Gone, Woken};
 use crate::error::{Error, Result};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
@@ -27,21 +29,22 @@ impl Condition {
 }
 
 /// A wait that has begun: what happens from now on counts.
-pub struct Waiting<'a> {
-    container: &'a Container,
+pub struct Waiting {
+    container: Arc<Container>,
     condition: Condition,
     exits: u64,
     watcher: crate::engine::watch::Watcher,
 }
 
 /// Begins to wait; the caller then sends its response's head.
-pub fn begin(container: &Container, condition: Condition) -> Result<Waiting<'_>> {
+pub fn begin(engine: &Engine, reference: &str, condition: Condition) -> Result<Waiting> {
+    let container = engine.containers.get(reference)?;
     let watcher = container.changed.watch()?;
     let exits = container.live().exits;
     Ok(Waiting { container, condition, exits, watcher })
 }
 
-impl Waiting<'_> {
+impl Waiting {
     /// The exit code and the error of a failed start.
     pub fn finish(self, client: BorrowedFd<'_>) -> Result<(i32, String)> {
         loop {

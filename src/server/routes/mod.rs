@@ -3,11 +3,25 @@
 //! what is greedy.
 
 pub mod network;
+pub mod container;
+pub mod events;
+pub mod exec;
 pub mod plugins;
 pub mod registry;
 pub mod swarm;
 pub mod system;
+pub mod volume;
 
 use super::router::Route;
 
-pub const TABLES: &[&[Route]] = &[network::ROUTES, registry::ROUTES, system::ROUTES, swarm::ROUTES, plugins::ROUTES];
+pub const TABLES: &[&[Route]] = &[
+    network::ROUTES,
+    registry::ROUTES,
+    system::ROUTES,
+    container::ROUTES,
+    exec::ROUTES,
+    volume::ROUTES,
+    events::ROUTES,
+    swarm::ROUTES,
+    plugins::ROUTES,
+];
