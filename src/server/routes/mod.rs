@@ -2,10 +2,10 @@
 //! → encode`. Order matters where patterns overlap: what is exact stands before
 //! what is greedy.
 
-pub mod network;
 pub mod container;
 pub mod events;
 pub mod exec;
+pub mod network;
 pub mod plugins;
 pub mod registry;
 pub mod swarm;
