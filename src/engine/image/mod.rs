@@ -3,6 +3,7 @@
 pub mod distribution;
 pub mod login;
 pub mod progress;
+pub mod pull;
 pub mod search;
 
 use super::{Engine, EngineConfig};

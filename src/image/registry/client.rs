@@ -67,7 +67,7 @@ impl Call<'_> {
 
 pub struct Client {
     wire: Wire,
-    auth: Authenticator,
+    auth: Arc<Authenticator>,
     pub endpoint: Endpoint,
     /// Path of the repository: `library/busybox`.
     pub repository: String,
@@ -92,7 +92,7 @@ impl Client {
         let scopes = if repository.is_empty() { vec![] } else { vec![format!("repository:{repository}:{actions}")] };
         let client = Self {
             wire,
-            auth: Authenticator::new(credentials),
+            auth: Arc::new(Authenticator::new(credentials)),
             endpoint: endpoint.clone(),
             repository: repository.to_owned(),
             scopes,
@@ -104,6 +104,18 @@ impl Client {
 
     pub fn cancel(&self) -> &Arc<Cancel> {
         self.wire.cancel()
+    }
+
+    /// The same repository with the same tokens, but ended by another token.
+    pub fn fork(&self, cancel: &Arc<Cancel>) -> Self {
+        Self {
+            wire: self.wire.fork(cancel),
+            auth: self.auth.clone(),
+            endpoint: self.endpoint.clone(),
+            repository: self.repository.clone(),
+            scopes: self.scopes.clone(),
+            settings: self.settings.clone(),
+        }
     }
 
     /// `/v2/` plus `rest`.

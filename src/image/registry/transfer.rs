@@ -9,6 +9,7 @@
 use super::fault::{Class, Fault, Result};
 use super::transport::Cancel;
 use crate::image::digest::Digest;
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,7 +56,7 @@ pub struct Update {
 }
 
 /// Moves one layer in; reports through the handle.
-pub type Job = Box<dyn FnOnce(&Handle) -> Result<()> + Send>;
+pub type Job = Box<dyn FnOnce(&Arc<Handle>) -> Result<()> + Send>;
 
 struct Listener {
     id: u64,
@@ -74,9 +75,15 @@ pub struct Handle {
     /// Fires when the last listener has gone.
     pub cancel: Arc<Cancel>,
     progress: Mutex<Progress>,
+    held: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 impl Handle {
+    /// Keeps something (a pinned layer) for as long as anyone watches.
+    pub fn hold(&self, thing: Box<dyn Any + Send>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(thing);
+    }
+
     /// Tells the listeners. Bytes are told at most once per tick.
     pub fn report(&self, step: Step) {
         let mut progress = self.lock();
@@ -205,6 +212,7 @@ impl Transfers {
                 told: Instant::now(),
                 listeners: vec![Listener { id, to }],
             }),
+            held: Mutex::default(),
         });
         table.active.insert(layer, handle.clone());
         table.queue.push((handle.clone(), make(cancel)));

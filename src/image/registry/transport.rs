@@ -43,6 +43,10 @@ impl Cancel {
     pub fn fired(&self) -> bool {
         self.fired.load(Ordering::Acquire)
     }
+    /// For loops that know nothing of registries.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.fired
+    }
     pub fn check(&self) -> Result<()> {
         if self.fired() { Err(Fault::cancelled()) } else { Ok(()) }
     }
@@ -113,6 +117,12 @@ impl Wire {
 
     pub fn cancel(&self) -> &Arc<Cancel> {
         &self.cancel
+    }
+
+    /// The same way to the same place, ended by another token.
+    pub fn fork(&self, cancel: &Arc<Cancel>) -> Self {
+        let (settings, tls) = (self.settings.clone(), self.tls.clone());
+        Self { settings, tls, agents: Mutex::default(), cancel: cancel.clone() }
     }
 
     /// Sends, and waits for the head of the answer, whatever its status.

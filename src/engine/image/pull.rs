@@ -1,0 +1,373 @@
+//! Pulling: what a name stands for at its registry, then its layers, each
+//! unpacked as it arrives. The request's thread does the talking and listens to
+//! the transfers, which run on their own threads and are shared between pulls.
+//!
+//! Invariant: the image's record is written after all its layers, so that a
+//! pull that ends anywhere leaves no half image; the layers that did arrive
+//! stay for the next try.
+
+use super::progress::Lines;
+use crate::engine::Engine;
+use crate::engine::events;
+use crate::error::{Error, Kind, Result};
+use crate::image::config::ImageConfig;
+use crate::image::digest::{Digest, chain_ids};
+use crate::image::layer::{Expected, Ingest};
+use crate::image::manifest::{Descriptor, Platform};
+use crate::image::reference::Reference;
+use crate::image::registry::auth::Credentials;
+use crate::image::registry::blob::{self, BlobReader};
+use crate::image::registry::client::{Client, Fetched};
+use crate::image::registry::document::{self, Document};
+use crate::image::registry::fault::{Class, Fault};
+use crate::image::registry::service::{self, at_endpoint, find_manifest, wanted};
+use crate::image::registry::transfer::{Handle, Job, Step, Update, Watch};
+use crate::image::registry::transport::Cancel;
+use crate::image::store::{Image, NewImage, Store};
+use crate::util::id::short;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// How long a client that went away may go unnoticed while nothing arrives.
+const GLANCE: Duration = Duration::from_millis(200);
+
+pub struct Request {
+    /// Without tag and digest: all tags of the repository.
+    pub reference: Reference,
+    pub platform: Option<Platform>,
+    pub credentials: Credentials,
+}
+
+/// Pulls and tells about it. An error after the first line is told in-band and
+/// is none to the caller.
+pub fn pull(engine: &Arc<Engine>, request: &Request, lines: &mut Lines<'_>, cancel: &Arc<Cancel>) -> Result<()> {
+    match run(engine, request, lines, cancel) {
+        Err(e) if lines.started() && e.kind() != Kind::Cancelled => lines.error(e.message()),
+        result => result,
+    }
+}
+
+fn run(engine: &Arc<Engine>, request: &Request, lines: &mut Lines<'_>, cancel: &Arc<Cancel>) -> Result<()> {
+    let settings = engine.registries.settings();
+    let reference = &request.reference;
+    let credentials = &request.credentials;
+    let explain = |f: Fault| f.for_pull(&reference.familiar_name(), &reference.familiar());
+    let mut updated = false;
+    if reference.is_name_only() {
+        let (client, tags) =
+            at_endpoint(&settings, reference, "pull", credentials, cancel, |c| c.tags()).map_err(explain)?;
+        for tag in tags {
+            let Some(tagged) = reference.with_tag(&tag) else { continue };
+            let found = find_manifest(&client, &tag);
+            let fetched = found.and_then(|f| f.whole(&client)).map_err(explain)?;
+            updated |= one(engine, request, &client, &tagged, fetched, lines, cancel)?;
+        }
+    } else {
+        let version = wanted(reference);
+        let (client, fetched) = at_endpoint(&settings, reference, "pull", credentials, cancel, |client| {
+            let found = find_manifest(client, &version)?;
+            match known(engine, request, &found) {
+                Some(fetched) => Ok(fetched),
+                None => found.whole(client),
+            }
+        })
+        .map_err(explain)?;
+        updated = one(engine, request, &client, reference, fetched, lines, cancel)?;
+    }
+    let verb = if updated { "Downloaded newer image" } else { "Image is up to date" };
+    lines.status(&format!("Status: {verb} for {}", reference.familiar()))
+}
+
+/// A manifest that an image here came with need not be fetched again: HEAD does
+/// not count towards a registry's pull limit, GET does.
+fn known(engine: &Engine, request: &Request, found: &service::Found) -> Option<Fetched> {
+    let service::Found::Headline(headline) = found else { return None };
+    let by_digest = engine.images.by_reference(&request.reference.with_digest(headline.digest))?;
+    let descriptor = by_digest.manifests.iter().find(|m| m.digest == headline.digest)?;
+    let bytes = engine.images.read_blob(&headline.digest).ok()?;
+    (Digest::of(&bytes) == headline.digest).then(|| Fetched {
+        media_type: descriptor.media_type.clone(),
+        digest: headline.digest,
+        bytes,
+    })
+}
+
+/// One tag or digest. True if a name points elsewhere than before.
+fn one(
+    engine: &Arc<Engine>,
+    request: &Request,
+    client: &Arc<Client>,
+    reference: &Reference,
+    top: Fetched,
+    lines: &mut Lines<'_>,
+    cancel: &Arc<Cancel>,
+) -> Result<bool> {
+    let familiar = reference.familiar();
+    let explain = |f: Fault| f.for_pull(&reference.familiar_name(), &familiar);
+    let label = match (reference.digest(), reference.tag()) {
+        (None, Some(tag)) => tag,
+        _ => familiar.as_str(),
+    };
+    let document = document::parse(&top, &familiar).map_err(explain)?;
+    lines.status_of(label, &format!("Pulling from {}", reference.path()))?;
+    let top_digest = top.digest;
+    let mut manifests = vec![(top.media_type.clone(), top.bytes.clone())];
+    let manifest = match document {
+        Document::Image(image) => *image,
+        Document::Index(index) => {
+            let platform = request.platform.clone().unwrap_or_else(Platform::host);
+            let entry = document::choose(&index, &platform).map_err(explain)?;
+            let fetched = image_of_index(engine, client, entry).map_err(explain)?;
+            let Document::Image(image) = document::parse(&fetched, &familiar).map_err(explain)? else {
+                return Err(Error::system(format!("{familiar}: an index within an index")));
+            };
+            manifests.push((fetched.media_type, fetched.bytes));
+            *image
+        }
+    };
+    let id = manifest.config.digest;
+    let image = match engine.images.get(&id) {
+        Some(image) if holds(&image, &manifests) => image,
+        Some(image) => {
+            engine.images.put(NewImage { config: image.config.raw.clone(), parent: image.parent.clone(), manifests })?
+        }
+        None => {
+            let raw = blob::document(client, id, manifest.config.size).map_err(explain)?;
+            let config = ImageConfig::parse(raw)?;
+            check(&config, &manifest.layers)?;
+            let held = fetch_layers(engine, client, &config, &manifest.layers, lines, cancel)?;
+            let image = engine.images.put(NewImage { config: config.raw, parent: None, manifests })?;
+            drop(held);
+            image
+        }
+    };
+    let updated = name(engine, reference, &image, top_digest)?;
+    lines.status(&format!("Digest: {top_digest}"))?;
+    warn_of_platform(request, &image, &familiar, lines)?;
+    Ok(updated)
+}
+
+/// The manifest that an index names, from the store if it is there.
+fn image_of_index(engine: &Engine, client: &Client, entry: &Descriptor) -> Result<Fetched, Fault> {
+    if let Ok(bytes) = engine.images.read_blob(&entry.digest)
+        && Digest::of(&bytes) == entry.digest
+    {
+        return Ok(Fetched { media_type: entry.media_type.clone(), digest: entry.digest, bytes });
+    }
+    let fetched = client.manifest(&entry.digest.to_string())?;
+    if fetched.bytes.len() as u64 != entry.size {
+        let (got, said) = (fetched.bytes.len(), entry.size);
+        let message = format!("manifest {} has {got} bytes where its index says {said}", entry.digest);
+        return Err(Fault::new(Class::Corrupt, message));
+    }
+    Ok(fetched)
+}
+
+fn holds(image: &Image, manifests: &[(String, Vec<u8>)]) -> bool {
+    manifests.iter().all(|(_, bytes)| {
+        let digest = Digest::of(bytes);
+        image.manifests.iter().any(|m| m.digest == digest)
+    })
+}
+
+fn check(config: &ImageConfig, layers: &[Descriptor]) -> Result<()> {
+    if !config.os.is_empty() && config.os != "linux" {
+        return Err(Error::system(format!("image operating system \"{}\" cannot be used on this platform", config.os)));
+    }
+    if config.diff_ids().len() != layers.len() {
+        return Err(Error::system("layers from manifest don't match image configuration"));
+    }
+    Ok(())
+}
+
+/// Tag and digest point at the image from now on. True if one of them did not.
+fn name(engine: &Engine, reference: &Reference, image: &Image, digest: Digest) -> Result<bool> {
+    let id = image.digest();
+    let pinned = reference.with_digest(digest);
+    let mut updated = engine.images.by_reference(&pinned).is_none_or(|i| i.digest() != id);
+    if updated {
+        engine.images.tag(&id, &pinned)?;
+    }
+    if reference.digest().is_none() {
+        let before = engine.images.by_reference(reference).map(|i| i.digest());
+        engine.images.tag(&id, reference)?;
+        updated = before != Some(id);
+    }
+    let familiar = reference.familiar();
+    let mut attributes = image.config.run.labels.clone().unwrap_or_default();
+    attributes.insert("name".into(), reference.familiar_name());
+    engine.events.publish(events::Kind::Image, "pull", familiar, attributes);
+    Ok(updated)
+}
+
+fn warn_of_platform(request: &Request, image: &Image, familiar: &str, lines: &mut Lines<'_>) -> Result<()> {
+    let Some(platform) = &request.platform else { return Ok(()) };
+    let have = Platform {
+        architecture: image.config.architecture.clone(),
+        os: image.config.os.clone(),
+        variant: image.config.variant.clone(),
+        ..Platform::default()
+    };
+    if have.rank(platform).is_some() {
+        return Ok(());
+    }
+    lines.status(&format!(
+        "WARNING: image with reference {familiar} was found but its platform ({have}) does not match the specified platform ({platform})"
+    ))
+}
+
+/// A layer on its way, from the pull's point of view.
+struct Wanted {
+    chain: Digest,
+    /// Twelve digits of the blob's digest.
+    id: String,
+    /// None: it was here before.
+    watch: Option<Watch>,
+    done: bool,
+    told: bool,
+}
+
+/// What must live until the image's record does: transfers and pinned layers.
+type Held = (Vec<Wanted>, Vec<crate::image::store::LayerRef>);
+
+fn fetch_layers(
+    engine: &Arc<Engine>,
+    client: &Arc<Client>,
+    config: &ImageConfig,
+    layers: &[Descriptor],
+    lines: &mut Lines<'_>,
+    cancel: &Arc<Cancel>,
+) -> Result<Held> {
+    let chains = chain_ids(config.diff_ids());
+    let (to, from) = channel();
+    let mut all: Vec<Wanted> = Vec::with_capacity(layers.len());
+    let mut pinned = Vec::new();
+    for (i, (layer, chain)) in layers.iter().zip(&chains).enumerate() {
+        let id = short(&layer.digest.to_string()).to_owned();
+        if let Some(here) = engine.images.layer(chain) {
+            pinned.push(here);
+            lines.step(&id, "Already exists")?;
+            all.push(Wanted { chain: *chain, id, watch: None, done: true, told: true });
+            continue;
+        }
+        lines.step(&id, "Pulling fs layer")?;
+        let parent = i.checked_sub(1).map(|p| chains[p]);
+        let plan = Plan {
+            store: engine.images.clone(),
+            client: client.clone(),
+            layer: layer.clone(),
+            diff_id: config.diff_ids()[i],
+            parent,
+        };
+        let watch = engine
+            .registries
+            .downloads
+            .join(*chain, parent, to.clone(), move |cancel| plan.job(cancel))
+            .map_err(Error::from)?;
+        all.push(Wanted { chain: *chain, id, watch: Some(watch), done: false, told: false });
+    }
+    drop(to);
+    listen(&mut all, &from, lines, cancel)?;
+    Ok((all, pinned))
+}
+
+/// Tells the client what the transfers do until all have ended.
+fn listen(all: &mut [Wanted], from: &Receiver<Update>, lines: &mut Lines<'_>, cancel: &Cancel) -> Result<()> {
+    while all.iter().any(|w| !w.done) {
+        cancel.check()?;
+        let update = match from.recv_timeout(GLANCE) {
+            Ok(update) => update,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::system("internal error: a layer's transfer ended without a word"));
+            }
+        };
+        let Some(at) = all.iter().position(|w| w.chain == update.layer) else { continue };
+        let id = all[at].id.clone();
+        match update.step {
+            Step::Waiting => lines.step(&id, "Waiting")?,
+            Step::Downloading { current, total } => lines.bytes(&id, "Downloading", current, total)?,
+            Step::Retrying { seconds } => {
+                let plural = if seconds == 1 { "" } else { "s" };
+                lines.step(&id, &format!("Retrying in {seconds} second{plural}"))?;
+            }
+            Step::Verifying => lines.step(&id, "Verifying Checksum")?,
+            Step::Downloaded => lines.step(&id, "Download complete")?,
+            Step::Extracting { current, total } => lines.bytes(&id, "Extracting", current, total)?,
+            Step::Complete => {
+                all[at].done = true;
+                // In the image's order, as Docker completes them.
+                for w in all.iter_mut().take_while(|w| w.done).filter(|w| !w.told) {
+                    w.told = true;
+                    lines.step(&w.id, "Pull complete")?;
+                }
+            }
+            Step::Failed(class, message, hint) => {
+                return Err(Fault { class, request: None, message, hint }.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One layer: all that its transfer needs, wherever the pull has gone.
+struct Plan {
+    store: Arc<Store>,
+    client: Arc<Client>,
+    layer: Descriptor,
+    diff_id: Digest,
+    parent: Option<Digest>,
+}
+
+impl Plan {
+    fn job(self, cancel: Arc<Cancel>) -> Job {
+        Box::new(move |handle| self.run(handle, &cancel))
+    }
+
+    fn run(self, handle: &Arc<Handle>, cancel: &Arc<Cancel>) -> Result<(), Fault> {
+        let total = self.layer.size;
+        handle.report(Step::Downloading { current: 0, total });
+        // Connections of its own: the pull that asked first may go away while
+        // others still wait for this layer.
+        let client = Arc::new(self.client.fork(cancel));
+        let teller = handle.clone();
+        let mut reader = BlobReader::new(client, self.layer.digest, total)
+            .trusting()
+            .on_retry(move |seconds| teller.report(Step::Retrying { seconds }));
+        let mut ended = false;
+        let mut progress = |current: u64| {
+            if current < total {
+                handle.report(Step::Downloading { current, total });
+            } else if !ended {
+                ended = true;
+                handle.report(Step::Verifying);
+                handle.report(Step::Downloaded);
+            }
+        };
+        let expected = Expected {
+            digest: Some(self.layer.digest),
+            size: Some(total),
+            diff_id: Some(self.diff_id),
+        };
+        let ingest = Ingest { expected, cancel: cancel.flag(), progress: &mut progress };
+        let staged = self.store.ingest(&mut reader, Some(self.parent.as_ref()), ingest);
+        let staged = match staged {
+            Ok(staged) => staged,
+            Err(e) => return Err(reader.take_fault().unwrap_or_else(|| self.refused(e))),
+        };
+        cancel.check()?;
+        let held = self.store.commit_layer(staged, self.parent.as_ref()).map_err(|e| self.refused(e))?;
+        handle.hold(Box::new(held));
+        Ok(())
+    }
+
+    /// Names the layer in whatever went wrong while it was unpacked.
+    fn refused(&self, e: Error) -> Fault {
+        let mut fault = Fault::from(e);
+        if fault.class == Class::Local && !fault.message.contains(&self.layer.digest.to_string()) {
+            fault.message = format!("failed to register layer {}: {}", self.layer.digest, fault.message);
+        }
+        fault
+    }
+}
