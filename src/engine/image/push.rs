@@ -1,0 +1,388 @@
+//! Pushing: layers in parallel, then the configuration, the manifest last, so
+//! that a registry never has a manifest without its content. Runs on the
+//! request's thread and on one thread per upload.
+//!
+//! What was pulled goes out as it came: the kept blob and the original manifest
+//! bytes, hence the same digest. A layer without a kept blob is compressed on
+//! the way, and remembered by its digest for the next time.
+
+use super::progress::Lines;
+use crate::engine::{Engine, events};
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::manifest::{DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Descriptor, Manifest, Platform, is_manifest};
+use crate::image::reference::Reference;
+use crate::image::registry::auth::Credentials;
+use crate::image::registry::client::Client;
+use crate::image::registry::document::is_foreign;
+use crate::image::registry::fault::{Class, Fault};
+use crate::image::registry::service::at_endpoint;
+use crate::image::registry::transport::Cancel;
+use crate::image::registry::upload::{Known, Mount};
+use crate::image::store::{Image, LayerRef};
+use crate::util::id::short;
+use serde_json::json;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+const GLANCE: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_millis(100);
+const STACK: usize = 256 << 10;
+/// More neighbours than this are not asked for one blob.
+const MAX_MOUNTS: usize = 3;
+
+pub struct Request {
+    /// Without tag: every tag of the repository.
+    pub reference: Reference,
+    pub platform: Option<Platform>,
+    pub credentials: Credentials,
+}
+
+/// Pushes and tells about it. An error after the first line is told in-band.
+pub fn push(engine: &Arc<Engine>, request: &Request, lines: &mut Lines<'_>, cancel: &Arc<Cancel>) -> Result<()> {
+    match run(engine, request, lines, cancel) {
+        Err(e) if lines.started() && e.kind() != Kind::Cancelled => lines.error(e.message()),
+        result => result,
+    }
+}
+
+fn run(engine: &Arc<Engine>, request: &Request, lines: &mut Lines<'_>, cancel: &Arc<Cancel>) -> Result<()> {
+    let reference = &request.reference;
+    let images = local_images(engine, reference);
+    for (tagged, image) in &images {
+        check_platform(request, tagged, image)?;
+    }
+    lines.status(&format!("The push refers to repository [{}]", reference.name()))?;
+    if reference.digest().is_some() {
+        return Err(Error::invalid("cannot push a digest reference"));
+    }
+    if images.is_empty() {
+        let name = reference.familiar_name();
+        return Err(Error::not_found(format!("An image does not exist locally with the tag: {name}")));
+    }
+    let settings = engine.registries.settings();
+    let (client, ()) = at_endpoint(&settings, reference, "push,pull", &request.credentials, cancel, |_| Ok(()))?;
+    for (tagged, image) in &images {
+        one(engine, &client, tagged, image, lines)?;
+    }
+    Ok(())
+}
+
+fn local_images(engine: &Engine, reference: &Reference) -> Vec<(Reference, Arc<Image>)> {
+    if reference.is_name_only() {
+        let all = engine.images.repository(reference);
+        return all
+            .into_iter()
+            .filter(|(name, _)| name.digest().is_none())
+            .filter_map(|(name, id)| Some((name, engine.images.get(&id)?)))
+            .collect();
+    }
+    engine.images.by_reference(reference).map(|image| (reference.clone(), image)).into_iter().collect()
+}
+
+fn check_platform(request: &Request, tagged: &Reference, image: &Image) -> Result<()> {
+    let Some(platform) = &request.platform else { return Ok(()) };
+    let have = Platform {
+        architecture: image.config.architecture.clone(),
+        os: image.config.os.clone(),
+        variant: image.config.variant.clone(),
+        ..Platform::default()
+    };
+    if have.rank(platform).is_some() {
+        return Ok(());
+    }
+    let name = tagged.familiar();
+    Err(Error::not_found(format!(
+        "image with reference {name} was found but its platform ({have}) does not match the specified platform ({platform})"
+    )))
+}
+
+/// Docker shows what went wrong with credentials without the request's URL.
+fn explain(fault: Fault) -> Error {
+    match fault.class {
+        Class::Unauthorized | Class::NoCredentials | Class::Denied => Fault { request: None, ..fault }.into(),
+        _ => fault.into(),
+    }
+}
+
+fn one(
+    engine: &Arc<Engine>,
+    client: &Arc<Client>,
+    reference: &Reference,
+    image: &Image,
+    lines: &mut Lines<'_>,
+) -> Result<()> {
+    let layers: Vec<LayerRef> = crate::image::digest::chain_ids(&image.diff_ids)
+        .iter()
+        .map(|chain| engine.images.layer(chain).ok_or_else(|| Error::system(format!("layer {chain} does not exist"))))
+        .collect::<Result<_>>()?;
+    let original = original_manifest(engine, image);
+    let jobs: Vec<Job> = layers
+        .iter()
+        .enumerate()
+        .map(|(i, layer)| Job::new(engine, reference, layer, original.as_ref().map(|(m, _)| &m.layers[i])))
+        .collect();
+    let pushed = push_layers(engine, client, &jobs, lines)?;
+    let config = Known { digest: image.digest(), size: image.config.raw.len() as u64 };
+    push_config(client, config, &image.config.raw).map_err(explain)?;
+    let (media_type, bytes) = match original {
+        Some((manifest, bytes)) if manifest.layers.iter().zip(&pushed).all(|(l, p)| l.digest == p.digest) => {
+            (manifest.media_type, bytes)
+        }
+        _ => (DOCKER_MANIFEST.to_owned(), fresh_manifest(config, &pushed)),
+    };
+    let tag = reference.tag().unwrap_or("latest");
+    client.put_manifest(tag, &media_type, &bytes).map_err(explain)?;
+    let digest = Digest::of(&bytes);
+    engine.images.tag(&image.digest(), &reference.with_digest(digest))?;
+    let size = bytes.len();
+    lines.status(&format!("{tag}: digest: {digest} size: {size}"))?;
+    lines.aux(&json!({ "Tag": tag, "Digest": digest.to_string(), "Size": size }))?;
+    let mut attributes = image.config.run.labels.clone().unwrap_or_default();
+    attributes.insert("name".into(), reference.familiar_name());
+    engine.events.publish(events::Kind::Image, "push", reference.familiar(), attributes);
+    Ok(())
+}
+
+/// The manifest that the image was pulled with, if it still describes it.
+fn original_manifest(engine: &Engine, image: &Image) -> Option<(Manifest, Vec<u8>)> {
+    image.manifests.iter().filter(|m| m.media_type.is_empty() || is_manifest(&m.media_type)).find_map(|m| {
+        let bytes = engine.images.read_blob(&m.digest).ok().filter(|b| Digest::of(b) == m.digest)?;
+        let mut manifest: Manifest = serde_json::from_slice(&bytes).ok()?;
+        manifest.media_type.clone_from(&m.media_type);
+        let fits = manifest.config.digest == image.digest()
+            && manifest.layers.len() == image.diff_ids.len()
+            && is_manifest(&manifest.media_type);
+        fits.then_some((manifest, bytes))
+    })
+}
+
+/// As Docker writes its own: indented by three.
+fn fresh_manifest(config: Known, layers: &[Known]) -> Vec<u8> {
+    let entry = |indent: &str, media_type: &str, blob: &Known| {
+        format!(
+            "{{\n{indent}   \"mediaType\": \"{media_type}\",\n{indent}   \"size\": {},\n{indent}   \"digest\": \"{}\"\n{indent}}}",
+            blob.size, blob.digest
+        )
+    };
+    let list: Vec<String> =
+        layers.iter().map(|l| format!("      {}", entry("      ", DOCKER_LAYER_GZIP, l))).collect();
+    let list = if list.is_empty() { "[]".to_owned() } else { format!("[\n{}\n   ]", list.join(",\n")) };
+    format!(
+        "{{\n   \"schemaVersion\": 2,\n   \"mediaType\": \"{DOCKER_MANIFEST}\",\n   \"config\": {},\n   \"layers\": {list}\n}}",
+        entry("   ", DOCKER_CONFIG, &config)
+    )
+    .into_bytes()
+}
+
+fn push_config(client: &Client, config: Known, raw: &[u8]) -> Result<(), Fault> {
+    if client.blob_size(config.digest)?.is_some() {
+        return Ok(());
+    }
+    let source = || Ok(Box::new(io::Cursor::new(raw)) as Box<dyn Read + Send + '_>);
+    client.upload(None, Some(config), &source, &mut |_| {}).map(drop)
+}
+
+enum Step {
+    Waiting,
+    Pushing(u64, u64),
+    Pushed,
+    Exists,
+    Mounted(String),
+}
+
+/// One layer on its way out.
+struct Job<'a> {
+    layer: &'a LayerRef,
+    id: String,
+    /// Under which digest it is wanted, if that is known.
+    known: Option<Known>,
+    /// Repositories of the same registry that should have it.
+    neighbours: Vec<String>,
+    foreign: bool,
+}
+
+impl<'a> Job<'a> {
+    fn new(engine: &Engine, reference: &Reference, layer: &'a LayerRef, original: Option<&Descriptor>) -> Self {
+        let known = original
+            .or(layer.layer.blob.as_ref())
+            .map(|d| Known { digest: d.digest, size: d.size });
+        Self {
+            layer,
+            id: short(&layer.layer.diff_id.to_string()).to_owned(),
+            known,
+            neighbours: neighbours(engine, reference, layer),
+            foreign: original.is_some_and(is_foreign),
+        }
+    }
+}
+
+/// Where else at the same registry this layer was pulled from or pushed to.
+fn neighbours(engine: &Engine, reference: &Reference, layer: &LayerRef) -> Vec<String> {
+    let chain = layer.chain_id.hex();
+    let mut found: Vec<String> = Vec::new();
+    for image in engine.images.list().iter().filter(|i| i.chain_ids.contains(&chain)) {
+        for name in image.repo_digests.iter().filter_map(|n| Reference::parse(n).ok()) {
+            let path = name.path().to_owned();
+            if name.domain() == reference.domain() && path != reference.path() && !found.contains(&path) {
+                found.push(path);
+            }
+        }
+    }
+    found.truncate(MAX_MOUNTS);
+    found
+}
+
+fn push_layers(engine: &Arc<Engine>, client: &Arc<Client>, jobs: &[Job<'_>], lines: &mut Lines<'_>) -> Result<Vec<Known>> {
+    // The topmost layer first, as Docker lists them.
+    for job in jobs.iter().rev() {
+        lines.step(&job.id, "Preparing")?;
+    }
+    let workers = client.settings.max_uploads.clamp(1, jobs.len().max(1));
+    let order: Vec<usize> = (0..jobs.len()).rev().collect();
+    for &at in order.iter().skip(workers) {
+        lines.step(&jobs[at].id, step_text(&Step::Waiting).as_str())?;
+    }
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<Result<Known, Fault>>>> = Mutex::new(jobs.iter().map(|_| None).collect());
+    let (to, from) = channel::<(usize, Step)>();
+    std::thread::scope(|scope| -> Result<()> {
+        for _ in 0..workers {
+            let (to, next, order, results) = (to.clone(), &next, &order, &results);
+            let work = move || {
+                while let Some(&at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = push_layer(engine, client, &jobs[at], &to, at);
+                    let failed = result.is_err();
+                    results.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(result);
+                    if failed {
+                        // What is not begun yet is not begun any more.
+                        next.store(order.len(), Ordering::Relaxed);
+                        return;
+                    }
+                }
+            };
+            std::thread::Builder::new().name("upload".into()).stack_size(STACK).spawn_scoped(scope, work)?;
+        }
+        drop(to);
+        loop {
+            let (at, step) = match from.recv_timeout(GLANCE) {
+                Ok(news) => news,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
+            let told = match &step {
+                Step::Pushing(current, total) => lines.bytes(&jobs[at].id, "Pushing", *current, *total),
+                step => lines.step(&jobs[at].id, &step_text(step)),
+            };
+            if let Err(e) = told {
+                // The scope waits for its threads: end them.
+                client.cancel().fire();
+                return Err(e);
+            }
+        }
+    })?;
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut pushed = Vec::with_capacity(jobs.len());
+    let mut missing = false;
+    for result in results {
+        match result {
+            Some(result) => pushed.push(result.map_err(explain)?),
+            None => missing = true,
+        }
+    }
+    if missing { Err(Error::system("a layer was not pushed")) } else { Ok(pushed) }
+}
+
+fn step_text(step: &Step) -> String {
+    match step {
+        Step::Waiting => "Waiting".into(),
+        Step::Pushing(..) => "Pushing".into(),
+        Step::Pushed => "Pushed".into(),
+        Step::Exists => "Layer already exists".into(),
+        Step::Mounted(from) => format!("Mounted from {from}"),
+    }
+}
+
+fn push_layer(
+    engine: &Arc<Engine>,
+    client: &Client,
+    job: &Job<'_>,
+    to: &Sender<(usize, Step)>,
+    at: usize,
+) -> Result<Known, Fault> {
+    client.cancel().check()?;
+    let tell = |step: Step| drop(to.send((at, step)));
+    let mut session = None;
+    if let Some(known) = job.known {
+        if job.foreign {
+            tell(Step::Exists);
+            return Ok(known);
+        }
+        if client.blob_size(known.digest)?.is_some() {
+            tell(Step::Exists);
+            return Ok(known);
+        }
+        for from in &job.neighbours {
+            match client.mount(known.digest, from) {
+                Ok(Mount::Done) => {
+                    tell(Step::Mounted(from.clone()));
+                    return Ok(known);
+                }
+                Ok(Mount::Upload(url)) => {
+                    if let Some(before) = session.replace(url) {
+                        client.cancel_upload(before);
+                    }
+                }
+                // No right to read there: it is sent instead.
+                Err(f) if matches!(f.class, Class::Denied | Class::Unauthorized | Class::Absent | Class::Refused) => {}
+                Err(f) => return Err(f),
+            }
+        }
+    }
+    let kept = job.known.filter(|k| engine.images.blob(&k.digest).is_some());
+    let total = kept.map_or(job.layer.layer.tar_size, |k| k.size);
+    let mut told = Instant::now();
+    let mut progress = |current: u64| {
+        if told.elapsed() >= TICK || current == total {
+            told = Instant::now();
+            tell(Step::Pushing(current, total));
+        }
+    };
+    let source = || -> Result<Box<dyn Read + Send>, Fault> {
+        match kept.and_then(|k| engine.images.blob(&k.digest)) {
+            Some(file) => Ok(Box::new(file)),
+            None => {
+                let tar = engine.images.layer_tar(&job.layer.chain_id)?;
+                Ok(Box::new(flate2::read::GzEncoder::new(tar, flate2::Compression::default())))
+            }
+        }
+    };
+    let sent = client.upload(session, kept, &source, &mut progress)?;
+    if kept.is_none() {
+        let descriptor = Descriptor::new(DOCKER_LAYER_GZIP, sent.digest, sent.size);
+        engine.images.remember_blob(&job.layer.chain_id, descriptor)?;
+    }
+    tell(Step::Pushed);
+    Ok(sent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Recorded: what Docker made of the same image.
+    #[test]
+    fn manifests_as_docker_writes_them() {
+        let known = |n: u64| Known { digest: Digest::of(&n.to_le_bytes()), size: n };
+        let text = String::from_utf8(fresh_manifest(known(1), &[known(2), known(3)])).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["layers"][1]["size"], 3);
+        assert_eq!(value["config"]["mediaType"], DOCKER_CONFIG);
+        assert!(text.starts_with("{\n   \"schemaVersion\": 2,\n   \"mediaType\""));
+        assert!(text.contains("\n      {\n         \"mediaType\""));
+        assert!(text.ends_with("\n      }\n   ]\n}"));
+    }
+}
