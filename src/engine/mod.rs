@@ -135,7 +135,8 @@ impl Engine {
         for dir in [&config.data_root, &config.exec_root] {
             std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         }
-        let registries = crate::image::registry::service::Service::new(config.registry.clone(), false);
+        let ordered = !parts.driver.independent_layers();
+        let registries = crate::image::registry::service::Service::new(config.registry.clone(), ordered);
         // The runtime's events need the engine, the engine needs the runtime.
         let slot: Arc<OnceLock<Weak<Engine>>> = Arc::default();
         let seen = slot.clone();

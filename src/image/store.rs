@@ -21,8 +21,11 @@ use super::manifest::Descriptor;
 use super::reference::{AnyReference, Reference};
 use crate::error::{Context, Error, Result};
 use crate::storage::Driver;
+use crate::storage::split::{self, Assemble, SPLIT};
 use crate::util::atomic_file::{self, Durability};
 use crate::util::time::{self, Timestamp};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -416,6 +419,16 @@ impl Store {
     fn write_layer(&self, chain_id: &Digest, layer: &Layer) -> Result<()> {
         atomic_file::write(&self.layer_path(chain_id), &serde_json::to_vec(layer)?, Durability::Renamed)
             .context("write layer record")
+    }
+
+    /// The layer's tar, byte for byte as it came.
+    pub fn layer_tar(&self, chain_id: &Digest) -> Result<Assemble> {
+        let hex = chain_id.hex();
+        let aside = self.driver.layer_aside(&hex)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let record = openat(&aside, SPLIT, flags, Mode::empty()).with_context(|| format!("open tar record of {hex}"))?;
+        let moved = split::read_moved(&aside)?;
+        Ok(Assemble::new(record.into(), self.driver.layer_root(&hex)?, aside, moved))
     }
 
     /// Remembers how a layer is called in its compressed form (after a push

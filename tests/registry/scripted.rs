@@ -1,7 +1,7 @@
 //! An HTTP server for one test: a closure answers each request, and may stop in
 //! the middle of the answer, by hanging up or by falling silent.
 
-use std::io::{BufRead, BufReader, Read as _, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

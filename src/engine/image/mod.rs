@@ -4,6 +4,7 @@ pub mod distribution;
 pub mod login;
 pub mod progress;
 pub mod pull;
+pub mod push;
 pub mod search;
 
 use super::{Engine, EngineConfig};

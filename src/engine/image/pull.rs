@@ -23,7 +23,7 @@ use crate::image::registry::fault::{Class, Fault};
 use crate::image::registry::service::{self, at_endpoint, find_manifest, wanted};
 use crate::image::registry::transfer::{Handle, Job, Step, Update, Watch};
 use crate::image::registry::transport::Cancel;
-use crate::image::store::{Image, NewImage, Store};
+use crate::image::store::{Image, NewImage};
 use crate::util::id::short;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -37,6 +37,22 @@ pub struct Request {
     pub reference: Reference,
     pub platform: Option<Platform>,
     pub credentials: Credentials,
+}
+
+/// `fromImage` and `tag` of the API; the tag may be a digest.
+pub fn reference(from: &str, tag: &str) -> Result<Reference> {
+    let reference = Reference::parse(from.strip_suffix(':').unwrap_or(from))?;
+    if tag.is_empty() {
+        return Ok(reference);
+    }
+    match tag.parse::<Digest>() {
+        Ok(digest) => Ok(reference.with_digest(digest)),
+        Err(_) => reference.with_tag(tag).ok_or_else(|| Error::invalid("invalid tag format")),
+    }
+}
+
+pub fn platform(text: &str) -> Result<Platform> {
+    Platform::parse(text)
 }
 
 /// Pulls and tells about it. An error after the first line is told in-band and
@@ -222,8 +238,8 @@ struct Wanted {
     chain: Digest,
     /// Twelve digits of the blob's digest.
     id: String,
-    /// None: it was here before.
-    watch: Option<Watch>,
+    /// Held, so that it goes on; none if the layer was here before.
+    _watch: Option<Watch>,
     done: bool,
     told: bool,
 }
@@ -248,13 +264,13 @@ fn fetch_layers(
         if let Some(here) = engine.images.layer(chain) {
             pinned.push(here);
             lines.step(&id, "Already exists")?;
-            all.push(Wanted { chain: *chain, id, watch: None, done: true, told: true });
+            all.push(Wanted { chain: *chain, id, _watch: None, done: true, told: true });
             continue;
         }
         lines.step(&id, "Pulling fs layer")?;
         let parent = i.checked_sub(1).map(|p| chains[p]);
         let plan = Plan {
-            store: engine.images.clone(),
+            engine: engine.clone(),
             client: client.clone(),
             layer: layer.clone(),
             diff_id: config.diff_ids()[i],
@@ -265,7 +281,7 @@ fn fetch_layers(
             .downloads
             .join(*chain, parent, to.clone(), move |cancel| plan.job(cancel))
             .map_err(Error::from)?;
-        all.push(Wanted { chain: *chain, id, watch: Some(watch), done: false, told: false });
+        all.push(Wanted { chain: *chain, id, _watch: Some(watch), done: false, told: false });
     }
     drop(to);
     listen(&mut all, &from, lines, cancel)?;
@@ -313,7 +329,7 @@ fn listen(all: &mut [Wanted], from: &Receiver<Update>, lines: &mut Lines<'_>, ca
 
 /// One layer: all that its transfer needs, wherever the pull has gone.
 struct Plan {
-    store: Arc<Store>,
+    engine: Arc<Engine>,
     client: Arc<Client>,
     layer: Descriptor,
     diff_id: Digest,
@@ -351,13 +367,13 @@ impl Plan {
             diff_id: Some(self.diff_id),
         };
         let ingest = Ingest { expected, cancel: cancel.flag(), progress: &mut progress };
-        let staged = self.store.ingest(&mut reader, Some(self.parent.as_ref()), ingest);
+        let staged = self.engine.images.ingest(&mut reader, Some(self.parent.as_ref()), ingest);
         let staged = match staged {
             Ok(staged) => staged,
             Err(e) => return Err(reader.take_fault().unwrap_or_else(|| self.refused(e))),
         };
         cancel.check()?;
-        let held = self.store.commit_layer(staged, self.parent.as_ref()).map_err(|e| self.refused(e))?;
+        let held = self.engine.images.commit_layer(staged, self.parent.as_ref()).map_err(|e| self.refused(e))?;
         handle.hold(Box::new(held));
         Ok(())
     }

@@ -41,6 +41,25 @@ pub struct Request {
     pub credentials: Credentials,
 }
 
+/// The name in the path and the `tag` of the query.
+pub fn reference(name: &str, tag: &str) -> Result<Reference> {
+    let reference = Reference::parse(name)?;
+    if tag.is_empty() {
+        return Ok(reference);
+    }
+    reference.with_tag(tag).ok_or_else(|| Error::invalid("invalid tag format"))
+}
+
+/// `{"os":…,"architecture":…,"variant":…}`, as newer parameters have it.
+pub fn platform(json: &str) -> Result<Platform> {
+    let platform: Platform = serde_json::from_str(json)
+        .map_err(|e| Error::invalid(format!("failed to parse platform: {e}")))?;
+    if platform.os.is_empty() || platform.architecture.is_empty() {
+        return Err(Error::invalid("both OS and Architecture must be provided"));
+    }
+    Ok(platform.normalised())
+}
+
 /// Pushes and tells about it. An error after the first line is told in-band.
 pub fn push(engine: &Arc<Engine>, request: &Request, lines: &mut Lines<'_>, cancel: &Arc<Cancel>) -> Result<()> {
     match run(engine, request, lines, cancel) {

@@ -3,17 +3,20 @@
 
 use crate::api::filters::Filters;
 use crate::api::registry::AuthConfig;
+use crate::api::version::Version;
 use crate::engine::Engine;
-use crate::engine::image::{distribution, login, search};
+use crate::engine::image::{distribution, login, progress, pull, push, search};
 use crate::error::{Error, Result};
 use crate::server::gone::Watch;
 use crate::server::request::Request;
-use crate::server::response::Response;
+use crate::server::response::{Response, Stream};
 use crate::server::router::{Route, route};
 use std::sync::Arc;
 
 pub const ROUTES: &[Route] = &[
     route("POST", "/auth", auth),
+    route("POST", "/images/create", images_create),
+    route("POST", "/images/{name*}/push", images_push),
     route("GET", "/images/search", images_search),
     route("GET", "/distribution/{name*}/json", distribution_inspect),
 ];
@@ -56,4 +59,56 @@ fn distribution_inspect(engine: &Arc<Engine>, request: &mut Request) -> Result<R
     let auth = strict_auth(request)?;
     let (cancel, _watch) = cancel_with_client(request)?;
     Response::ok(&distribution::inspect(engine, request.param("name"), &auth, &cancel)?)
+}
+
+/// Docker takes a header that it cannot read for none here.
+fn lenient_auth(request: &Request) -> AuthConfig {
+    AuthConfig::from_header(request.header("X-Registry-Auth").unwrap_or("")).unwrap_or_default()
+}
+
+fn progress_stream(
+    request: &Request,
+    run: impl FnOnce(&mut progress::Lines<'_>, &Arc<login::Cancel>) -> Result<()> + Send + 'static,
+) -> Result<Response> {
+    let gone = request.gone()?;
+    Ok(Response::Stream(Stream {
+        content_type: "application/json",
+        headers: vec![],
+        late_head: true,
+        run: Box::new(move |out| {
+            let cancel = Arc::new(login::Cancel::default());
+            let fired = cancel.clone();
+            let _watch = gone.watch(move || fired.fire())?;
+            run(&mut progress::Lines::new(out), &cancel)
+        }),
+    }))
+}
+
+/// With `fromImage` a pull.
+fn images_create(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    let from = request.query("fromImage").unwrap_or("");
+    if from.is_empty() {
+        return Err(Error::not_implemented("images/create without fromImage is not available yet"));
+    }
+    let tag = request.query("tag").unwrap_or("");
+    let platform = match request.query("platform") {
+        None | Some("") => None,
+        Some(text) => Some(pull::platform(text)?),
+    };
+    let reference = pull::reference(from, tag)?;
+    let wanted = pull::Request { reference, platform, credentials: login::credentials(&lenient_auth(request)) };
+    let engine = engine.clone();
+    progress_stream(request, move |lines, cancel| pull::pull(&engine, &wanted, lines, cancel))
+}
+
+fn images_push(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    let tag = request.query("tag").unwrap_or("");
+    let platform = match request.query("platform") {
+        Some(json) if !json.is_empty() && request.version >= Version(46) => Some(push::platform(json)?),
+        _ => None,
+    };
+    let reference = push::reference(request.param("name"), tag)?;
+    let wanted = push::Request { reference, platform, credentials: login::credentials(&lenient_auth(request)) };
+    let engine = engine.clone();
+    progress_stream(request, move |lines, cancel| push::push(&engine, &wanted, lines, cancel))
 }
