@@ -426,7 +426,8 @@ impl Store {
         let hex = chain_id.hex();
         let aside = self.driver.layer_aside(&hex)?;
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let record = openat(&aside, SPLIT, flags, Mode::empty()).with_context(|| format!("open tar record of {hex}"))?;
+        let record =
+            openat(&aside, SPLIT, flags, Mode::empty()).with_context(|| format!("open tar record of {hex}"))?;
         let moved = split::read_moved(&aside)?;
         Ok(Assemble::new(record.into(), self.driver.layer_root(&hex)?, aside, moved))
     }

@@ -361,11 +361,7 @@ impl Plan {
                 handle.report(Step::Downloaded);
             }
         };
-        let expected = Expected {
-            digest: Some(self.layer.digest),
-            size: Some(total),
-            diff_id: Some(self.diff_id),
-        };
+        let expected = Expected { digest: Some(self.layer.digest), size: Some(total), diff_id: Some(self.diff_id) };
         let ingest = Ingest { expected, cancel: cancel.flag(), progress: &mut progress };
         let staged = self.engine.images.ingest(&mut reader, Some(self.parent.as_ref()), ingest);
         let staged = match staged {

@@ -10,7 +10,9 @@ use super::progress::Lines;
 use crate::engine::{Engine, events};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
-use crate::image::manifest::{DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Descriptor, Manifest, Platform, is_manifest};
+use crate::image::manifest::{
+    DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Descriptor, Manifest, Platform, is_manifest,
+};
 use crate::image::reference::Reference;
 use crate::image::registry::auth::Credentials;
 use crate::image::registry::client::Client;
@@ -52,8 +54,8 @@ pub fn reference(name: &str, tag: &str) -> Result<Reference> {
 
 /// `{"os":…,"architecture":…,"variant":…}`, as newer parameters have it.
 pub fn platform(json: &str) -> Result<Platform> {
-    let platform: Platform = serde_json::from_str(json)
-        .map_err(|e| Error::invalid(format!("failed to parse platform: {e}")))?;
+    let platform: Platform =
+        serde_json::from_str(json).map_err(|e| Error::invalid(format!("failed to parse platform: {e}")))?;
     if platform.os.is_empty() || platform.architecture.is_empty() {
         return Err(Error::invalid("both OS and Architecture must be provided"));
     }
@@ -187,8 +189,7 @@ fn fresh_manifest(config: Known, layers: &[Known]) -> Vec<u8> {
             blob.size, blob.digest
         )
     };
-    let list: Vec<String> =
-        layers.iter().map(|l| format!("      {}", entry("      ", DOCKER_LAYER_GZIP, l))).collect();
+    let list: Vec<String> = layers.iter().map(|l| format!("      {}", entry("      ", DOCKER_LAYER_GZIP, l))).collect();
     let list = if list.is_empty() { "[]".to_owned() } else { format!("[\n{}\n   ]", list.join(",\n")) };
     format!(
         "{{\n   \"schemaVersion\": 2,\n   \"mediaType\": \"{DOCKER_MANIFEST}\",\n   \"config\": {},\n   \"layers\": {list}\n}}",
@@ -226,9 +227,7 @@ struct Job<'a> {
 
 impl<'a> Job<'a> {
     fn new(engine: &Engine, reference: &Reference, layer: &'a LayerRef, original: Option<&Descriptor>) -> Self {
-        let known = original
-            .or(layer.layer.blob.as_ref())
-            .map(|d| Known { digest: d.digest, size: d.size });
+        let known = original.or(layer.layer.blob.as_ref()).map(|d| Known { digest: d.digest, size: d.size });
         Self {
             layer,
             id: short(&layer.layer.diff_id.to_string()).to_owned(),
@@ -255,7 +254,12 @@ fn neighbours(engine: &Engine, reference: &Reference, layer: &LayerRef) -> Vec<S
     found
 }
 
-fn push_layers(engine: &Arc<Engine>, client: &Arc<Client>, jobs: &[Job<'_>], lines: &mut Lines<'_>) -> Result<Vec<Known>> {
+fn push_layers(
+    engine: &Arc<Engine>,
+    client: &Arc<Client>,
+    jobs: &[Job<'_>],
+    lines: &mut Lines<'_>,
+) -> Result<Vec<Known>> {
     // The topmost layer first, as Docker lists them.
     for job in jobs.iter().rev() {
         lines.step(&job.id, "Preparing")?;
