@@ -5,3 +5,4 @@ pub mod expand;
 pub mod instruction;
 pub mod parser;
 pub mod stage;
+pub mod state;
