@@ -8,7 +8,8 @@ use super::signals::{Signals, Woken};
 use super::{activation, bootstrap, minimum_version, set_level, threads};
 use crate::api::version;
 use crate::engine::container::shutdown;
-use crate::engine::{Engine, EngineConfig, Parts};
+use crate::engine::system::{self, hostname};
+use crate::engine::{Engine, EngineConfig, LiveConfig, Parts, events};
 use crate::error::{Context, Kind, Result};
 use crate::image::registry::endpoint::Settings;
 use crate::server::Server;
@@ -180,10 +181,34 @@ fn engine_config(
     engine.dns = config.list("dns");
     engine.dns_options = config.list("dns-opts");
     engine.dns_search = config.list("dns-search");
-    engine.labels = config.list("labels");
+    engine.experimental = config.bool("experimental", false);
+    engine.warnings = open_listeners(config)?;
+    engine.set_live(live_config(config));
     registry_settings(config, &mut engine.registry);
     engine.shutdown_timeout = config.int("shutdown-timeout", 15);
     Ok(engine)
+}
+
+fn live_config(config: &Config) -> LiveConfig {
+    LiveConfig { labels: config.list("labels"), live_restore: config.bool("live-restore", false) }
+}
+
+/// What `docker info` says about listeners that anybody may use.
+fn open_listeners(config: &Config) -> Result<Vec<String>> {
+    if super::tls::verifies(config) {
+        return Ok(Vec::new());
+    }
+    let how = if config.tls_asked() { "without TLS client verification" } else { "without encryption" };
+    let scheme = if config.tls_asked() { "https" } else { "http" };
+    let tcp = config.hosts()?.into_iter().filter(|h| matches!(h, Host::Tcp { .. }));
+    Ok(tcp
+        .map(|host| {
+            let address = host.to_string().replacen("tcp", scheme, 1);
+            format!(
+                "[DEPRECATION NOTICE]: API is accessible on {address} {how}.\n         Access to the remote API is equivalent to root access on the host. Refer\n         to the 'Docker daemon attack surface' section in the documentation for\n         more information: https://docs.docker.com/go/attack-surface/\nIn future versions this will be a hard failure preventing the daemon from starting! Learn more at: https://docs.docker.com/go/api-security/"
+            )
+        })
+        .collect())
 }
 
 fn registry_settings(config: &Config, settings: &mut Settings) {
@@ -285,6 +310,17 @@ impl Daemon<'_> {
                 }
                 let changed = config.adopt_reloadable(&fresh);
                 set_level(config);
+                self.engine.config.set_live(live_config(config));
+                let mut settings = Settings::clone(&self.engine.registries.settings());
+                registry_settings(config, &mut settings);
+                self.engine.registries.set_settings(settings);
+                let attributes = [("name".to_owned(), hostname()), ("changed".to_owned(), changed.join(","))];
+                self.engine.events.publish(
+                    events::Kind::Daemon,
+                    "reload",
+                    system::engine_id(&self.engine.config.data_root),
+                    attributes.into(),
+                );
                 crate::info!(format!("Reloaded configuration: {}", config.reloadable()), "changed" = changed.join(","));
             }
             Err(e) => crate::error!("cannot reload the configuration, the old one stays", "error" = e),

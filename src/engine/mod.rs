@@ -32,7 +32,7 @@ use crate::runtime::Runtime;
 use crate::storage::Driver;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 /// What the daemon decided before the engine exists.
 #[derive(Debug, Clone)]
@@ -65,8 +65,12 @@ pub struct EngineConfig {
     pub dns: Vec<String>,
     pub dns_options: Vec<String>,
     pub dns_search: Vec<String>,
-    /// `--label`
-    pub labels: Vec<String>,
+    /// `--experimental`
+    pub experimental: bool,
+    /// What the daemon found worth warning of, for `docker info`.
+    pub warnings: Vec<String>,
+    /// What SIGHUP may change.
+    pub live: Arc<RwLock<Arc<LiveConfig>>>,
     /// `--shutdown-timeout`, seconds
     pub shutdown_timeout: i64,
     /// Mirrors, insecure registries, proxies, limits of transfers.
@@ -93,10 +97,30 @@ impl EngineConfig {
             dns: Vec::new(),
             dns_options: Vec::new(),
             dns_search: Vec::new(),
-            labels: Vec::new(),
+            experimental: false,
+            warnings: Vec::new(),
+            live: Arc::default(),
             shutdown_timeout: 15,
             registry: Default::default(),
         }
+    }
+}
+
+/// Options that take effect without a restart.
+#[derive(Debug, Clone, Default)]
+pub struct LiveConfig {
+    /// `--label`
+    pub labels: Vec<String>,
+    /// `--live-restore`
+    pub live_restore: bool,
+}
+
+impl EngineConfig {
+    pub fn live(&self) -> Arc<LiveConfig> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    pub fn set_live(&self, live: LiveConfig) {
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
     }
 }
 
