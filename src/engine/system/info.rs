@@ -1,9 +1,7 @@
 //! `GET /info`: the daemon, its settings and its host in one document.
 
 use super::host;
-use crate::api::system::{
-    Commit, FirewallInfo, IndexInfo, Info, PluginsInfo, RegistryConfig, RuntimeInfo, SwarmInfo,
-};
+use crate::api::system::{Commit, FirewallInfo, IndexInfo, Info, PluginsInfo, RegistryConfig, RuntimeInfo, SwarmInfo};
 use crate::api::version::{self, Version};
 use crate::engine::Engine;
 use crate::engine::container::limits::Support;
@@ -126,7 +124,8 @@ fn warnings(engine: &Engine) -> Vec<String> {
     let mut list = engine.config.warnings.clone();
     if support == Support::default() {
         list.push(if engine.config.rootless {
-            "WARNING: Running in rootless-mode without cgroups. Systemd is required to enable cgroups in rootless-mode.".into()
+            "WARNING: Running in rootless-mode without cgroups. Systemd is required to enable cgroups in rootless-mode."
+                .into()
         } else {
             "WARNING: No cgroup is delegated to this daemon: resource limits are discarded".into()
         });

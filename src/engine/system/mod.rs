@@ -7,7 +7,6 @@ mod info;
 pub use host::{go_arch, hostname, kernel_version};
 pub use info::{engine_id, info};
 
-
 use crate::api::system::{Component, VersionInfo};
 use crate::api::version::{self, Version};
 use crate::engine::Engine;
