@@ -241,7 +241,9 @@ fn start_spawner(exec_root: &Path) -> Result<OwnedFd> {
     let program = own_program().context(what)?;
     let path = CString::new(exec_root.as_os_str().as_bytes()).map_err(|_| Error::invalid("exec-root holds a NUL"))?;
     let null = File::options().read(true).write(true).open("/dev/null").context(what)?;
-    let arguments = [spawner::NAME, path.as_c_str()];
+    // Its own /proc/self/exe leads into a mount that has no path.
+    let own = std::env::current_exe().ok().and_then(|p| CString::new(p.into_os_string().into_encoded_bytes()).ok());
+    let arguments = [spawner::NAME, path.as_c_str(), own.as_deref().unwrap_or(c"")];
     let arguments = process::ExecArray::new(arguments.into_iter());
     let environment = process::ExecArray::new(std::iter::empty());
     match process::clone(0, None).context(what)? {

@@ -46,19 +46,33 @@ pub fn steps(spec: &Spec, table: &Table) -> PlanResult<Vec<MountStep>> {
             steps.push(asked_for(m, spec, table)?);
         }
     }
-    if spec.init {
-        let program = plan::own_program()?;
-        // Where the program's mount cannot be bound the reaper still runs, by
-        // descriptor: only the file is not to be seen.
-        if let Ok(tree) = mount::clone_tree(Some(program.as_fd()), c"", false) {
-            mount::set_attributes(tree.as_fd(), mount::ATTR_RDONLY, 0, false).ok();
-            let mut step = ready(tree, "docker-init", "/sbin/docker-init")?;
-            step.attributes = mount::ATTR_RDONLY;
-            step.optional = true;
-            steps.push(step);
-        }
+    if spec.init
+        && let Some(step) = init_step(spec)?
+    {
+        steps.push(step);
     }
     Ok(steps)
+}
+
+/// The reaper runs by descriptor; this only lets it be seen where Docker has it.
+/// Not for a container that could make the mount writable again.
+fn init_step(spec: &Spec) -> PlanResult<Option<MountStep>> {
+    const SYS_ADMIN: u64 = 1 << 21;
+    if spec.process.capabilities.bounding & SYS_ADMIN != 0 {
+        return Ok(None);
+    }
+    let (Some(path), Ok(own)) = (crate::runtime::spawner::PROGRAM.get(), std::fs::metadata("/proc/self/exe")) else {
+        return Ok(None);
+    };
+    let Ok(tree) = mount::clone_tree(None, &plan::path_string(path)?, false) else { return Ok(None) };
+    use std::os::unix::fs::MetadataExt;
+    let same = nix::sys::stat::fstat(&tree).is_ok_and(|s| (s.st_dev, s.st_ino) == (own.dev(), own.ino()));
+    if !same || mount::set_attributes(tree.as_fd(), mount::ATTR_RDONLY, libc::MS_PRIVATE, false).is_err() {
+        return Ok(None);
+    }
+    let mut step = ready(tree, "docker-init", "/sbin/docker-init")?;
+    step.optional = true;
+    Ok(Some(step))
 }
 
 fn clean(target: &str) -> &str {

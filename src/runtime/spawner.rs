@@ -29,6 +29,10 @@ pub const INHERITED: i32 = 3;
 /// Its first message.
 pub const READY: &[u8] = b"ready 1";
 
+/// Where our program lies, for the one file that a container is shown of it.
+/// Kept from the arguments, which the shims overwrite with their title.
+pub static PROGRAM: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+
 /// Whom a child of ours belongs to.
 struct Child {
     id: String,
@@ -49,6 +53,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
     let (Some(root), Ok(daemon)) = (args.first(), fd::inherited(INHERITED)) else {
         return ExitCode::from(2);
     };
+    let _ = PROGRAM.set(args.get(1).map(PathBuf::from).unwrap_or_default());
     // A panic ends the process without unwinding into anything.
     std::panic::set_hook(Box::new(|_| process::exit_now(70)));
     let listener = File::open(root)
