@@ -3,7 +3,8 @@
 //! one thread. The stages:
 //!
 //! 1. look: does a live spawner or shim of ours answer below the exec root?
-//! 2. take over: enter its namespaces by setns. Or else, unless we are root:
+//! 2. take over: enter its namespaces by setns (or, where only containers are
+//!    left, theirs). Or else, unless we are root:
 //! 3. helper: fork a process that stays outside and can run newuidmap;
 //! 4. unshare: NEWUSER|NEWNS, same pid; the helper (or we, for the single own
 //!    id) writes the maps; mounts become slaves of the host's;
@@ -84,12 +85,14 @@ pub fn enter(config: &BootstrapConfig) -> Result<Bootstrap> {
 
     let mut spawner = connect_live(root.as_fd(), SPAWNER_SOCKET);
     let witness = match &spawner {
-        Some((_, pid)) => Some(*pid),
-        None => live_shim(&config.exec_root),
+        Some((_, pid)) => Some((*pid, true)),
+        None => live_shim(&config.exec_root)
+            .map(|pid| (pid, true))
+            .or_else(|| spawner::orphan(&config.exec_root).map(|pid| (pid, false))),
     };
     let mode = match (is_root, witness) {
         (true, _) => Mode::Root,
-        (false, Some(pid)) => take_over(pid, uid, gid)?,
+        (false, Some((pid, ours))) => take_over(pid, ours, uid, gid)?,
         (false, None) => fresh(uid, gid)?,
     };
     let spawner_fd = match spawner.take() {
@@ -120,18 +123,26 @@ fn live_shim(exec_root: &Path) -> Option<i32> {
     })
 }
 
-fn take_over(pid: i32, uid: u32, gid: u32) -> Result<Mode> {
+/// `ours`: the process is one of the engine's own. Else it is a container's that
+/// nobody else survived: its user namespace is the engine's, its mounts are not.
+fn take_over(pid: i32, ours: bool, uid: u32, gid: u32) -> Result<Mode> {
     let what = "enter the namespaces of the running engine";
     let pidfd = process::pidfd_open(pid).context(what)?;
     let user = std::fs::metadata(format!("/proc/{pid}/ns/user")).map(|m| m.ino()).context(what)?;
     // Already inside (the daemon re-executed itself): setns to the own user
     // namespace is EINVAL.
-    let mut namespaces = CloneFlags::CLONE_NEWNS;
+    let mut namespaces = if ours { CloneFlags::CLONE_NEWNS } else { CloneFlags::empty() };
     if std::fs::metadata("/proc/self/ns/user").map(|m| m.ino()).ok() != Some(user) {
         namespaces |= CloneFlags::CLONE_NEWUSER;
     }
-    process::enter(pidfd.as_fd(), namespaces.bits() as u64).context(what)?;
+    if !namespaces.is_empty() {
+        process::enter(pidfd.as_fd(), namespaces.bits() as u64).context(what)?;
+    }
     become_root()?;
+    if !ours {
+        unshare(CloneFlags::CLONE_NEWNS).context(what)?;
+        mount::set_root_propagation(libc::MS_SLAVE).context(what)?;
+    }
     current_mode(uid, gid, "an earlier daemon found no id ranges".to_owned())
 }
 

@@ -267,7 +267,8 @@ fn exit_of_orphan(shim: &Shim) -> ExitRecord {
             return exit;
         }
         let finished_at = time::now().0 as i64;
-        if let Some(status) = process::pidfd_exit(shim.pidfd.as_fd()) {
+        let status = process::pidfd_exit(shim.pidfd.as_fd()).or_else(|| zombie_status(shim.pid));
+        if let Some(status) = status {
             return ExitRecord { code: status.code(), oom: false, finished_at };
         }
         if Instant::now() > until {
@@ -276,4 +277,15 @@ fn exit_of_orphan(shim: &Shim) -> ExitRecord {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The wait status of a process that has ended and that its new parent has not
+/// reaped yet: the last field of its stat.
+fn zombie_status(pid: i32) -> Option<process::Status> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    if fields.next()? != "Z" {
+        return None;
+    }
+    Some(process::Status::from_wait(fields.next_back()?.parse().ok()?))
 }

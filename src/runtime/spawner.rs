@@ -172,6 +172,18 @@ impl Spawner {
     }
 }
 
+/// A container's process below `exec_root` that outlived its shim and us.
+pub fn orphan(exec_root: &std::path::Path) -> Option<i32> {
+    std::fs::read_dir(exec_root.join("containers")).ok()?.flatten().find_map(|entry| {
+        let names = Names::of("", false);
+        if entry.path().join(names.exit).exists() {
+            return None;
+        }
+        let state: State = serde_json::from_slice(&std::fs::read(entry.path().join(names.state)).ok()?).ok()?;
+        (shim::start_time(state.pid)? == state.start_time).then_some(state.pid)
+    })
+}
+
 fn is_our_child(pid: i32) -> bool {
     let own = nix::unistd::getpid().as_raw();
     std::fs::read_to_string(format!("/proc/{pid}/stat"))

@@ -147,6 +147,14 @@ pub enum Status {
 }
 
 impl Status {
+    /// From the word that wait(2) gives.
+    pub fn from_wait(status: i32) -> Self {
+        if libc::WIFSIGNALED(status) {
+            Status::Signalled(libc::WTERMSIG(status))
+        } else {
+            Status::Exited(libc::WEXITSTATUS(status))
+        }
+    }
     /// As a shell and Docker count: 128+n for signal n.
     pub fn code(self) -> i32 {
         match self {
@@ -213,12 +221,7 @@ pub fn pidfd_exit(pidfd: BorrowedFd<'_>) -> Option<Status> {
     if r != 0 || info.mask & INFO_EXIT == 0 {
         return None;
     }
-    let status = info.exit_code;
-    Some(if libc::WIFSIGNALED(status) {
-        Status::Signalled(libc::WTERMSIG(status))
-    } else {
-        Status::Exited(libc::WEXITSTATUS(status))
-    })
+    Some(Status::from_wait(info.exit_code))
 }
 
 /// setns with several namespaces of one process at once.
