@@ -32,6 +32,8 @@ pub fn recover(engine: &Arc<Engine>) -> Result<()> {
         let state = found.remove(&container.id).unwrap_or(Recovered::Gone);
         take_up(engine, &container, state);
     }
+    let running = engine.containers.all().into_iter().filter(|c| c.live().record.state.is_up()).map(|c| c.id.clone());
+    crate::engine::network::retain(engine, &running.collect());
     collect_garbage(engine);
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use super::create::name_taken;
 use super::publish;
-use crate::engine::{Engine, names};
+use crate::engine::{Engine, names, network};
 use crate::error::{Error, Result};
 use crate::util::atomic_file::Durability;
 
@@ -28,6 +28,7 @@ pub fn rename(engine: &Engine, reference: &str, to: &str) -> Result<()> {
         return Err(e);
     }
     engine.containers.index.release(&from, &container.id);
+    network::renamed(engine, &container.id, &from, to);
     publish(engine, &container, "rename", &[("oldName", &format!("/{from}"))]);
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::engine::network::{Namespace as NetNamespace, Sandbox};
 use crate::engine::{Engine, EngineConfig};
 use crate::error::{Error, Result};
 use crate::runtime::NamespaceKind;
+use crate::runtime::seccomp::Profile;
 use crate::runtime::spec::{
     Capabilities, Device, FdIndex, Namespace, Namespaces, Process, Propagation, Rlimit, Spec, Stdio, User,
 };
@@ -186,9 +187,32 @@ fn capabilities(host: &HostConfig) -> Result<Capabilities> {
     Ok(Capabilities { bounding: set, permitted: set, effective: set, inheritable: 0, ambient: 0 })
 }
 
-/// The filter, none for unconfined ones.
-fn seccomp(_engine: &EngineConfig, _host: &HostConfig, _capabilities: Capabilities) -> Result<Option<Vec<u8>>> {
-    Ok(None)
+/// The filter, none for unconfined ones. A privileged container is unconfined
+/// unless it names a profile.
+fn seccomp(engine: &EngineConfig, host: &HostConfig, capabilities: Capabilities) -> Result<Option<Vec<u8>>> {
+    let asked = security(host)?.seccomp;
+    let profile = match (&asked, host.privileged) {
+        (Some(profile), _) => Some(profile.as_str()),
+        (None, true) => return Ok(None),
+        (None, false) => engine.seccomp_profile.as_deref(),
+    };
+    match profile {
+        Some("unconfined") => Ok(None),
+        None | Some("builtin" | "") => Profile::builtin_program(capabilities.bounding).map(Some),
+        Some(json) => {
+            let filter = Profile::from_json(json, capabilities.bounding, kernel_version())
+                .map_err(|e| Error::invalid(format!("Decoding seccomp profile failed: {e}")))?;
+            filter.compile().map(Some)
+        }
+    }
+}
+
+/// Major and minor of the running kernel.
+fn kernel_version() -> (u32, u32) {
+    let Ok(name) = nix::sys::utsname::uname() else { return (5, 12) };
+    let release = name.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
+    (numbers.next().unwrap_or(5), numbers.next().unwrap_or(12))
 }
 
 /// The capabilities of an exec: the container's, or all with `--privileged`.
