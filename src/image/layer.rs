@@ -99,6 +99,13 @@ impl Drop for TempFile {
     }
 }
 
+impl Staged {
+    /// Its compressed form is of no use to anybody.
+    pub fn discard_blob(&mut self) {
+        self.blob = None;
+    }
+}
+
 impl Blob {
     pub(super) fn keep(self, target: &Path) -> Result<()> {
         self.file.keep(target)

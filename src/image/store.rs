@@ -443,6 +443,11 @@ impl Store {
         Ok(())
     }
 
+    /// Where unfinished files are; emptied at start.
+    pub fn temporary(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
     // ── images ──────────────────────────────────────────────────────────────
 
     /// Makes an image of a configuration whose layers are all here. One that is

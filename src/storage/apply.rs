@@ -248,7 +248,11 @@ impl<W: Write> Apply<'_, W> {
         self.dirs.forget();
         let stat = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
         let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-        let ours = self.whiteouts == Whiteouts::Overlay || self.made.contains(path);
+        // A directory may be here only as the parent of what this layer made.
+        let below = |made: &Vec<u8>| made.strip_prefix(path).is_some_and(|rest| rest.first() == Some(&b'/'));
+        let ours = self.whiteouts == Whiteouts::Overlay
+            || self.made.contains(path)
+            || (kind == SFlag::S_IFDIR && self.made.iter().any(below));
         let recorded = files > 0 && matches!(kind, SFlag::S_IFREG | SFlag::S_IFDIR);
         if ours && recorded {
             let aside = format!("{}", self.moved.len());

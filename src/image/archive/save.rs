@@ -1,0 +1,211 @@
+//! `docker save`: the OCI layout with Docker's manifest.json beside it, as
+//! Docker 25 and later write it: layers as plain tars under their diff IDs.
+//!
+//! Invariant: every layer's bytes are checked against its diff ID while they are
+//! sent; a layer that is no longer what it was ends the stream with an error and
+//! without an end marker, so that no reader takes it for whole.
+
+use super::{Item, blob_name};
+use crate::error::{Context, Error, Result};
+use crate::image::digest::{Digest, Hasher};
+use crate::image::layer::stream_error;
+use crate::image::manifest::{
+    ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, Index, Manifest, OCI_CONFIG, OCI_INDEX, OCI_LAYER,
+    OCI_MANIFEST, Platform,
+};
+use crate::image::reference::Reference;
+use crate::image::store::{Image, LayerRef, Store};
+use crate::storage::split::{Assemble, SPLIT, read_moved};
+use crate::storage::tar::{Entry, Kind, Time, write};
+use crate::sys::fs as sysfs;
+use crate::util::time::{self, Timestamp};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// One image with the names to save it under.
+pub struct Saved {
+    pub image: Arc<Image>,
+    pub names: Vec<Reference>,
+}
+
+impl Store {
+    /// The layer's tar, byte for byte as it once came.
+    pub fn layer_tar(&self, chain_id: &Digest) -> Result<Box<dyn Read + Send>> {
+        let hex = chain_id.hex();
+        let aside = self.driver().layer_aside(&hex)?;
+        let split = sysfs::open_beneath(aside.as_fd(), SPLIT, OFlag::O_RDONLY, Mode::empty())
+            .with_context(|| format!("open the tar record of layer {chain_id}"))?;
+        let moved = read_moved(&aside)?;
+        Ok(Box::new(Assemble::new(File::from(split), self.driver().layer_root(&hex)?, aside, moved)))
+    }
+}
+
+/// What can fail is looked up before the first byte goes out.
+pub struct Archive<'a> {
+    store: &'a Store,
+    images: Vec<Saved>,
+    layers: Vec<(Digest, LayerRef)>,
+}
+
+impl<'a> Archive<'a> {
+    pub fn new(store: &'a Store, images: Vec<Saved>) -> Result<Self> {
+        let mut layers: Vec<(Digest, LayerRef)> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for saved in &images {
+            let chains = crate::image::digest::chain_ids(&saved.image.diff_ids);
+            for (chain, diff_id) in chains.iter().zip(&saved.image.diff_ids) {
+                if seen.insert(*diff_id) {
+                    let layer = store.layer(chain);
+                    let layer = layer.ok_or_else(|| Error::system(format!("layer {chain} is missing")))?;
+                    layers.push((*diff_id, layer));
+                }
+            }
+        }
+        Ok(Self { store, images, layers })
+    }
+
+    pub fn write(&self, out: &mut dyn Write) -> Result<()> {
+        let now = time::now();
+        let dir = |out: &mut dyn Write, name: &str| emit_dir(out, name, now);
+        dir(out, "blobs/")?;
+        dir(out, "blobs/sha256/")?;
+        for (diff_id, layer) in &self.layers {
+            self.layer(out, diff_id, layer, now)?;
+        }
+        let mut items = Vec::new();
+        let mut index = Vec::new();
+        let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+        let mut written = BTreeSet::new();
+        for saved in &self.images {
+            let image = &saved.image;
+            let mut small = |out: &mut dyn Write, bytes: &[u8]| -> Result<Digest> {
+                let digest = Digest::of(bytes);
+                if written.insert(digest) {
+                    emit(out, &blob_name(&digest), bytes, image.created.unwrap_or(now))?;
+                }
+                Ok(digest)
+            };
+            let config = small(out, &image.config.raw)?;
+            let manifest = self.manifest(image, config)?;
+            let bytes = serde_json::to_vec(&manifest)?;
+            let digest = small(out, &bytes)?;
+            for name in names_or_none(&saved.names) {
+                let mut entry = Descriptor::new(OCI_MANIFEST, digest, bytes.len() as u64);
+                entry.platform = Some(Platform {
+                    architecture: image.config.architecture.clone(),
+                    os: image.config.os.clone(),
+                    variant: image.config.variant.clone(),
+                    ..Platform::default()
+                });
+                if let Some(name) = name {
+                    let mut notes = BTreeMap::from([(ANNOTATION_CONTAINERD_NAME.to_owned(), name.to_string())]);
+                    if let Some(tag) = name.tag() {
+                        notes.insert(ANNOTATION_REF_NAME.to_owned(), tag.to_owned());
+                        if let Some(top) = image.diff_ids.last() {
+                            repositories
+                                .entry(name.familiar_name())
+                                .or_default()
+                                .insert(tag.to_owned(), top.hex());
+                        }
+                    }
+                    entry.annotations = Some(notes);
+                }
+                index.push(entry);
+            }
+            items.push(self.item(saved, &config));
+        }
+        let index =
+            Index { schema_version: 2, media_type: OCI_INDEX.into(), manifests: index, annotations: None };
+        emit(out, "index.json", &serde_json::to_vec(&index)?, now)?;
+        emit(out, "manifest.json", &[serde_json::to_vec(&items)?, b"\n".to_vec()].concat(), Timestamp(0))?;
+        emit(out, "oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}", now)?;
+        if !repositories.is_empty() {
+            emit(out, "repositories", &[serde_json::to_vec(&repositories)?, b"\n".to_vec()].concat(), Timestamp(0))?;
+        }
+        out.write_all(&write::END)?;
+        Ok(out.flush()?)
+    }
+
+    fn manifest(&self, image: &Image, config: Digest) -> Result<Manifest> {
+        let mut layers = Vec::new();
+        for diff_id in &image.diff_ids {
+            let size = self.layers.iter().find(|(d, _)| d == diff_id).map_or(0, |(_, l)| l.layer.tar_size);
+            layers.push(Descriptor::new(OCI_LAYER, *diff_id, size));
+        }
+        Ok(Manifest {
+            schema_version: 2,
+            media_type: OCI_MANIFEST.into(),
+            config: Descriptor::new(OCI_CONFIG, config, image.config.raw.len() as u64),
+            layers,
+            annotations: None,
+        })
+    }
+
+    fn item(&self, saved: &Saved, config: &Digest) -> Item {
+        let mut sources = BTreeMap::new();
+        for diff_id in &saved.image.diff_ids {
+            let size = self.layers.iter().find(|(d, _)| d == diff_id).map_or(0, |(_, l)| l.layer.tar_size);
+            sources.insert(diff_id.to_string(), Descriptor::new(OCI_LAYER, *diff_id, size));
+        }
+        let tags: Vec<String> = saved.names.iter().filter(|n| n.tag().is_some()).map(Reference::familiar).collect();
+        Item {
+            config: blob_name(config),
+            repo_tags: (!tags.is_empty()).then_some(tags),
+            layers: saved.image.diff_ids.iter().map(blob_name).collect(),
+            layer_sources: Some(sources),
+        }
+    }
+
+    fn layer(&self, out: &mut dyn Write, diff_id: &Digest, layer: &LayerRef, now: Timestamp) -> Result<()> {
+        let entry = file_entry(&blob_name(diff_id), layer.layer.tar_size, now);
+        out.write_all(&write::header(&entry))?;
+        let mut tar = self.store.layer_tar(&layer.chain_id)?;
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; 256 * 1024];
+        let mut size = 0;
+        loop {
+            let n = tar.read(&mut buffer).map_err(stream_error).with_context(|| format!("layer {diff_id}"))?;
+            if n == 0 {
+                break;
+            }
+            hasher.update(&buffer[..n]);
+            size += n as u64;
+            out.write_all(&buffer[..n])?;
+        }
+        let got = hasher.finish();
+        if got != *diff_id || size != layer.layer.tar_size {
+            return Err(Error::system(format!("layer {diff_id} is not what it was: its tar has digest {got}")));
+        }
+        Ok(out.write_all(&vec![0; write::padding(size)])?)
+    }
+}
+
+fn names_or_none(names: &[Reference]) -> Vec<Option<&Reference>> {
+    if names.is_empty() { vec![None] } else { names.iter().map(Some).collect() }
+}
+
+fn file_entry(name: &str, size: u64, mtime: Timestamp) -> Entry {
+    Entry {
+        name: name.into(),
+        mode: 0o644,
+        size,
+        mtime: Time { secs: mtime.secs(), nanos: 0 },
+        ..Entry::default()
+    }
+}
+
+fn emit(out: &mut dyn Write, name: &str, data: &[u8], mtime: Timestamp) -> Result<()> {
+    out.write_all(&write::header(&file_entry(name, data.len() as u64, mtime)))?;
+    out.write_all(data)?;
+    Ok(out.write_all(&vec![0; write::padding(data.len() as u64)])?)
+}
+
+fn emit_dir(out: &mut dyn Write, name: &str, mtime: Timestamp) -> Result<()> {
+    let entry = Entry { kind: Kind::Dir, mode: 0o755, ..file_entry(name, 0, mtime) };
+    Ok(out.write_all(&write::header(&entry))?)
+}

@@ -1,0 +1,245 @@
+//! Round trips: an archive goes in, the very same layers come out.
+
+use super::load::{Options as LoadOptions, load};
+use super::save::{Archive, Saved};
+use crate::image::digest::Digest;
+use crate::image::reference::Reference;
+use crate::image::store::{Options, Store};
+use crate::storage::Driver;
+use crate::storage::overlay::Overlay;
+use crate::storage::vfs::Vfs;
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("coracle-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+    fn store(&self, vfs: bool) -> Store {
+        let driver: Arc<dyn Driver> = if vfs {
+            Arc::new(Vfs::open(&self.0.join("vfs")).unwrap())
+        } else {
+            Arc::new(Overlay::open(&self.0.join("overlay2")).unwrap())
+        };
+        let options = Options { keep_blobs: true, single_id: true, devices: false };
+        let store = Store::open(&self.0.join("image"), driver, options).unwrap();
+        store.clean_up(&HashSet::new).unwrap();
+        store
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn load_bytes(store: &Store, bytes: &[u8]) -> crate::error::Result<Vec<super::load::Loaded>> {
+    let cancel = AtomicBool::new(false);
+    let options = LoadOptions { platform: None, cancel: &cancel, progress: &mut |_| {} };
+    load(store, &mut { bytes }, options)
+}
+
+fn save_bytes(store: &Store, name: &str) -> Vec<u8> {
+    let image = store.resolve(name).unwrap();
+    let names = vec![Reference::parse(name).unwrap().or_latest()];
+    let mut out = Vec::new();
+    Archive::new(store, vec![Saved { image, names }]).unwrap().write(&mut out).unwrap();
+    out
+}
+
+fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    out.write_all(data).unwrap();
+    out.finish().unwrap()
+}
+
+/// A layer with everything that is hard: long names, a file written twice, a
+/// directory replaced by a file, links, whiteouts, an opaque directory, PAX.
+fn hard_layer() -> Vec<u8> {
+    let mut b = tar::Builder::new(Vec::new());
+    let mut file = |name: &str, data: &[u8], mode: u32| {
+        let mut h = tar::Header::new_gnu();
+        h.set_size(data.len() as u64);
+        h.set_mode(mode);
+        h.set_mtime(1_000_000_000);
+        b.append_data(&mut h, name, data).unwrap();
+    };
+    file("a/b/c", b"first", 0o644);
+    file("a/b/c", b"second", 0o4755);
+    file("d/inside", b"in the directory", 0o600);
+    file("d2", &[9; 3000], 0o600);
+    file(&format!("{}/leaf", "long".repeat(40)), &[1; 513], 0o644);
+    file(".wh.gone", b"", 0o600);
+    file("e/.wh..wh..opq", b"", 0o600);
+    file("e/kept", b"x", 0o644);
+    file("zero", b"", 0o644);
+    let mut special = |name: &str, kind: tar::EntryType, target: &str| {
+        let mut h = tar::Header::new_gnu();
+        h.set_entry_type(kind);
+        h.set_size(0);
+        h.set_mode(0o777);
+        b.append_link(&mut h, name, target).unwrap();
+    };
+    special("hard", tar::EntryType::Link, "a/b/c");
+    special("soft", tar::EntryType::Symlink, "/a/b/c");
+    special("d", tar::EntryType::Symlink, "a");
+    b.into_inner().unwrap()
+}
+
+fn archive(layers: &[Vec<u8>], name: &str, packed: bool) -> Vec<u8> {
+    let diff_ids: Vec<Digest> = layers.iter().map(|l| Digest::of(l)).collect();
+    let config = serde_json::json!({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["x"]},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids}});
+    let config = serde_json::to_vec(&config).unwrap();
+    let mut b = tar::Builder::new(Vec::new());
+    let mut add = |name: &str, data: &[u8]| {
+        let mut h = tar::Header::new_gnu();
+        h.set_size(data.len() as u64);
+        h.set_mode(0o644);
+        b.append_data(&mut h, name, data).unwrap();
+    };
+    let mut paths = Vec::new();
+    for (i, layer) in layers.iter().enumerate() {
+        let path = format!("{i}/layer.tar");
+        add(&path, &if packed { gzip(layer) } else { layer.clone() });
+        paths.push(path);
+    }
+    add("config.json", &config);
+    let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": [name], "Layers": paths}]);
+    add("manifest.json", &serde_json::to_vec(&manifest).unwrap());
+    b.into_inner().unwrap()
+}
+
+fn base_layer() -> Vec<u8> {
+    let mut b = tar::Builder::new(Vec::new());
+    for (name, data) in [("gone", "lower"), ("e/hidden", "lower"), ("stays", "lower")] {
+        let mut h = tar::Header::new_gnu();
+        h.set_size(data.len() as u64);
+        h.set_mode(0o644);
+        b.append_data(&mut h, name, data.as_bytes()).unwrap();
+    }
+    b.into_inner().unwrap()
+}
+
+fn layers_of(saved: &[u8]) -> Vec<Digest> {
+    let mut found = Vec::new();
+    for entry in tar::Archive::new(saved).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().to_string_lossy().into_owned();
+        let mut data = Vec::new();
+        entry.read_to_end(&mut data).unwrap();
+        if let Some(hex) = name.strip_prefix("blobs/sha256/").filter(|h| !h.is_empty()) {
+            assert_eq!(Digest::of(&data).hex(), hex);
+            if data.first() != Some(&b'{') {
+                found.push(Digest::of(&data));
+            }
+        }
+    }
+    found
+}
+
+fn round_trip(vfs: bool, packed: bool) {
+    let scratch = Scratch::new(&format!("roundtrip-{vfs}-{packed}"));
+    let layers = [base_layer(), hard_layer()];
+    let bytes = archive(&layers, "t/x:1", packed);
+    let id = {
+        let store = scratch.store(vfs);
+        let loaded = load_bytes(&store, &bytes).unwrap();
+        assert_eq!(loaded[0].image.repo_tags, Vec::<String>::new());
+        assert_eq!(store.resolve("t/x:1").unwrap().repo_tags, ["t/x:1"]);
+        let top = &store.resolve("t/x:1").unwrap().chain_ids[1];
+        let blob = store.layer(&Digest::from_hex(top).unwrap()).unwrap().layer.blob.clone();
+        assert_eq!(blob.is_some(), packed && !vfs);
+        loaded[0].image.id.clone()
+    };
+    // A new daemon finds it again.
+    let store = scratch.store(vfs);
+    assert_eq!(store.resolve("t/x:1").unwrap().id, id);
+    assert_eq!(store.resolve(&id[7..19]).unwrap().id, id);
+    let saved = save_bytes(&store, "t/x:1");
+    let want: Vec<Digest> = layers.iter().map(|l| Digest::of(l)).collect();
+    assert_eq!(layers_of(&saved), want);
+    // Loading what was saved changes nothing.
+    let again = load_bytes(&store, &saved).unwrap();
+    assert_eq!(again[0].image.id, id);
+    // Removal leaves nothing behind.
+    let digest = again[0].image.digest();
+    assert!(store.remove(&digest, &HashSet::new).is_err());
+    store.untag(&Reference::parse("t/x:1").unwrap()).unwrap();
+    drop(again);
+    assert_eq!(store.remove(&digest, &HashSet::new).unwrap().len(), 2);
+    assert!(store.driver().list().unwrap().1.is_empty());
+    assert_eq!(std::fs::read_dir(scratch.0.join("image/blobs/sha256")).unwrap().count(), 0);
+}
+
+#[test]
+fn layers_come_back_byte_for_byte() {
+    round_trip(false, false);
+    round_trip(false, true);
+}
+
+#[test]
+fn layers_come_back_from_copies_too() {
+    round_trip(true, false);
+    round_trip(true, true);
+}
+
+/// Every prefix of an archive is refused, and leaves nothing.
+#[test]
+fn cut_archives_leave_nothing() {
+    let scratch = Scratch::new("cut");
+    let store = scratch.store(false);
+    let bytes = archive(&[base_layer(), hard_layer()], "t:1", true);
+    for cut in (0..bytes.len() - 1024).step_by(1700) {
+        assert!(load_bytes(&store, &bytes[..cut]).is_err(), "{cut}");
+        store.collect(&HashSet::new).unwrap();
+    }
+    assert!(store.list().is_empty());
+    assert!(store.driver().list().unwrap().1.is_empty());
+    assert_eq!(std::fs::read_dir(scratch.0.join("overlay2/staging")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(scratch.0.join("image/tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn changed_files_are_named() {
+    let scratch = Scratch::new("changed");
+    let store = scratch.store(false);
+    load_bytes(&store, &archive(&[base_layer()], "t:1", false)).unwrap();
+    let image = store.resolve("t:1").unwrap();
+    let path = Path::new(&scratch.0).join("overlay2/layers").join(&image.chain_ids[0]).join("diff/stays");
+    std::fs::write(path, "LOWER").unwrap();
+    let names = vec![Reference::parse("t:1").unwrap()];
+    let archive = Archive::new(&store, vec![Saved { image, names }]).unwrap();
+    let error = archive.write(&mut std::io::sink()).unwrap_err();
+    assert!(error.message().contains("\"stays\""), "{error}");
+}
+
+/// By hand: `CORACLE_TEST_TAR=big.tar cargo test archive::tests::timing -- --nocapture --ignored`
+#[test]
+#[ignore = "measures a real archive given in CORACLE_TEST_TAR"]
+fn timing() {
+    let Ok(path) = std::env::var("CORACLE_TEST_TAR") else { return };
+    let scratch = Scratch::new("timing");
+    let store = scratch.store(false);
+    let cancel = AtomicBool::new(false);
+    let start = std::time::Instant::now();
+    let options = LoadOptions { platform: None, cancel: &cancel, progress: &mut |_| {} };
+    let loaded = load(&store, &mut std::fs::File::open(path).unwrap(), options).unwrap();
+    println!("load {:?}", start.elapsed());
+    let image = loaded[0].image.clone();
+    let start = std::time::Instant::now();
+    let saved = Archive::new(&store, vec![Saved { image, names: Vec::new() }]).unwrap();
+    saved.write(&mut std::io::sink()).unwrap();
+    println!("save {:?}", start.elapsed());
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    println!("{}", status.lines().filter(|l| l.starts_with("VmHWM")).collect::<String>());
+}
