@@ -86,7 +86,12 @@ pub fn load(store: &Store, input: &mut dyn Read, mut options: Options<'_>) -> Re
     let mut others = Vec::new();
     for item in wanted {
         let config = ImageConfig::parse(item.config.clone())?;
-        let have = Platform { os: config.os.clone(), architecture: config.architecture.clone(), variant: config.variant.clone(), ..Platform::default() };
+        let have = Platform {
+            os: config.os.clone(),
+            architecture: config.architecture.clone(),
+            variant: config.variant.clone(),
+            ..Platform::default()
+        };
         if let Some(platform) = &options.platform
             && have.rank(platform).is_none()
         {
@@ -96,10 +101,9 @@ pub fn load(store: &Store, input: &mut dyn Read, mut options: Options<'_>) -> Re
         loaded.push(pending.commit(item, &config)?);
     }
     match (&options.platform, loaded.is_empty() && !others.is_empty()) {
-        (Some(platform), true) => Err(Error::invalid(format!(
-            "requested platform ({platform}) not found: image is {}",
-            others.join(", ")
-        ))),
+        (Some(platform), true) => {
+            Err(Error::invalid(format!("requested platform ({platform}) not found: image is {}", others.join(", "))))
+        }
         _ => Ok(loaded),
     }
 }
@@ -373,8 +377,9 @@ impl Store {
         if let Some(layer) = self.layer(&digest::chain_id(parent, diff_id)) {
             return Ok(layer);
         }
-        let source =
-            self.layer_by_diff_id(diff_id).ok_or_else(|| Error::not_found(format!("no layer has diff ID {diff_id}")))?;
+        let source = self
+            .layer_by_diff_id(diff_id)
+            .ok_or_else(|| Error::not_found(format!("no layer has diff ID {diff_id}")))?;
         let cancel = AtomicBool::new(false);
         let expected = Expected { diff_id: Some(*diff_id), ..Expected::default() };
         let ingest = Ingest { expected, cancel: &cancel, progress: &mut |_| {} };

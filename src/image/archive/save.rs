@@ -107,10 +107,7 @@ impl<'a> Archive<'a> {
                     if let Some(tag) = name.tag() {
                         notes.insert(ANNOTATION_REF_NAME.to_owned(), tag.to_owned());
                         if let Some(top) = image.diff_ids.last() {
-                            repositories
-                                .entry(name.familiar_name())
-                                .or_default()
-                                .insert(tag.to_owned(), top.hex());
+                            repositories.entry(name.familiar_name()).or_default().insert(tag.to_owned(), top.hex());
                         }
                     }
                     entry.annotations = Some(notes);
@@ -119,8 +116,7 @@ impl<'a> Archive<'a> {
             }
             items.push(self.item(saved, &config));
         }
-        let index =
-            Index { schema_version: 2, media_type: OCI_INDEX.into(), manifests: index, annotations: None };
+        let index = Index { schema_version: 2, media_type: OCI_INDEX.into(), manifests: index, annotations: None };
         emit(out, "index.json", &serde_json::to_vec(&index)?, now)?;
         emit(out, "manifest.json", &[serde_json::to_vec(&items)?, b"\n".to_vec()].concat(), Timestamp(0))?;
         emit(out, "oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}", now)?;
@@ -190,13 +186,7 @@ fn names_or_none(names: &[Reference]) -> Vec<Option<&Reference>> {
 }
 
 fn file_entry(name: &str, size: u64, mtime: Timestamp) -> Entry {
-    Entry {
-        name: name.into(),
-        mode: 0o644,
-        size,
-        mtime: Time { secs: mtime.secs(), nanos: 0 },
-        ..Entry::default()
-    }
+    Entry { name: name.into(), mode: 0o644, size, mtime: Time { secs: mtime.secs(), nanos: 0 }, ..Entry::default() }
 }
 
 fn emit(out: &mut dyn Write, name: &str, data: &[u8], mtime: Timestamp) -> Result<()> {
