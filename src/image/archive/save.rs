@@ -15,34 +15,16 @@ use crate::image::manifest::{
 };
 use crate::image::reference::Reference;
 use crate::image::store::{Image, LayerRef, Store};
-use crate::storage::split::{Assemble, SPLIT, read_moved};
 use crate::storage::tar::{Entry, Kind, Time, write};
-use crate::sys::fs as sysfs;
 use crate::util::time::{self, Timestamp};
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// One image with the names to save it under.
 pub struct Saved {
     pub image: Arc<Image>,
     pub names: Vec<Reference>,
-}
-
-impl Store {
-    /// The layer's tar, byte for byte as it once came.
-    pub fn layer_tar(&self, chain_id: &Digest) -> Result<Box<dyn Read + Send>> {
-        let hex = chain_id.hex();
-        let aside = self.driver().layer_aside(&hex)?;
-        let split = sysfs::open_beneath(aside.as_fd(), SPLIT, OFlag::O_RDONLY, Mode::empty())
-            .with_context(|| format!("open the tar record of layer {chain_id}"))?;
-        let moved = read_moved(&aside)?;
-        Ok(Box::new(Assemble::new(File::from(split), self.driver().layer_root(&hex)?, aside, moved)))
-    }
 }
 
 /// What can fail is looked up before the first byte goes out.
