@@ -234,12 +234,12 @@ fn timing() {
     let start = std::time::Instant::now();
     let options = LoadOptions { platform: None, cancel: &cancel, progress: &mut |_| {} };
     let loaded = load(&store, &mut std::fs::File::open(path).unwrap(), options).unwrap();
-    println!("load {:?}", start.elapsed());
+    let _ = writeln!(std::io::stderr(), "load {:?}", start.elapsed());
     let image = loaded[0].image.clone();
     let start = std::time::Instant::now();
     let saved = Archive::new(&store, vec![Saved { image, names: Vec::new() }]).unwrap();
     saved.write(&mut std::io::sink()).unwrap();
-    println!("save {:?}", start.elapsed());
+    let _ = writeln!(std::io::stderr(), "save {:?}", start.elapsed());
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    println!("{}", status.lines().filter(|l| l.starts_with("VmHWM")).collect::<String>());
+    let _ = writeln!(std::io::stderr(), "{}", status.lines().filter(|l| l.starts_with("VmHWM")).collect::<String>());
 }
