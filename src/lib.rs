@@ -19,6 +19,7 @@ pub mod storage;
 pub mod sys;
 pub mod util;
 
+use argh::ArgsInfo;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
         "coracle-spawner" => runtime::spawner::main(args),
         _ => match args.first().and_then(|a| a.to_str()) {
             Some("daemon" | "-d") => daemon::main(&args[1..]),
+            // The generator of man/ and completions/, for those who build.
+            Some("docs") => cli::manual::main(&args[1..], &daemon::flags::Flags::get_args_info()),
             _ => cli::main(args),
         },
     }

@@ -13,5 +13,7 @@ mod container;
 mod image;
 /// The distribution protocol: scripted registries that misbehave, and the real one.
 mod registry;
+/// The committed man pages and completions are what the program writes.
+mod manual;
 /// The house rules as assertions: layers, file heads, sizes, unsafe.
 mod tidy;

@@ -6,6 +6,7 @@
 pub mod attach;
 pub mod builder;
 pub mod checkpoint;
+pub mod complete;
 pub mod config;
 pub mod container;
 pub mod context;
@@ -22,6 +23,7 @@ pub mod image;
 pub mod inspect;
 pub mod lists;
 pub mod manifest;
+pub mod manual;
 pub mod network;
 pub mod output;
 pub mod progress;
@@ -109,6 +111,8 @@ fn root(cx: &mut Context, line: &Line) -> std::io::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Some("help") => return help_command(cx, &words[1..]),
+        Some("completion") => return completion(cx, &words[1..]),
+        Some("__complete" | "__completeNoDesc") => return complete::run(cx, &words[1..]),
         Some(_) => {}
     }
     if let Some((command, used)) = tree::find(words) {
@@ -129,11 +133,36 @@ pub fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
 
+/// `docker completion SHELL`.
+fn completion(cx: &mut Context, words: &[String]) -> std::io::Result<ExitCode> {
+    let scripts = [("bash", complete::BASH), ("fish", complete::FISH), ("zsh", complete::ZSH)];
+    if words.iter().any(|w| w == "--help") {
+        let text = "Usage:  docker completion SHELL\n\nPrint the completion script of a shell: bash, fish or zsh\n";
+        cx.out.write_all(text.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match words.first().and_then(|w| scripts.iter().find(|(shell, _)| shell == w)) {
+        Some((_, script)) => {
+            cx.out.write_all(script.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        None => {
+            writeln!(cx.err, "docker: 'docker completion' requires the name of a shell: bash, fish or zsh")?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
 fn root_help(cx: &Context) -> String {
     help::root(Globals::get_args_info().flags, &cx.config_dir().display().to_string(), &[])
 }
 
 fn help_command(cx: &mut Context, words: &[String]) -> std::io::Result<ExitCode> {
+    if words == ["--help"] {
+        let text = "Usage:  docker help [COMMAND]\n\nShow the help of a command\n";
+        cx.out.write_all(text.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if words.is_empty() {
         let text = root_help(cx);
         cx.out.write_all(text.as_bytes())?;

@@ -31,6 +31,10 @@ impl Verb for Raw {
         }
         let client = cx.client()?;
         let name = self.line.iter().find(|w| !w.starts_with('-')).map_or("", String::as_str);
+        if verb == "inspect" {
+            // The empty array that inspect prints before what went wrong.
+            writeln!(cx.out, "[]")?;
+        }
         match (group, verb) {
             ("plugin", "ls" | "list") => return plugins(cx, &client),
             ("plugin", "create") => client.post("/plugins/create").query("name", name).done()?,
@@ -53,7 +57,9 @@ impl Verb for Raw {
                 client.post("/swarm/leave").query_if("force", force).done()?;
             }
             ("swarm", "unlock") => client.get("/info").done()?,
-            ("swarm", "unlock-key") => client.get("/swarm/unlockkey").done()?,
+            ("swarm", "unlock-key") => {
+                client.get("/swarm/unlockkey").done().map_err(|e| e.context("could not fetch unlock key"))?;
+            }
             ("swarm", _) => client.get("/swarm").done()?,
             ("node", _) => client.get("/nodes").done()?,
             ("secret", _) => client.get("/secrets").done()?,
@@ -68,7 +74,7 @@ fn plugin<'c>(client: &'c Client, verb: &str, name: &str) -> Request<'c> {
     let path = format!("/plugins/{}", segment(name));
     match verb {
         "rm" | "remove" => client.delete(path),
-        "enable" => client.post(format!("{path}/enable")),
+        "enable" => client.post(format!("{path}/enable")).query("timeout", "30"),
         "disable" => client.post(format!("{path}/disable")),
         "push" => client.post(format!("{path}/push")),
         "set" => client.post(format!("{path}/set")),

@@ -10,7 +10,7 @@
 mod activation;
 pub mod bootstrap;
 mod config;
-mod flags;
+pub mod flags;
 mod host;
 mod life;
 mod listen;
