@@ -11,9 +11,9 @@ mod binary;
 mod container;
 /// Images in the store and in archives.
 mod image;
-/// The distribution protocol: scripted registries that misbehave, and the real one.
-mod registry;
 /// The committed man pages and completions are what the program writes.
 mod manual;
+/// The distribution protocol: scripted registries that misbehave, and the real one.
+mod registry;
 /// The house rules as assertions: layers, file heads, sizes, unsafe.
 mod tidy;

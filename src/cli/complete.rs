@@ -242,14 +242,45 @@ fn value(names: Names<'_>, flag: &FlagInfo<'_>, command: &str) -> Found {
         "--progress" => Found::words(&["auto", "plain", "quiet", "rawjson", "tty"]),
         "--pull" if command != "image build" => Found::words(&["always", "missing", "never"]),
         "--restart" => Found::words(&["always", "no", "on-failure", "unless-stopped"]),
-        "--signal" | "--stop-signal" => Found::words(&["SIGHUP", "SIGINT", "SIGKILL", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"]),
-        "--type" => Found::words(&["config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume"]),
-        "--platform" => Found::words(&["linux/386", "linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64", "linux/riscv64"]),
+        "--signal" | "--stop-signal" => {
+            Found::words(&["SIGHUP", "SIGINT", "SIGKILL", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
+        }
+        "--type" => Found::words(&[
+            "config",
+            "container",
+            "image",
+            "network",
+            "node",
+            "plugin",
+            "secret",
+            "service",
+            "task",
+            "volume",
+        ]),
+        "--platform" => {
+            Found::words(&["linux/386", "linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64", "linux/riscv64"])
+        }
         "--filter" => Found {
             items: filter_keys(command).iter().map(|k| (format!("{k}="), String::new())).collect(),
             files: false,
         },
-        "--cap-add" | "--cap-drop" => Found::words(&["ALL", "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW", "SETGID", "SETUID", "SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE"]),
+        "--cap-add" | "--cap-drop" => Found::words(&[
+            "ALL",
+            "AUDIT_WRITE",
+            "CHOWN",
+            "DAC_OVERRIDE",
+            "FOWNER",
+            "KILL",
+            "MKNOD",
+            "NET_ADMIN",
+            "NET_BIND_SERVICE",
+            "NET_RAW",
+            "SETGID",
+            "SETUID",
+            "SYS_ADMIN",
+            "SYS_CHROOT",
+            "SYS_PTRACE",
+        ]),
         _ => Found::files(),
     }
 }
@@ -257,15 +288,26 @@ fn value(names: Names<'_>, flag: &FlagInfo<'_>, command: &str) -> Found {
 fn filter_keys(command: &str) -> &'static [&'static str] {
     match command {
         "container ls" => &[
-            "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name",
-            "network", "publish", "since", "status", "volume",
+            "ancestor",
+            "before",
+            "exited",
+            "expose",
+            "health",
+            "id",
+            "is-task",
+            "isolation",
+            "label",
+            "name",
+            "network",
+            "publish",
+            "since",
+            "status",
+            "volume",
         ],
         "image ls" => &["before", "dangling", "label", "reference", "since", "until"],
         "volume ls" => &["dangling", "driver", "label", "name"],
         "network ls" => &["dangling", "driver", "id", "label", "name", "scope", "type"],
-        "system events" => {
-            &["container", "daemon", "event", "image", "label", "network", "scope", "type", "volume"]
-        }
+        "system events" => &["container", "daemon", "event", "image", "label", "network", "scope", "type", "volume"],
         "search" => &["is-official", "stars"],
         _ => &["label", "until"],
     }
@@ -294,7 +336,9 @@ fn names(cx: &mut Context, kind: Kind) -> Vec<String> {
     for item in list.as_array().into_iter().flatten() {
         match kind {
             Kind::Images => {
-                found.extend(item["RepoTags"].as_array().into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned)));
+                found.extend(
+                    item["RepoTags"].as_array().into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned)),
+                );
             }
             Kind::Networks | Kind::Volumes | Kind::Plugins => found.extend(item["Name"].as_str().map(str::to_owned)),
             _ => {

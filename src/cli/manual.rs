@@ -79,16 +79,17 @@ fn page(name: &str) -> String {
 /// Characters that troff would take for its own.
 fn escape(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
-    let lines: Vec<String> = text
-        .lines()
-        .map(|l| if l.starts_with(['.', '\'']) { format!("\\&{l}") } else { l.to_owned() })
-        .collect();
+    let lines: Vec<String> =
+        text.lines().map(|l| if l.starts_with(['.', '\'']) { format!("\\&{l}") } else { l.to_owned() }).collect();
     lines.join("\n")
 }
 
 fn head(name: &str, section: u8, about: &str) -> String {
     let about = about.trim_end_matches('.');
-    let about = about.chars().next().map_or_else(String::new, |c| c.to_lowercase().chain(about.chars().skip(1)).collect::<String>());
+    let about = about
+        .chars()
+        .next()
+        .map_or_else(String::new, |c| c.to_lowercase().chain(about.chars().skip(1)).collect::<String>());
     format!(
         ".\\\" Written by \"coracle docs\"; edit the command, not this file.\n.TH {} {section} \"\" \"Coracle {}\" \"Docker commands\"\n.SH NAME\n{} \\- {}\n",
         name.to_uppercase().replace('-', "\\-"),
@@ -120,7 +121,9 @@ fn command(found: &Command) -> String {
     }
     out.push_str(".SH EXIT STATUS\n");
     match found.args {
-        _ if told.exit.is_empty() => out.push_str("0 on success, 1 when something failed, 125 for a line that cannot be read.\n"),
+        _ if told.exit.is_empty() => {
+            out.push_str("0 on success, 1 when something failed, 125 for a line that cannot be read.\n")
+        }
         Args::Any | Args::None => out.push_str(&format!("{}\n", escape(told.exit))),
         _ => out.push_str(&format!("{}\n", escape(told.exit))),
     }
@@ -144,7 +147,9 @@ fn group(found: &Group) -> String {
     let mut children: Vec<(&str, String)> = COMMANDS
         .iter()
         .filter(|c| !c.hidden)
-        .filter_map(|c| Some((*c.names.iter().find(|n| n.strip_prefix(&prefix).is_some_and(|r| !r.contains(' ')))?, help::about(c))))
+        .filter_map(|c| {
+            Some((*c.names.iter().find(|n| n.strip_prefix(&prefix).is_some_and(|r| !r.contains(' ')))?, help::about(c)))
+        })
         .collect();
     children.sort();
     for (child, about) in children {
@@ -174,7 +179,12 @@ fn root() -> String {
             let name = c.names.iter().find(|n| !n.contains(' ')).unwrap_or(&c.names[0]);
             (!name.contains(' ')).then(|| ((*name).to_owned(), help::about(c)))
         })
-        .chain(GROUPS.iter().filter(|g| !g.hidden && !g.name.contains(' ')).map(|g| (g.name.to_owned(), g.about.to_owned())))
+        .chain(
+            GROUPS
+                .iter()
+                .filter(|g| !g.hidden && !g.name.contains(' '))
+                .map(|g| (g.name.to_owned(), g.about.to_owned())),
+        )
         .collect();
     names.sort();
     for (name, about) in names {
