@@ -15,5 +15,7 @@ mod image;
 mod manual;
 /// The distribution protocol: scripted registries that misbehave, and the real one.
 mod registry;
+/// The daemon as a service: options, sockets, signals, TLS.
+mod remote;
 /// The house rules as assertions: layers, file heads, sizes, unsafe.
 mod tidy;

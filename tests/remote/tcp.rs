@@ -1,0 +1,77 @@
+//! The API on a network address without TLS.
+
+use crate::harness::Daemon;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn ask(port: u16, text: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn get(port: u16, headers: &str) -> String {
+    ask(port, &format!("GET /_ping HTTP/1.1\r\nConnection: close\r\n{headers}\r\n\r\n"))
+}
+
+#[test]
+fn it_works_with_the_warnings_and_not_for_browsers() {
+    let port = free_port();
+    let daemon = Daemon::start_with(&["-H", &format!("tcp://127.0.0.1:{port}")], &[]);
+    let log = daemon.log();
+    for text in [
+        "Binding to IP address without --tlsverify is insecure and gives root access on this machine to everyone who has access to your network.",
+        "Binding to an IP address, even on localhost, can also give access to scripts run in a browser. Be safe out there!",
+    ] {
+        assert!(log.contains(text), "{log}");
+    }
+    assert!(!log.contains("Startup is intentionally being slowed down"), "{log}");
+    let local = format!("Host: 127.0.0.1:{port}");
+    assert!(get(port, &local).ends_with("OK"));
+    for headers in [
+        format!("{local}\r\nOrigin: http://evil.example"),
+        format!("{local}\r\nOrigin: null"),
+        format!("{local}\r\nSec-Fetch-Site: cross-site"),
+        "Host: rebound.evil.example".to_owned(),
+    ] {
+        let answer = get(port, &headers);
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{headers}: {answer}");
+    }
+    let warnings = daemon.json("GET", "/info", None)["Warnings"].to_string();
+    assert!(warnings.contains(&format!("API is accessible on http://127.0.0.1:{port} without encryption")), "{warnings}");
+}
+
+#[test]
+fn idle_and_dripping_peers_cost_little_and_others_are_served() {
+    let port = free_port();
+    let daemon = Daemon::start_with(&["-H", &format!("tcp://127.0.0.1:{port}")], &[]);
+    let mut silent: Vec<TcpStream> = Vec::new();
+    for n in 0..400 {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        if n % 2 == 0 {
+            stream.write_all(b"GET /_ping HTTP/1.1\r\nHo").unwrap();
+        }
+        silent.push(stream);
+    }
+    assert!(get(port, "Host: localhost").ends_with("OK"));
+    let status = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", daemon.pid())).unwrap_or_default();
+    let dirty: u64 = status
+        .lines()
+        .find_map(|l| l.strip_prefix("Private_Dirty:"))
+        .and_then(|v| v.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0);
+    assert!(dirty < 400 * 40 + 8000, "{dirty} kB for 400 idle connections");
+    // The head's deadline ends them, the dripping ones with an answer.
+    let mut answer = String::new();
+    silent[0].set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    silent[0].read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
