@@ -18,7 +18,8 @@ fn guide(dir: &Path) {
     openssl(dir, "genrsa -out server-key.pem 2048");
     openssl(dir, "genpkey -algorithm ed25519 -out key.pem");
     openssl(dir, "ecparam -name prime256v1 -genkey -noout -out other-key.pem");
-    std::fs::write(dir.join("server.cnf"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n").unwrap();
+    std::fs::write(dir.join("server.cnf"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
+        .unwrap();
     std::fs::write(dir.join("client.cnf"), "extendedKeyUsage=clientAuth\n").unwrap();
     for (key, out, extensions) in [
         ("server-key", "server-cert", "server"),
@@ -29,7 +30,9 @@ fn guide(dir: &Path) {
         openssl(dir, &format!("req -new -key {key}.pem -subj /CN={out} -out {out}.csr"));
         openssl(
             dir,
-            &format!("x509 -req -days 30 -sha256 -in {out}.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -out {out}.pem -extfile {extensions}.cnf"),
+            &format!(
+                "x509 -req -days 30 -sha256 -in {out}.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -out {out}.pem -extfile {extensions}.cnf"
+            ),
         );
     }
     openssl(
@@ -94,11 +97,7 @@ fn only_who_has_a_certificate_gets_in() {
         }
     }
     let log = s.daemon.log();
-    for why in [
-        "didn't provide a certificate",
-        "specifies an incompatible key usage",
-        "signed by unknown authority",
-    ] {
+    for why in ["didn't provide a certificate", "specifies an incompatible key usage", "signed by unknown authority"] {
         assert!(log.contains("http: TLS handshake error from 127.0.0.1:") && log.contains(why), "{why}\n{log}");
     }
     assert!(!log.contains("without --tlsverify is insecure"), "{log}");

@@ -27,17 +27,18 @@ fn flags_are_judged_in_the_originals_words() {
             &["-H=tcp://h:0"],
             "invalid argument \"tcp://h:0\" for \"-H, --host\" flag: invalid bind address (tcp://h:0): invalid port: 0",
         ),
-        (
-            &["--default-ulimit=x"],
-            "invalid argument \"x\" for \"--default-ulimit\" flag: invalid ulimit argument: x",
-        ),
+        (&["--default-ulimit=x"], "invalid argument \"x\" for \"--default-ulimit\" flag: invalid ulimit argument: x"),
         (&["--default-shm-size=x"], "invalid argument \"x\" for \"--default-shm-size\" flag: invalid size: 'x'"),
-        (&["--config-file=/nope"], "unable to configure the Docker daemon with file /nope: open /nope: no such file or directory"),
+        (
+            &["--config-file=/nope"],
+            "unable to configure the Docker daemon with file /nope: open /nope: no such file or directory",
+        ),
     ] {
         let text = validate(&daemon, args).fails(1);
         assert!(text.starts_with(want), "{args:?}: {text}");
     }
-    let said = validate(&daemon, &["-D", "-Hunix:///x", "--icc=false", "--dns=1.1.1.1", "--default-ulimit", "nofile=1:2"]);
+    let said =
+        validate(&daemon, &["-D", "-Hunix:///x", "--icc=false", "--dns=1.1.1.1", "--default-ulimit", "nofile=1:2"]);
     assert_eq!((said.code, said.stderr.trim()), (0, "configuration OK"));
 }
 

@@ -30,7 +30,10 @@ fn milestones_pid_file_and_socket_mode() {
     daemon.stop();
     assert!(!daemon.socket().exists() && !daemon.scratch.join("run/docker.pid").exists());
     let log = daemon.log();
-    assert!(log.contains("Processing signal 'terminated'") && log.ends_with("msg=\"Daemon shutdown complete\"\n"), "{log}");
+    assert!(
+        log.contains("Processing signal 'terminated'") && log.ends_with("msg=\"Daemon shutdown complete\"\n"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -80,7 +83,10 @@ fn sockets_of_the_service_manager() {
     need!(probe::program("python3", "python3"));
     let daemon = Daemon::prepare(&[], &[]);
     let text = run(daemon.command("bin/dockerd").args(["-H", "fd://", "--data-root", "data", "--pidfile="])).fails(1);
-    assert!(text.contains("no sockets found via socket activation: make sure the service was started by systemd"), "{text}");
+    assert!(
+        text.contains("no sockets found via socket activation: make sure the service was started by systemd"),
+        "{text}"
+    );
     let path = daemon.scratch.join("run/docker.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let notify = daemon.scratch.join("run/notify");

@@ -46,7 +46,10 @@ fn it_works_with_the_warnings_and_not_for_browsers() {
         assert!(answer.starts_with("HTTP/1.1 403 "), "{headers}: {answer}");
     }
     let warnings = daemon.json("GET", "/info", None)["Warnings"].to_string();
-    assert!(warnings.contains(&format!("API is accessible on http://127.0.0.1:{port} without encryption")), "{warnings}");
+    assert!(
+        warnings.contains(&format!("API is accessible on http://127.0.0.1:{port} without encryption")),
+        "{warnings}"
+    );
 }
 
 #[test]
