@@ -2,8 +2,10 @@
 //! daemon's requests, the end.
 //!
 //! States: running → (process gone) draining, at most two seconds for output
-//! that a grandchild may hold open for ever → reported → flushing to clients
-//! that are still reading → gone.
+//! that a grandchild may hold open for ever → reported → (the daemon has taken
+//! it in, and closes the control socket) flushing to clients that are still
+//! reading → gone. A client sees its stream end only when the daemon can tell
+//! the exit status: `docker exec` asks for it at once.
 
 use super::client::{Client, Input};
 use super::{Place, Rest, Started};
@@ -24,6 +26,8 @@ use std::time::{Duration, Instant};
 const DRAIN: Duration = Duration::from_secs(2);
 /// How long a client that reads nothing at all keeps the shim after the end.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// How long the daemon may take to close the control socket after `Exited`.
+const ACKNOWLEDGE: Duration = Duration::from_secs(2);
 /// On the stack, whose touched pages count for every shim.
 const READ_SIZE: usize = 16 * 1024;
 
@@ -56,7 +60,7 @@ struct Server<'a> {
     clients: Vec<Client>,
     cgroup: Option<OwnedFd>,
     exited: Option<(ExitRecord, Instant)>,
-    reported: bool,
+    reported: Option<Instant>,
 }
 
 /// Serves until everything is told; the exit status of the shim itself.
@@ -77,7 +81,7 @@ pub fn serve(place: &Place, control: OwnedFd, started: Started, rest: Rest) -> i
         clients: Vec::new(),
         cgroup: rest.cgroup,
         exited: None,
-        reported: false,
+        reported: None,
     };
     for (socket, meta) in rest.attaches {
         let leftover = meta.leftover.clone();
@@ -95,10 +99,14 @@ pub fn serve(place: &Place, control: OwnedFd, started: Started, rest: Rest) -> i
 
 impl Server<'_> {
     fn done(&self) -> bool {
-        self.reported
+        self.acknowledged()
             && self.outputs.iter().all(Option::is_none)
             && (self.clients.iter().all(|c| c.dead || c.pending() == 0)
                 || self.exited.is_some_and(|(_, at)| at.elapsed() > PATIENCE))
+    }
+
+    fn acknowledged(&self) -> bool {
+        self.reported.is_some_and(|at| self.control.is_none() || at.elapsed() >= ACKNOWLEDGE)
     }
 
     fn turn(&mut self) {
@@ -163,9 +171,13 @@ impl Server<'_> {
     fn timeout(&self) -> PollTimeout {
         match &self.exited {
             None => PollTimeout::NONE,
-            Some((_, at)) => {
-                let until = if self.reported { PATIENCE } else { DRAIN };
-                let left = until.saturating_sub(at.elapsed()).as_millis().min(60_000) as u16;
+            Some((_, exited)) => {
+                let left = match self.reported {
+                    None => DRAIN.saturating_sub(exited.elapsed()),
+                    Some(at) if !self.acknowledged() => ACKNOWLEDGE.saturating_sub(at.elapsed()),
+                    Some(_) => PATIENCE.saturating_sub(exited.elapsed()),
+                };
+                let left = left.as_millis().min(60_000) as u16;
                 PollTimeout::from(left.saturating_add(1))
             }
         }
@@ -302,7 +314,7 @@ impl Server<'_> {
             let started = FromShim::Started { pid: self.pid };
             let _ = wire::send(daemon.as_fd(), &started, b"", &[self.pidfd.as_fd()], false);
             self.control = Some(daemon);
-            if let (true, Some((exit, _))) = (self.reported, self.exited) {
+            if let (Some(_), Some((exit, _))) = (self.reported, self.exited) {
                 self.tell(&FromShim::Exited(exit));
             }
         }
@@ -341,8 +353,8 @@ impl Server<'_> {
                 }
             }
         }
-        if !self.reported && (late || self.outputs.iter().all(Option::is_none)) {
-            self.reported = true;
+        if self.reported.is_none() && (late || self.outputs.iter().all(Option::is_none)) {
+            self.reported = Some(Instant::now());
             if let Ok(json) = serde_json::to_vec(&exit) {
                 let path = self.place.run_dir.join(&self.place.names.exit);
                 let _ = atomic_file::write(&path, &json, Durability::Renamed);
@@ -352,7 +364,7 @@ impl Server<'_> {
                 client.stdin = false;
             }
         }
-        if self.outputs.iter().all(Option::is_none) {
+        if self.acknowledged() && self.outputs.iter().all(Option::is_none) {
             for client in &mut self.clients {
                 client.closing = true;
             }
