@@ -78,6 +78,10 @@ impl Error {
         Self::new(Kind::Cancelled, "context canceled")
     }
 
+    pub fn cancelled_with(message: impl Into<String>) -> Self {
+        Self::new(Kind::Cancelled, message)
+    }
+
     /// Docker's text, which SDKs match on.
     pub fn no_such_container(name: &str) -> Self {
         Self::not_found(format!("No such container: {name}"))

@@ -154,6 +154,11 @@ pub fn parse_keys(text: &str) -> Result<Vec<u8>> {
     text.split(',').map(|w| key(w).ok_or_else(|| Error::invalid(format!("Unknown character: '{w}'")))).collect()
 }
 
+/// What attach and exec say when the user left by the detach keys.
+pub fn escaped() -> Error {
+    Error::cancelled_with("read escape sequence")
+}
+
 /// The keys that count: the flag, the configuration, Docker's.
 pub fn detach_keys(cx: &Context, flag: Option<&str>) -> Result<(Vec<u8>, String)> {
     let text = flag.filter(|k| !k.is_empty()).or_else(|| cx.config().text("detachKeys")).unwrap_or("").to_owned();

@@ -31,9 +31,13 @@ pub fn endpoint(cx: &Context) -> Result<Endpoint> {
     let name = context_name(cx)?;
     let failed =
         |e: Error| Error::invalid(format!("Failed to initialize: unable to resolve docker endpoint: {}", e.message()));
-    let (meta, _) = contexts::resolve(cx, &name).map_err(failed)?;
+    let (meta, files) = contexts::resolve(cx, &name).map_err(failed)?;
     let host = if meta.host().is_empty() { default_socket() } else { meta.host().to_owned() };
-    Endpoint::parse(&host)
+    let endpoint = Endpoint::parse(&host)?;
+    match files.is_empty() && !meta.skip_verify() {
+        true => Ok(endpoint),
+        false => endpoint.with_tls(&files, meta.skip_verify()).map_err(failed),
+    }
 }
 
 /// The `default` context: its address, its TLS files and whether the daemon's

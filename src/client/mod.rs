@@ -12,6 +12,8 @@
 pub mod container;
 pub mod hijack;
 pub mod http;
+pub mod ssh;
+pub mod tls;
 pub mod transport;
 
 use crate::api::version;
@@ -69,7 +71,7 @@ impl Client {
 
     /// A raw connection, for `docker system dial-stdio`.
     pub fn dial(&self) -> Result<UnixStream> {
-        self.inner.endpoint.dial()
+        self.inner.endpoint.dial().map_err(|e| self.inner.endpoint.explain(e, "GET", "/"))
     }
 
     pub fn get(&self, path: impl Into<String>) -> Request<'_> {
@@ -278,10 +280,13 @@ impl<'c> Request<'c> {
         {
             return Ok(reply.keep(client));
         }
-        let socket = client.inner.endpoint.dial()?;
-        http::exchange(socket, &head, &mut self.body)
+        client
+            .inner
+            .endpoint
+            .dial()
+            .and_then(|socket| http::exchange(socket, &head, &mut self.body))
             .map(|reply| reply.keep(client))
-            .map_err(|e| client.inner.endpoint.explain(e))
+            .map_err(|e| client.inner.endpoint.explain(e, self.method, &target))
     }
 }
 

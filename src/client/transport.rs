@@ -1,37 +1,60 @@
-//! Ways to the daemon: unix sockets and TCP; whatever it is, the rest of the client
-//! sees a stream socket that can be closed on one side.
+//! Ways to the daemon: unix sockets, TCP, TLS, a program at the other end of ssh.
+//! Whatever it is, the rest of the client sees a stream socket that can be closed
+//! on one side.
 
-use crate::error::{Error, Kind, Result, errno_text};
+use crate::client::{ssh, tls};
+use crate::error::{Error, Kind, Result};
+use crate::util::resolve::Resolver;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-#[derive(Debug, Clone)]
+/// Longest time to wait for an address to answer.
+const CONNECT: Duration = Duration::from_secs(30);
+
+#[derive(Clone)]
 pub struct Endpoint {
     /// As the user wrote it.
     pub host: String,
     pub address: Address,
+    tls: Option<Arc<tls::Config>>,
+    /// What a helper of a connection (TLS, ssh) had to say of its end.
+    trouble: Trouble,
 }
+
+pub type Trouble = Arc<Mutex<Option<String>>>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     Unix(PathBuf),
     Tcp(String),
+    Ssh(ssh::Target),
 }
 
 impl Endpoint {
-    /// Reads `unix:///path`, `tcp://host[:port]`. Docker's words for what is none.
+    /// Reads `unix:///path`, `tcp://host[:port]`, `ssh://[user@]host[:port]`.
     pub fn parse(host: &str) -> Result<Self> {
         let (scheme, rest) =
             host.split_once("://").ok_or_else(|| Error::invalid(format!("unable to parse docker host `{host}`")))?;
         let address = match scheme {
             "unix" => Address::Unix(PathBuf::from(rest)),
-            "tcp" | "http" => Address::Tcp(rest.trim_end_matches('/').to_owned()),
-            _ => return Err(Error::invalid(format!("protocol {scheme} is not supported by this client"))),
+            "tcp" | "http" | "https" => Address::Tcp(rest.trim_end_matches('/').to_owned()),
+            "ssh" => Address::Ssh(ssh::Target::parse(rest)?),
+            _ => return Err(Error::invalid(format!("protocol not available: {scheme}"))),
         };
-        Ok(Self { host: host.to_owned(), address })
+        Ok(Self { host: host.to_owned(), address, tls: None, trouble: Trouble::default() })
+    }
+
+    /// Speaks TLS, over TCP. `files` are named `ca.pem`, `cert.pem`, `key.pem`.
+    pub fn with_tls(mut self, files: &[(String, Vec<u8>)], skip_verify: bool) -> Result<Self> {
+        if matches!(self.address, Address::Tcp(_)) {
+            self.tls = Some(Arc::new(tls::Config::new(files, skip_verify)?));
+        }
+        Ok(self)
     }
 
     /// What stands in the Host header.
@@ -39,45 +62,72 @@ impl Endpoint {
         match &self.address {
             Address::Unix(_) => "api.moby.localhost",
             Address::Tcp(authority) => authority,
+            Address::Ssh(_) => "docker.example.com",
         }
     }
 
-    pub fn dial(&self) -> Result<UnixStream> {
+    pub fn dial(&self) -> io::Result<UnixStream> {
         match &self.address {
             Address::Unix(path) => UnixStream::connect(path),
-            Address::Tcp(authority) => {
-                address(authority).and_then(TcpStream::connect).map(|s| UnixStream::from(OwnedFd::from(s)))
-            }
+            Address::Ssh(target) => target.dial(&self.trouble),
+            Address::Tcp(authority) => connect(authority).and_then(|stream| match &self.tls {
+                Some(tls) => tls.dial(stream, authority, &self.trouble),
+                None => Ok(UnixStream::from(OwnedFd::from(stream))),
+            }),
         }
-        .map_err(|e| self.explain(e))
     }
 
-    /// The client's words for a connection that failed.
-    pub fn explain(&self, e: io::Error) -> Error {
+    /// The client's words for a connection that failed over `method` on `target`.
+    pub fn explain(&self, e: io::Error, method: &str, target: &str) -> Error {
         let host = &self.host;
-        let text = match e.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::TimedOut => {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let during = |why: String| {
+            let authority = match &self.address {
+                Address::Unix(path) => path.to_string_lossy().replace('/', "%2F"),
+                _ => self.host_header().to_owned(),
+            };
+            let mut letters = method.chars();
+            let method: String = letters.next().into_iter().chain(letters.flat_map(char::to_lowercase)).collect();
+            format!("error during connect: {method} \"{scheme}://{authority}{target}\": {why}")
+        };
+        let text = match (trouble, e.kind()) {
+            (Some(why), _) => during(why),
+            (None, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::TimedOut) => {
                 format!("Cannot connect to the Docker daemon at {host}. Is the docker daemon running?")
             }
-            io::ErrorKind::PermissionDenied => {
-                format!("permission denied while trying to connect to the Docker daemon socket at {host}")
+            (None, io::ErrorKind::PermissionDenied) => {
+                let text = "permission denied while trying to connect to the Docker daemon socket at";
+                let (letter, path) = (method.get(..1).unwrap_or("G"), host.trim_start_matches("unix://"));
+                let method = format!("{letter}{}", method.get(1..).unwrap_or("et").to_lowercase());
+                let url = format!("http://{}{target}", path.replace('/', "%2F"));
+                format!("{text} {host}: {method} \"{url}\": dial unix {path}: connect: permission denied")
             }
-            _ => format!("error during connect: {host}: {}", errno_text(&e)),
+            (None, _) => during(crate::util::resolve::go_io_text(&e)),
         };
         Error::new(Kind::Unavailable, text)
     }
 }
 
-fn address(authority: &str) -> io::Result<SocketAddr> {
-    let numeric = |t: &str| t.parse::<SocketAddr>().ok();
-    let with_port = if authority.rsplit_once(':').is_some_and(|(_, p)| p.parse::<u16>().is_ok()) {
-        authority.to_owned()
-    } else {
-        format!("{authority}:2375")
+fn connect(authority: &str) -> io::Result<TcpStream> {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse::<u16>().map_err(io::Error::other)?),
+        _ => (authority, 2375),
     };
-    let local = with_port.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    numeric(local.as_deref().unwrap_or(&with_port))
-        .ok_or_else(|| io::Error::other(format!("lookup {authority}: no such host")))
+    let addresses =
+        Resolver::default().lookup(host, CONNECT).map_err(|e| io::Error::other(format!("dial tcp: {e}")))?;
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in addresses {
+        match TcpStream::connect_timeout(&SocketAddr::new(address, port), CONNECT) {
+            Ok(stream) => {
+                // Requests are small and wait for answers.
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
 }
 
 #[cfg(test)]
@@ -87,8 +137,14 @@ mod tests {
     #[test]
     fn endpoints() {
         assert_eq!(Endpoint::parse("unix:///a/b").unwrap().address, Address::Unix("/a/b".into()));
-        assert_eq!(Endpoint::parse("bogus").unwrap_err().message(), "unable to parse docker host `bogus`");
-        assert_eq!(address("127.0.0.1:1").unwrap().port(), 1);
-        assert_eq!(address("127.0.0.1").unwrap().port(), 2375);
+        assert_eq!(Endpoint::parse("tcp://h:1/").unwrap().address, Address::Tcp("h:1".into()));
+        let error = |host| Endpoint::parse(host).err().unwrap();
+        assert_eq!(error("bogus").message(), "unable to parse docker host `bogus`");
+        let unix = Endpoint::parse("unix:///x").unwrap();
+        let refused = unix.explain(io::Error::from(io::ErrorKind::NotFound), "GET", "/v1.51/info");
+        assert_eq!(
+            refused.message(),
+            "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?"
+        );
     }
 }

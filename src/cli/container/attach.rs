@@ -45,7 +45,8 @@ impl Verb for Attach {
             // size draws its screen anew.
             let _ = client.container_resize(&self.container, rows + 1, cols + 1);
         }
-        joined(cx, &client, &self.container, Joined { hijacked, wait, stdin, tty, keys, signals })
+        let joined_to = Joined { hijacked, wait, stdin, tty, keys, signals, detach_is_error: true };
+        joined(cx, &client, &self.container, joined_to)
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Commit {
     #[argh(option, short = 'p', arg_name = "bool", default = "true")]
     pub pause: bool,
     /// do not pause the container meanwhile
-    #[argh(switch, hidden_help)]
+    #[argh(switch)]
     pub no_pause: bool,
     #[argh(positional)]
     pub container: String,

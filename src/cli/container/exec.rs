@@ -100,7 +100,7 @@ impl Verb for Exec {
         };
         match session.run(cx)? {
             End::Ended(_) => Ok(exit::of_container(client.exec_inspect(&id)?.exit_code.unwrap_or(0))),
-            End::Detached => Ok(ExitCode::SUCCESS),
+            End::Detached => Err(attach::escaped()),
             End::Killed(signal) => Ok(exit::of_signal(signal)),
             End::Forced => Ok(ExitCode::FAILURE),
         }

@@ -570,8 +570,8 @@ fn start(run: &Run, cx: &mut Context) -> Result<ExitCode, Failed> {
     if !streams.stdout && !streams.stderr {
         writeln!(cx.out, "{id}")?;
     }
-    joined(cx, &client, &id, Joined { hijacked, wait, stdin: streams.stdin, tty: run.tty, keys, signals })
-        .map_err(Failed::from)
+    let j = Joined { hijacked, wait, stdin: streams.stdin, tty: run.tty, keys, signals, detach_is_error: false };
+    joined(cx, &client, &id, j).map_err(Failed::from)
 }
 
 /// A started container and what is joined with it.
@@ -582,6 +582,8 @@ pub struct Joined {
     pub tty: bool,
     pub keys: Vec<u8>,
     pub signals: Option<Signals>,
+    /// `attach` says so when the user leaves, `run` and `start` do not.
+    pub detach_is_error: bool,
 }
 
 /// Passes everything both ways until the container has ended; its status is ours.
@@ -607,6 +609,7 @@ pub fn joined(cx: &mut Context, client: &Client, id: &str, j: Joined) -> Result<
     };
     match session.run(cx)? {
         End::Ended(answer) => status(answer.as_deref().unwrap_or_default()),
+        End::Detached if j.detach_is_error => Err(attach::escaped()),
         End::Detached => Ok(ExitCode::SUCCESS),
         End::Killed(signal) => Ok(exit::of_signal(signal)),
         End::Forced => {

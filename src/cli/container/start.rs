@@ -81,6 +81,6 @@ impl Start {
             }
             return Err(e);
         }
-        joined(cx, &client, &id, Joined { hijacked, wait, stdin, tty, keys, signals })
+        joined(cx, &client, &id, Joined { hijacked, wait, stdin, tty, keys, signals, detach_is_error: false })
     }
 }

@@ -56,7 +56,7 @@ pub struct Update {
     #[argh(option, arg_name = "string")]
     pub restart: Option<String>,
     /// limit of kernel memory; has no effect any more
-    #[argh(option, arg_name = "bytes", hidden_help)]
+    #[argh(option, arg_name = "bytes")]
     pub kernel_memory: Option<i64>,
     #[argh(positional, greedy)]
     pub containers: Vec<String>,
