@@ -13,6 +13,7 @@ pub mod error;
 pub mod events;
 pub mod exec;
 pub mod filters;
+pub mod image;
 pub mod network;
 pub mod registry;
 pub mod system;

@@ -329,6 +329,11 @@ impl Store {
         Some(LayerRef::new(*chain_id, layer, &self.pins))
     }
 
+    /// Chain IDs of all layers with their sizes.
+    pub fn layer_sizes(&self) -> HashMap<Digest, u64> {
+        self.lock().layers.iter().map(|(chain, layer)| (*chain, layer.size)).collect()
+    }
+
     /// Any layer with this diff ID: its content can be had without downloading.
     pub fn layer_by_diff_id(&self, diff_id: &Digest) -> Option<LayerRef> {
         let tables = self.lock();

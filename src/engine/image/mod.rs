@@ -1,6 +1,12 @@
 //! Docker's verbs on images. Runs in dockerd.
 
+pub mod archive;
+pub mod changes;
 pub mod distribution;
+pub mod inspect;
+pub mod list;
+pub mod names;
+pub mod remove;
 pub mod login;
 pub mod progress;
 pub mod pull;
@@ -9,7 +15,8 @@ pub mod search;
 
 use super::{Engine, EngineConfig};
 use crate::error::{Context, Result};
-use crate::image::store::{Options, Store};
+use crate::engine::events::Kind;
+use crate::image::store::{Image, Options, Store};
 use crate::storage::{Driver, probe};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,4 +31,11 @@ pub fn open_store(config: &EngineConfig, driver: Arc<dyn Driver>) -> Result<Stor
 /// Chain IDs that containers stand on, whether their image is still there or not.
 pub fn layers_in_use(engine: &Engine) -> HashSet<String> {
     engine.containers.all().iter().flat_map(|c| c.record().layers.clone()).collect()
+}
+
+/// Says what happened to an image: its labels, and `name`.
+pub fn image_event(engine: &Engine, image: &Image, action: &str, name: &str) {
+    let mut attributes = image.config.run.labels.clone().unwrap_or_default();
+    attributes.insert("name".to_owned(), name.to_owned());
+    engine.events.publish(Kind::Image, action, image.id.clone(), attributes);
 }

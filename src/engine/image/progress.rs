@@ -28,6 +28,11 @@ impl<'a> Lines<'a> {
         self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush()).map_err(|_| Error::cancelled())
     }
 
+    /// Text for the terminal as it is.
+    pub fn stream(&mut self, text: &str) -> Result<()> {
+        self.raw(&format!("{{\"stream\":{}}}", json!(text)))
+    }
+
     pub fn status(&mut self, text: &str) -> Result<()> {
         self.raw(&format!("{{\"status\":{}}}", json!(text)))
     }

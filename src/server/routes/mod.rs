@@ -5,6 +5,7 @@
 pub mod container;
 pub mod events;
 pub mod exec;
+pub mod image;
 pub mod network;
 pub mod plugins;
 pub mod registry;
@@ -16,7 +17,9 @@ use super::router::Route;
 
 pub const TABLES: &[&[Route]] = &[
     network::ROUTES,
+    // Search stands before `images/{name*}`.
     registry::ROUTES,
+    image::ROUTES,
     system::ROUTES,
     container::ROUTES,
     exec::ROUTES,

@@ -84,11 +84,11 @@ fn progress_stream(
     }))
 }
 
-/// With `fromImage` a pull.
+/// With `fromImage` a pull, with `fromSrc` an import.
 fn images_create(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     let from = request.query("fromImage").unwrap_or("");
     if from.is_empty() {
-        return Err(Error::not_implemented("images/create without fromImage is not available yet"));
+        return super::image::import(engine, request);
     }
     let tag = request.query("tag").unwrap_or("");
     let platform = match request.query("platform") {
