@@ -2,8 +2,8 @@
 
 use crate::api::container::GraphDriver;
 use crate::api::image::{
-    HistoryItem, ImageData, ImageInspect, ManifestDescriptor, ManifestSize, ManifestSummary, Metadata, Platform, RootFs,
-    UnpackedSize,
+    HistoryItem, ImageData, ImageInspect, ManifestDescriptor, ManifestSize, ManifestSummary, Metadata, Platform,
+    RootFs, UnpackedSize,
 };
 use crate::api::version::Version;
 use crate::engine::Engine;
@@ -109,13 +109,8 @@ fn run_config(run: &RunConfig, version: Version) -> Value {
 
 /// What the image came with, or the manifest that it would be saved under.
 pub fn manifests(engine: &Engine, image: &Image) -> Vec<ManifestSummary> {
-    let users: Vec<String> = engine
-        .containers
-        .all()
-        .iter()
-        .filter(|c| c.record().image_id == image.id)
-        .map(|c| c.id.clone())
-        .collect();
+    let users: Vec<String> =
+        engine.containers.all().iter().filter(|c| c.record().image_id == image.id).map(|c| c.id.clone()).collect();
     let data = ImageData {
         platform: Platform {
             architecture: image.config.architecture.clone(),
@@ -162,8 +157,7 @@ pub fn history(engine: &Engine, image: &Image) -> Result<Vec<HistoryItem>> {
     for step in &image.config.history {
         let mut size = 0;
         if !step.empty_layer {
-            let chain =
-                layers.next().ok_or_else(|| Error::system("too many non-empty layers in History section"))?;
+            let chain = layers.next().ok_or_else(|| Error::system("too many non-empty layers in History section"))?;
             size = engine.images.layer(chain).map_or(0, |l| l.layer.size);
         }
         items.push(HistoryItem {

@@ -104,8 +104,7 @@ fn delete(engine: &Engine, id: &Digest, records: &mut Vec<DeleteItem>, options: 
         let Some(image) = engine.images.get(&id) else { return Ok(()) };
         let checks = Checks { references: !options.force, stopped: !options.force };
         if let Some(conflict) = conflict(engine, &image, checks) {
-            let dangling =
-                engine.images.references(&id).is_empty() && engine.images.children(&image.id).is_empty();
+            let dangling = engine.images.references(&id).is_empty() && engine.images.children(&image.id).is_empty();
             if quiet && (!dangling || conflict.used) {
                 return Ok(());
             }

@@ -76,10 +76,8 @@ fn image_delete(engine: &Arc<Engine>, request: &mut Request) -> Result<Response>
     if name.trim().is_empty() {
         return Err(Error::invalid("image name cannot be blank"));
     }
-    let options = remove::Options {
-        force: request.query_bool("force", false),
-        prune: !request.query_bool("noprune", false),
-    };
+    let options =
+        remove::Options { force: request.query_bool("force", false), prune: !request.query_bool("noprune", false) };
     Response::ok(&remove::remove(engine, name, options)?)
 }
 
