@@ -8,7 +8,7 @@ use crate::image::archive::import::{self, Import};
 use crate::image::archive::load::{self, Progress};
 use crate::image::archive::save::{Archive, Saved};
 use crate::image::config::ImageConfig;
-use crate::image::manifest::Platform;
+pub use crate::image::manifest::Platform;
 use crate::image::reference::{AnyReference, Reference};
 use crate::util::id::short;
 use std::io::Read;

@@ -6,7 +6,6 @@ use crate::api::version::Version;
 use crate::engine::Engine;
 use crate::engine::image::{archive, inspect, list, login, names, progress, pull, push, remove};
 use crate::error::{Error, Result};
-use crate::image::manifest::Platform;
 use crate::server::request::Request;
 use crate::server::response::{Response, Stream};
 use crate::server::router::{Route, route};
@@ -25,7 +24,7 @@ pub const ROUTES: &[Route] = &[
 ];
 
 /// The JSON `platform` of newer versions; none if it is not given.
-fn platform(request: &Request) -> Result<Option<Platform>> {
+fn platform(request: &Request) -> Result<Option<archive::Platform>> {
     match request.query("platform") {
         Some(json) if !json.is_empty() && request.version >= Version(48) => push::platform(json).map(Some),
         _ => Ok(None),
