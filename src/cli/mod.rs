@@ -111,6 +111,7 @@ fn root(cx: &mut Context, line: &Line) -> std::io::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Some("help") => return help_command(cx, &words[1..]),
+        Some(system::check::TRIAL) => return Ok(system::check::trial()),
         Some("completion") => return completion(cx, &words[1..]),
         Some("__complete" | "__completeNoDesc") => return complete::run(cx, &words[1..]),
         Some(_) => {}

@@ -175,6 +175,7 @@ pub static COMMANDS: &[Command] = &[
     verb::<volume::prune::Prune>(&["volume prune"], "[OPTIONS]", Args::None),
     verb::<volume::rm::Rm>(&["volume rm", "volume remove"], "[OPTIONS] VOLUME [VOLUME...]", AtLeast(1)),
 
+    verb::<system::check::Check>(&["system check", "system doctor", "doctor"], "[OPTIONS]", Args::None),
     verb::<system::df::Df>(&["system df"], "[OPTIONS]", Args::None),
     Command { hidden: true, ..verb::<system::dial_stdio::DialStdio>(&["system dial-stdio"], "", Args::None) },
     verb::<system::events::Events>(&["system events", "events"], "[OPTIONS]", Args::None),

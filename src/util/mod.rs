@@ -6,6 +6,7 @@ pub mod argv;
 pub mod atomic_file;
 pub mod der;
 pub mod dns;
+pub mod doctor;
 pub mod glob;
 pub mod id;
 pub mod ignore;

@@ -1,5 +1,6 @@
 //! Verbs on the daemon as a whole.
 
+pub mod check;
 pub mod df;
 pub mod df_rows;
 pub mod dial_stdio;
