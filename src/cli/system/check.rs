@@ -64,7 +64,9 @@ impl Check {
         if !self.quiet {
             let text = match (bad, notes) {
                 (0, 0) => "This host has all that containers need.".to_owned(),
+                (0, 1) => "Containers run here; one thing could be better.".to_owned(),
                 (0, n) => format!("Containers run here; {n} things could be better."),
+                (1, _) => "Containers do not run here until the line marked BAD is mended.".to_owned(),
                 (n, _) => format!("Containers do not run here until the {n} lines marked BAD are mended."),
             };
             writeln!(cx.out, "\n{text}")?;
