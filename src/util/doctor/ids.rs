@@ -14,7 +14,8 @@ pub(super) fn helpers(host: &Host) -> Finding {
         let text = "newuidmap and newgidmap are not installed: all users of a container are one id of the host";
         return Finding::note(name, text, &[&remedy]);
     };
-    if host.read("/proc/self/status").is_some_and(|s| s.lines().any(|l| l.split_whitespace().eq(["NoNewPrivs:", "1"]))) {
+    if host.read("/proc/self/status").is_some_and(|s| s.lines().any(|l| l.split_whitespace().eq(["NoNewPrivs:", "1"])))
+    {
         let text = "cannot gain its rights: this session runs with no_new_privs (a container, a sandbox or a service with NoNewPrivileges=)";
         return Finding::note(name, text, &[]);
     }
@@ -27,7 +28,9 @@ pub(super) fn ranges(host: &Host) -> Finding {
     let name = "subordinate ids";
     let own = ["/etc/subuid", "/etc/subgid"].map(|file| host.read(file).map_or(0, |text| size(&text, host)));
     match own {
-        [uids, gids] if uids >= ENOUGH && gids >= ENOUGH => Finding::ok(name, format!("{} users, {} groups", uids + 1, gids + 1)),
+        [uids, gids] if uids >= ENOUGH && gids >= ENOUGH => {
+            Finding::ok(name, format!("{} users, {} groups", uids + 1, gids + 1))
+        }
         [uids, gids] => {
             let first = free(host);
             let last = first + ENOUGH - 1;
@@ -58,5 +61,8 @@ fn size(text: &str, host: &Host) -> u64 {
 /// The first id above all that are given away.
 fn free(host: &Host) -> u64 {
     let ends = ["/etc/subuid", "/etc/subgid"].into_iter().filter_map(|file| host.read(file));
-    ends.flat_map(|text| entries(&text).map(|(_, start, n)| start + n).collect::<Vec<_>>()).max().unwrap_or(0).max(100_000)
+    ends.flat_map(|text| entries(&text).map(|(_, start, n)| start + n).collect::<Vec<_>>())
+        .max()
+        .unwrap_or(0)
+        .max(100_000)
 }

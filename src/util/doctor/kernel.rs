@@ -16,11 +16,19 @@ pub(super) fn version(host: &Host) -> Finding {
         return Finding::note(name, "its version cannot be read", &[]);
     }
     if version < (4, 18) {
-        return Finding::bad(name, format!("{release} is too old: 4.18 is needed, {}.{} recommended", OVERLAY_SINCE.0, OVERLAY_SINCE.1), &[]);
+        return Finding::bad(
+            name,
+            format!("{release} is too old: 4.18 is needed, {}.{} recommended", OVERLAY_SINCE.0, OVERLAY_SINCE.1),
+            &[],
+        );
     }
     if version < OVERLAY_SINCE && host.uid != 0 {
         let text = format!("{release} does not let users mount overlay (since 5.11): layers are copied, which is slow");
-        return Finding::note(name, text, &[&host.install("fuse-overlayfs", "fuse-overlayfs", "fuse-overlayfs", "fuse-overlayfs")]);
+        return Finding::note(
+            name,
+            text,
+            &[&host.install("fuse-overlayfs", "fuse-overlayfs", "fuse-overlayfs", "fuse-overlayfs")],
+        );
     }
     Finding::ok(name, release)
 }
@@ -55,7 +63,8 @@ pub(super) fn user_namespaces(host: &Host) -> Finding {
         }
         Some(Err(Errno::EINVAL)) => Finding::bad(name, "the kernel is built without them (CONFIG_USER_NS)", &[]),
         Some(Err(e)) => {
-            let text = format!("refused ({}): a seccomp filter or security module around this session forbids them", e.desc());
+            let text =
+                format!("refused ({}): a seccomp filter or security module around this session forbids them", e.desc());
             Finding::bad(name, text, &[])
         }
         _ => Finding::ok(name, "no switch forbids them"),
@@ -80,10 +89,13 @@ pub(super) fn ping(host: &Host) -> Finding {
     let range = host.read("/proc/sys/net/ipv4/ping_group_range").unwrap_or_default();
     let mut ends = range.split_whitespace().filter_map(|n| n.parse::<u32>().ok());
     match (ends.next(), ends.next()) {
-        (Some(low), Some(high)) if (low..=high).contains(&host.gid) => Finding::ok(name, "works from containers to the outside"),
+        (Some(low), Some(high)) if (low..=high).contains(&host.gid) => {
+            Finding::ok(name, "works from containers to the outside")
+        }
         _ => {
             let remedy = sysctl("net.ipv4.ping_group_range", "0 2147483647");
-            let text = format!("ICMP echo does not leave containers: group {} is not in net.ipv4.ping_group_range", host.gid);
+            let text =
+                format!("ICMP echo does not leave containers: group {} is not in net.ipv4.ping_group_range", host.gid);
             Finding::note(name, text, &lines(&remedy))
         }
     }

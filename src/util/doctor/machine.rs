@@ -32,7 +32,11 @@ pub(super) fn data_root(host: &Host) -> Finding {
     let shown_root = shown(&host.data_root);
     let elsewhere = "dockerd --data-root /var/tmp/coracle-data   # any folder of yours on a local disk";
     if access(&path, AccessFlags::W_OK).is_err() {
-        return Finding::bad(name, format!("{shown_root} cannot be made: {} is not writable", shown(&path)), &[elsewhere]);
+        return Finding::bad(
+            name,
+            format!("{shown_root} cannot be made: {} is not writable", shown(&path)),
+            &[elsewhere],
+        );
     }
     let Ok(found) = statfs(&path) else { return Finding::ok(name, shown_root) };
     let FsType(magic) = found.filesystem_type();
@@ -114,7 +118,11 @@ pub(super) fn cgroups(host: &Host) -> Finding {
     let by_hand = [chown.as_str()];
     let remedy: &[&str] = if systemd { &delegate } else { &by_hand };
     let Some(dir) = ours else {
-        return Finding::note(name, "no control group is ours: memory, CPU and pids of containers are not limited", remedy);
+        return Finding::note(
+            name,
+            "no control group is ours: memory, CPU and pids of containers are not limited",
+            remedy,
+        );
     };
     let has = std::fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
     let has: Vec<&str> = has.split_whitespace().collect();

@@ -121,11 +121,8 @@ impl Host {
     /// How this distribution installs a package, by its names in each family.
     fn install(&self, debian: &str, fedora: &str, alpine: &str, arch: &str) -> String {
         let release = self.read("/etc/os-release").unwrap_or_default();
-        let family: String = release
-            .lines()
-            .filter(|l| l.starts_with("ID=") || l.starts_with("ID_LIKE="))
-            .collect::<Vec<_>>()
-            .join(" ");
+        let family: String =
+            release.lines().filter(|l| l.starts_with("ID=") || l.starts_with("ID_LIKE=")).collect::<Vec<_>>().join(" ");
         let has = |names: &[&str]| names.iter().any(|n| family.contains(n));
         if has(&["alpine"]) {
             format!("sudo apk add {alpine}")
@@ -237,10 +234,19 @@ mod tests {
 
     #[test]
     fn ports_and_ping() {
-        let h = host("net", &[("proc/sys/net/ipv4/ip_unprivileged_port_start", "1024"), ("proc/sys/net/ipv4/ping_group_range", "1\t0")]);
+        let h = host(
+            "net",
+            &[("proc/sys/net/ipv4/ip_unprivileged_port_start", "1024"), ("proc/sys/net/ipv4/ping_group_range", "1\t0")],
+        );
         assert_eq!(kernel::ports(&h).verdict, Verdict::Note);
         assert_eq!(kernel::ping(&h).verdict, Verdict::Note);
-        let h = host("net", &[("proc/sys/net/ipv4/ip_unprivileged_port_start", "0"), ("proc/sys/net/ipv4/ping_group_range", "0\t2147483647")]);
+        let h = host(
+            "net",
+            &[
+                ("proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
+                ("proc/sys/net/ipv4/ping_group_range", "0\t2147483647"),
+            ],
+        );
         assert_eq!(kernel::ports(&h).verdict, Verdict::Ok);
         assert_eq!(kernel::ping(&h).verdict, Verdict::Ok);
     }

@@ -23,7 +23,11 @@ pub(super) fn runtime_dir(host: &Host) -> Finding {
             Finding::bad(name, format!("XDG_RUNTIME_DIR names {}, which is not there", shown(dir)), &[&line])
         }
         Ok(found) if found.uid() != host.uid => {
-            let text = format!("{} belongs to somebody else (uid {}): \"su\" keeps it, log in instead", shown(dir), found.uid());
+            let text = format!(
+                "{} belongs to somebody else (uid {}): \"su\" keeps it, log in instead",
+                shown(dir),
+                found.uid()
+            );
             Finding::bad(name, text, &[&format!("export XDG_RUNTIME_DIR={usual}")])
         }
         Ok(found) if found.mode() & 0o077 != 0 => {
@@ -54,7 +58,9 @@ pub(super) fn files(_: &Host) -> Finding {
             let text = format!("at most {hard} per process: many containers or connections at once fail");
             Finding::note(name, text, &["ulimit -n 65536   # or LimitNOFILE= in the service"])
         }
-        Ok((_, hard)) => Finding::ok(name, if hard == u64::MAX { "unlimited".to_owned() } else { format!("up to {hard}") }),
+        Ok((_, hard)) => {
+            Finding::ok(name, if hard == u64::MAX { "unlimited".to_owned() } else { format!("up to {hard}") })
+        }
         Err(e) => Finding::note(name, e.desc(), &[]),
     }
 }
