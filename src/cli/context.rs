@@ -60,6 +60,8 @@ pub struct Context {
     pub globals: Globals,
     pub out: Stream,
     pub err: Stream,
+    /// All arguments, for a plugin.
+    pub args: Vec<String>,
     /// The command as the user may type it again: `docker container ls`.
     pub command: String,
     config: OnceCell<Config>,
@@ -72,6 +74,7 @@ impl Context {
             globals,
             out: Stream::Out(io::stdout()),
             err: Stream::Err(io::stderr()),
+            args: Vec::new(),
             command: "docker".into(),
             config: OnceCell::new(),
             client: OnceCell::new(),

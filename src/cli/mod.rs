@@ -26,6 +26,7 @@ pub mod manifest;
 pub mod manual;
 pub mod network;
 pub mod output;
+pub mod plugin;
 pub mod progress;
 pub mod registry;
 pub mod swarm;
@@ -85,6 +86,7 @@ fn start(args: &[String]) -> (ExitCode, Context) {
         }
     };
     let mut cx = Context::new(globals);
+    cx.args = args.to_vec();
     let code = root(&mut cx, &line).unwrap_or(ExitCode::FAILURE);
     (code, cx)
 }
@@ -96,7 +98,7 @@ fn root(cx: &mut Context, line: &Line) -> std::io::Result<ExitCode> {
     }
     let words = &line.positionals;
     if cx.globals.version {
-        writeln!(cx.out, "Docker version {}, build {}", version(), "coracle")?;
+        writeln!(cx.out, "Docker version {}, build coracle", version())?;
         return Ok(ExitCode::SUCCESS);
     }
     match words.first().map(String::as_str) {
@@ -125,13 +127,16 @@ fn root(cx: &mut Context, line: &Line) -> std::io::Result<ExitCode> {
         return group_command(cx, group, &words[group.name.split(' ').count()..]);
     }
     let word = &words[0];
+    if let Some(result) = plugin::try_run(cx, word) {
+        return told(cx, result);
+    }
     write!(cx.err, "docker: unknown command: docker {word}\n\nRun 'docker --help' for more information\n")?;
     Ok(ExitCode::FAILURE)
 }
 
 /// The version that `docker --version` prints.
 pub fn version() -> &'static str {
-    env!("CARGO_PKG_VERSION")
+    crate::api::version::PRODUCT
 }
 
 /// `docker completion SHELL`.
@@ -155,7 +160,7 @@ fn completion(cx: &mut Context, words: &[String]) -> std::io::Result<ExitCode> {
 }
 
 fn root_help(cx: &Context) -> String {
-    help::root(Globals::get_args_info().flags, &cx.config_dir().display().to_string(), &[])
+    help::root(Globals::get_args_info().flags, &cx.config_dir().display().to_string(), &plugin::entries(cx))
 }
 
 fn help_command(cx: &mut Context, words: &[String]) -> std::io::Result<ExitCode> {
@@ -176,6 +181,9 @@ fn help_command(cx: &mut Context, words: &[String]) -> std::io::Result<ExitCode>
         _ => match tree::find_group(words) {
             Some(group) if group.name.split(' ').count() == words.len() => help::group(group),
             _ => {
+                if let Some(result) = plugin::try_run(cx, &words[0]) {
+                    return told(cx, result);
+                }
                 let last = words.last().map_or("", String::as_str);
                 writeln!(cx.err, "unknown help topic: {last}")?;
                 return Ok(ExitCode::FAILURE);
@@ -253,7 +261,12 @@ fn one(cx: &mut Context, command: &Command, path: &str, args: &[String]) -> std:
         )?;
         return Ok(ExitCode::FAILURE);
     }
-    let result: Result<ExitCode> = (command.run)(&line.argv(info.flags), cx);
+    let result = (command.run)(&line.argv(info.flags), cx);
+    told(cx, result)
+}
+
+/// Says what went wrong, unless nobody listens any more.
+fn told(cx: &mut Context, result: Result<ExitCode>) -> std::io::Result<ExitCode> {
     match result {
         Ok(code) => Ok(code),
         Err(_) if context::stdout_closed() => Ok(ExitCode::SUCCESS),

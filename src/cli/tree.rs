@@ -4,7 +4,7 @@
 
 use crate::cli::context::Context;
 use crate::cli::{builder, checkpoint, container, contexts, flags, image, manifest};
-use crate::cli::{network, registry, swarm, system, volume};
+use crate::cli::{network, plugin, registry, swarm, system, volume};
 use crate::error::{Error, Result};
 use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
 use std::process::ExitCode;
@@ -159,6 +159,7 @@ pub static COMMANDS: &[Command] = &[
     verb::<image::rm::Rm>(&["image rm", "image remove", "rmi"], "[OPTIONS] IMAGE [IMAGE...]", AtLeast(1)),
     verb::<image::save::Save>(&["image save", "save"], "[OPTIONS] IMAGE [IMAGE...]", AtLeast(1)),
     verb::<image::tag::Tag>(&["image tag", "tag"], "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", Exactly(2)),
+    Command { about: Some("Build from a file of the buildx plugin"), raw: true, hidden: true, run: plugin::bake, ..verb::<swarm::Raw>(&["bake"], "[OPTIONS] [TARGET...]", Any) },
     verb::<builder::prune::Prune>(&["builder prune"], "", Args::None),
 
     verb::<network::connect::Connect>(&["network connect"], "[OPTIONS] NETWORK CONTAINER", Exactly(2)),
