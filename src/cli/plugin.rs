@@ -195,8 +195,10 @@ fn own_default(cx: &Context) -> Option<String> {
 /// `docker bake`: another name of `docker buildx bake`.
 pub fn bake(args: &[&str], cx: &mut Context) -> Result<ExitCode> {
     let Some(path) = find(cx, "buildx") else {
-        return Err(Error::not_found("docker: 'docker bake' is a command of the buildx plugin, which is not installed")
-            .with_hint("Run 'docker --help' for more information"));
+        return Err(Error::not_found(
+            "docker: 'docker bake' is a command of the buildx plugin, which is not installed",
+        )
+        .with_hint("Run 'docker --help' for more information"));
     };
     let own = args.iter().skip_while(|a| **a == "--");
     let args: Vec<String> = ["buildx", "bake"].iter().chain(own).map(|a| (*a).to_owned()).collect();

@@ -6,6 +6,7 @@ use crate::cli::credentials;
 use crate::cli::format::value::Value;
 use crate::cli::format::{human, object_template, print_object, shape};
 use crate::cli::inspect::BAD_TEMPLATE;
+use crate::cli::plugin::{self, Plugin};
 use crate::cli::system::version::about;
 use crate::cli::tree::Verb;
 use crate::error::Result;
@@ -24,7 +25,7 @@ pub struct Info {
     pub format: Option<String>,
 }
 
-fn client_info(debug: bool, context: &str) -> Value {
+fn client_info(debug: bool, context: &str, plugins: &[Plugin]) -> Value {
     let a = about();
     let api = crate::api::version::MAX.to_string();
     let text = |name: &str, value: &str| (Rc::from(name), Value::str(value));
@@ -38,9 +39,48 @@ fn client_info(debug: bool, context: &str) -> Value {
         text("Arch", a.arch),
         text("BuildTime", &a.built),
         text("Context", context),
-        (Rc::from("Plugins"), Value::list(Vec::new())),
+        (Rc::from("Plugins"), Value::list(plugins.iter().map(plugin_value).collect())),
         (Rc::from("Warnings"), Value::NilList),
     ])
+}
+
+fn plugin_value(plugin: &Plugin) -> Value {
+    let text = |name: &str, value: &str| (Rc::from(name), Value::str(value));
+    let m = &plugin.metadata;
+    let mut fields = vec![
+        text("SchemaVersion", &m.schema_version),
+        text("Vendor", &m.vendor),
+        text("Version", &m.version),
+        text("ShortDescription", &m.short_description),
+        text("URL", &m.url),
+        text("Name", &plugin.name),
+        text("Path", &plugin.path.display().to_string()),
+        text("Err", plugin.error.as_deref().unwrap_or_default()),
+    ];
+    fields.retain(|(_, value)| value.truth());
+    Value::map(fields)
+}
+
+/// The plugins as `info` shows them to people; those that cannot be used are told apart.
+fn plugin_lines(plugins: &[Plugin]) -> String {
+    let mut out = String::new();
+    let (usable, broken): (Vec<_>, Vec<_>) = plugins.iter().partition(|p| p.error.is_none());
+    if !usable.is_empty() {
+        out.push_str(" Plugins:\n");
+    }
+    for plugin in usable {
+        let m = &plugin.metadata;
+        let _ = writeln!(out, "  {}: {} ({})", plugin.name, m.short_description, m.vendor);
+        if !m.version.is_empty() {
+            let _ = writeln!(out, "    Version:  {}", m.version);
+        }
+        let _ = writeln!(out, "    Path:     {}", plugin.path.display());
+    }
+    for plugin in broken {
+        let why = plugin.error.as_deref().unwrap_or_default();
+        let _ = writeln!(out, " WARNING: Plugin \"{}\" is not valid: {why}", plugin.path.display());
+    }
+    out
 }
 
 /// One struct of the daemon's fields and the client's.
@@ -192,6 +232,10 @@ impl Verb for Info {
             }
         };
         let context = crate::cli::host::context_name(cx)?;
+        // Each plugin is a program to run: only where it is going to be shown.
+        let format = self.format.as_deref().unwrap_or_default();
+        let shown = matches!(format, "" | "json") || format.contains("ClientInfo") || format.contains("json .}}");
+        let plugins = if shown { plugin::list(cx) } else { Vec::new() };
         let (bytes, failure) = match cx.client()?.get("/info").bytes() {
             Ok(bytes) => (Some(bytes), None),
             Err(e) => (None, Some(e)),
@@ -201,14 +245,15 @@ impl Verb for Info {
                 Some(bytes) => serde_json::from_slice(bytes)?,
                 None => Value::from_serialize(&Wire::default())?,
             };
-            let all = merged(server, client_info(cx.globals.debug, &context));
+            let all = merged(server, client_info(cx.globals.debug, &context, &plugins));
             print_object(&mut cx.out, &template, &all)?;
         } else {
             let about = about();
             let debug = cx.globals.debug;
+            let plugins = plugin_lines(&plugins);
             write!(
                 cx.out,
-                "Client:\n Version:    {}\n Context:    {context}\n Debug Mode: {debug}\n\nServer:\n",
+                "Client:\n Version:    {}\n Context:    {context}\n Debug Mode: {debug}\n{plugins}\nServer:\n",
                 about.version
             )?;
             if let Some(bytes) = &bytes {
