@@ -6,3 +6,4 @@ pub mod instruction;
 pub mod parser;
 pub mod stage;
 pub mod state;
+pub mod transfer;
