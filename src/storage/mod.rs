@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 pub mod apply;
 mod copy;
+pub mod diff;
 pub mod fuse;
 mod layers;
 pub mod overlay;
