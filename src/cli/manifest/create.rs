@@ -1,9 +1,11 @@
 //! `docker manifest create`.
 
 use crate::cli::context::Context;
+use crate::cli::manifest::lists::{self, Remote};
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Create a local manifest list
@@ -23,7 +25,22 @@ pub struct Create {
 }
 
 impl Verb for Create {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker manifest create is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let list = lists::parse(&self.list)?;
+        if lists::exists(cx, &list) && !self.amend {
+            return Err(Error::conflict("refusing to amend an existing manifest list with no --amend flag"));
+        }
+        for name in &self.manifests {
+            let manifest = lists::parse(name)?;
+            if lists::entry(cx, &list, &manifest)?.is_some() {
+                continue;
+            }
+            match lists::fetch(cx, &manifest, self.insecure)? {
+                Remote::Image(entry) => lists::save(cx, &list, &manifest, &entry)?,
+                Remote::List(_) => return Err(Error::invalid(format!("{} is a manifest list", manifest.familiar()))),
+            }
+        }
+        writeln!(cx.out, "Created manifest list {list}")?;
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -3,5 +3,6 @@
 pub mod annotate;
 pub mod create;
 pub mod inspect;
+pub mod lists;
 pub mod push;
 pub mod rm;

@@ -1,6 +1,7 @@
 //! `docker manifest rm`.
 
 use crate::cli::context::Context;
+use crate::cli::manifest::lists;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
@@ -15,7 +16,13 @@ pub struct Rm {
 }
 
 impl Verb for Rm {
-    fn run(self, _cx: &mut Context) -> Result<ExitCode> {
-        Err(Error::not_implemented("docker manifest rm is not part of this build"))
+    fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        let mut failures = Vec::new();
+        for list in &self.lists {
+            if let Err(e) = lists::parse(list).and_then(|list| lists::remove(cx, &list)) {
+                failures.push(e.message().to_owned());
+            }
+        }
+        if failures.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(Error::system(failures.join("\n"))) }
     }
 }

@@ -70,6 +70,7 @@ fn run(engine: &Arc<Engine>, request: &Request, lines: &mut Lines<'_>, cancel: &
     let credentials = &request.credentials;
     let explain = |f: Fault| f.for_pull(&reference.familiar_name(), &reference.familiar());
     let mut updated = false;
+    let mut warning = None;
     if reference.is_name_only() {
         let (client, tags) =
             at_endpoint(&settings, reference, "pull", credentials, cancel, |c| c.tags()).map_err(explain)?;
@@ -77,7 +78,9 @@ fn run(engine: &Arc<Engine>, request: &Request, lines: &mut Lines<'_>, cancel: &
             let Some(tagged) = reference.with_tag(&tag) else { continue };
             let found = find_manifest(&client, &tag);
             let fetched = found.and_then(|f| f.whole(&client)).map_err(explain)?;
-            updated |= one(engine, request, &client, &tagged, fetched, lines, cancel)?;
+            let (changed, said) = one(engine, request, &client, &tagged, fetched, lines, cancel)?;
+            updated |= changed;
+            warning = warning.or(said);
         }
     } else {
         let version = wanted(reference);
@@ -89,10 +92,11 @@ fn run(engine: &Arc<Engine>, request: &Request, lines: &mut Lines<'_>, cancel: &
             }
         })
         .map_err(explain)?;
-        updated = one(engine, request, &client, reference, fetched, lines, cancel)?;
+        (updated, warning) = one(engine, request, &client, reference, fetched, lines, cancel)?;
     }
     let verb = if updated { "Downloaded newer image" } else { "Image is up to date" };
-    lines.status(&format!("Status: {verb} for {}", reference.familiar()))
+    lines.status(&format!("Status: {verb} for {}", reference.familiar()))?;
+    warning.map_or(Ok(()), |w| lines.status(&w))
 }
 
 /// A manifest that an image here came with need not be fetched again: HEAD does
@@ -109,7 +113,8 @@ fn known(engine: &Engine, request: &Request, found: &service::Found) -> Option<F
     })
 }
 
-/// One tag or digest. True if a name points elsewhere than before.
+/// One tag or digest. True if a name points elsewhere than before; and what is
+/// to be said of its platform at the end.
 fn one(
     engine: &Arc<Engine>,
     request: &Request,
@@ -118,7 +123,7 @@ fn one(
     top: Fetched,
     lines: &mut Lines<'_>,
     cancel: &Arc<Cancel>,
-) -> Result<bool> {
+) -> Result<(bool, Option<String>)> {
     let familiar = reference.familiar();
     let explain = |f: Fault| f.for_pull(&reference.familiar_name(), &familiar);
     let label = match (reference.digest(), reference.tag()) {
@@ -160,8 +165,7 @@ fn one(
     };
     let updated = name(engine, reference, &image, top_digest)?;
     lines.status(&format!("Digest: {top_digest}"))?;
-    warn_of_platform(request, &image, &familiar, lines)?;
-    Ok(updated)
+    Ok((updated, platform_warning(request, &image, &familiar)))
 }
 
 /// The manifest that an index names, from the store if it is there.
@@ -217,20 +221,19 @@ fn name(engine: &Engine, reference: &Reference, image: &Image, digest: Digest) -
     Ok(updated)
 }
 
-fn warn_of_platform(request: &Request, image: &Image, familiar: &str, lines: &mut Lines<'_>) -> Result<()> {
-    let Some(platform) = &request.platform else { return Ok(()) };
+fn platform_warning(request: &Request, image: &Image, familiar: &str) -> Option<String> {
+    let platform = request.platform.as_ref()?;
     let have = Platform {
         architecture: image.config.architecture.clone(),
         os: image.config.os.clone(),
         variant: image.config.variant.clone(),
         ..Platform::default()
     };
-    if have.rank(platform).is_some() {
-        return Ok(());
-    }
-    lines.status(&format!(
-        "WARNING: image with reference {familiar} was found but its platform ({have}) does not match the specified platform ({platform})"
-    ))
+    have.rank(platform).is_none().then(|| {
+        format!(
+            "WARNING: image with reference {familiar} was found but its platform ({have}) does not match the specified platform ({platform})"
+        )
+    })
 }
 
 /// A layer on its way, from the pull's point of view.
