@@ -318,7 +318,15 @@ fn tls_fault(e: &rustls::Error) -> Fault {
             Cert::NotValidForNameContext { expected, presented } => {
                 let names: Vec<&str> =
                     presented.iter().map(|n| n.trim_start_matches("DnsName(\"").trim_end_matches("\")")).collect();
-                verify(&format!("certificate is valid for {}, not {}", names.join(", "), expected.to_str()))
+                let host = expected.to_str();
+                let by_address = presented.iter().any(|n| n.starts_with("IpAddress"));
+                if host.parse::<std::net::IpAddr>().is_ok() && !by_address {
+                    verify(&format!(
+                        "cannot validate certificate for {host} because it doesn't contain any IP SANs"
+                    ))
+                } else {
+                    verify(&format!("certificate is valid for {}, not {host}", names.join(", ")))
+                }
             }
             other => verify(&other.to_string()),
         },
