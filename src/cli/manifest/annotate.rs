@@ -68,10 +68,13 @@ impl Verb for Annotate {
                 platform.os_features.push(feature.to_owned());
             }
         }
-        let supported = KNOWN.iter().any(|(os, all)| *os == platform.os && all.contains(&platform.architecture.as_str()));
+        let supported =
+            KNOWN.iter().any(|(os, all)| *os == platform.os && all.contains(&platform.architecture.as_str()));
         if !supported {
             let (os, arch) = (self.os.unwrap_or_default(), self.arch.unwrap_or_default());
-            return Err(Error::invalid(format!("manifest entry for image has unsupported os/arch combination: {os}/{arch}")));
+            return Err(Error::invalid(format!(
+                "manifest entry for image has unsupported os/arch combination: {os}/{arch}"
+            )));
         }
         lists::save(cx, &list, &manifest, &entry)?;
         Ok(ExitCode::SUCCESS)

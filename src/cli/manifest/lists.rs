@@ -251,9 +251,8 @@ pub fn connect(cx: &Context, reference: &Reference, insecure: bool, actions: &st
         registry_token: stored.registry_token,
     };
     let settings = settings(reference, insecure);
-    let (client, ()) =
-        service::at_endpoint(&settings, reference, actions, &credentials, &Arc::default(), |_| Ok(()))
-            .map_err(|f| explain(f, reference))?;
+    let (client, ()) = service::at_endpoint(&settings, reference, actions, &credentials, &Arc::default(), |_| Ok(()))
+        .map_err(|f| explain(f, reference))?;
     Ok(client)
 }
 
@@ -262,9 +261,7 @@ pub fn fetch(cx: &Context, reference: &Reference, insecure: bool) -> Result<Remo
     let unknown = |f: Fault| explain(f, reference);
     let fetched = client.manifest(&service::wanted(reference)).map_err(unknown)?;
     match document::parse(&fetched, &reference.familiar())? {
-        Document::Image(image) => {
-            Ok(Remote::Image(Box::new(image_entry(&client, reference, &fetched, &image, None)?)))
-        }
+        Document::Image(image) => Ok(Remote::Image(Box::new(image_entry(&client, reference, &fetched, &image, None)?))),
         Document::Index(index) => {
             let mut entries = Vec::new();
             for item in &index.manifests {

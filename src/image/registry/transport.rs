@@ -321,9 +321,7 @@ fn tls_fault(e: &rustls::Error) -> Fault {
                 let host = expected.to_str();
                 let by_address = presented.iter().any(|n| n.starts_with("IpAddress"));
                 if host.parse::<std::net::IpAddr>().is_ok() && !by_address {
-                    verify(&format!(
-                        "cannot validate certificate for {host} because it doesn't contain any IP SANs"
-                    ))
+                    verify(&format!("cannot validate certificate for {host} because it doesn't contain any IP SANs"))
                 } else {
                     verify(&format!("certificate is valid for {}, not {host}", names.join(", ")))
                 }
