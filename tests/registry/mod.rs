@@ -6,6 +6,8 @@ mod scripted;
 
 /// Credentials: what is sent where, and what never is.
 mod credentials;
+/// The whole of a pull.
+mod daemon;
 /// Blobs over bad links.
 mod links;
 /// Blobs on their way out.

@@ -218,8 +218,9 @@ enum Step {
 struct Job<'a> {
     layer: &'a LayerRef,
     id: String,
-    /// Under which digest it is wanted, if that is known.
-    known: Option<Known>,
+    /// What it is called in compressed form: by the manifest that it was pulled
+    /// with, by an earlier push.
+    known: Vec<Known>,
     /// Repositories of the same registry that should have it.
     neighbours: Vec<String>,
     foreign: bool,
@@ -227,7 +228,12 @@ struct Job<'a> {
 
 impl<'a> Job<'a> {
     fn new(engine: &Engine, reference: &Reference, layer: &'a LayerRef, original: Option<&Descriptor>) -> Self {
-        let known = original.or(layer.layer.blob.as_ref()).map(|d| Known { digest: d.digest, size: d.size });
+        let mut known: Vec<Known> = original
+            .into_iter()
+            .chain(&layer.layer.blob)
+            .map(|d| Known { digest: d.digest, size: d.size })
+            .collect();
+        known.dedup();
         Self {
             layer,
             id: short(&layer.layer.diff_id.to_string()).to_owned(),
@@ -339,15 +345,14 @@ fn push_layer(
     client.cancel().check()?;
     let tell = |step: Step| drop(to.send((at, step)));
     let mut session = None;
-    if let Some(known) = job.known {
-        if job.foreign {
+    for &known in &job.known {
+        if job.foreign || client.blob_size(known.digest)?.is_some() {
             tell(Step::Exists);
             return Ok(known);
         }
-        if client.blob_size(known.digest)?.is_some() {
-            tell(Step::Exists);
-            return Ok(known);
-        }
+    }
+    // What is not kept cannot be sent under its own digest, but it can be mounted.
+    for &known in &job.known {
         for from in &job.neighbours {
             match client.mount(known.digest, from) {
                 Ok(Mount::Done) => {
@@ -365,7 +370,7 @@ fn push_layer(
             }
         }
     }
-    let kept = job.known.filter(|k| engine.images.blob(&k.digest).is_some());
+    let kept = job.known.iter().copied().find(|k| engine.images.blob(&k.digest).is_some());
     let total = kept.map_or(job.layer.layer.tar_size, |k| k.size);
     let mut told = Instant::now();
     let mut progress = |current: u64| {
