@@ -228,11 +228,8 @@ struct Job<'a> {
 
 impl<'a> Job<'a> {
     fn new(engine: &Engine, reference: &Reference, layer: &'a LayerRef, original: Option<&Descriptor>) -> Self {
-        let mut known: Vec<Known> = original
-            .into_iter()
-            .chain(&layer.layer.blob)
-            .map(|d| Known { digest: d.digest, size: d.size })
-            .collect();
+        let mut known: Vec<Known> =
+            original.into_iter().chain(&layer.layer.blob).map(|d| Known { digest: d.digest, size: d.size }).collect();
         known.dedup();
         Self {
             layer,
