@@ -7,7 +7,9 @@ use crate::engine::watch::{Gone, Woken};
 use crate::engine::{Engine, keys, logs};
 use crate::error::{Context, Error, Result};
 use crate::runtime::Attach;
+use crate::sys::socket;
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -48,19 +50,29 @@ pub fn check(engine: &Engine, reference: &str, options: &Options) -> Result<Read
     }
 }
 
-/// `client` has had its head. Returns when the shim has it, or when the client
-/// left before the container started.
-pub fn attach(engine: &Engine, ready: Ready, options: &Options, client: OwnedFd, leftover: Vec<u8>) -> Result<()> {
+/// Returns when the shim has `client`, or when it left before the container
+/// started. `head` is what it is to read first.
+///
+/// The head goes out under the lock that the start takes to collect waiting
+/// clients: a client may ask for the start as soon as it has read the head, and
+/// then it must be on the list already.
+pub fn attach(
+    engine: &Engine,
+    ready: Ready,
+    options: &Options,
+    client: OwnedFd,
+    leftover: Vec<u8>,
+    head: &[u8],
+) -> Result<()> {
     let Ready { container, tty, keys } = ready;
+    let mut head = head;
     if options.logs {
         let mut out = File::from(client.try_clone().context("duplicate the client's connection")?);
+        out.write_all(std::mem::take(&mut head)).map_err(|_| Error::cancelled())?;
         let choice = logs::Options { stdout: options.stdout, stderr: options.stderr, ..logs::Options::default() };
         logs::read::logs(engine, &container, &choice, !tty, &mut out, None)?;
     }
     publish(engine, &container, "attach", &[]);
-    if !options.stream {
-        return Ok(());
-    }
     let attach = Attach {
         client,
         leftover,
@@ -74,7 +86,11 @@ pub fn attach(engine: &Engine, ready: Ready, options: &Options, client: OwnedFd,
     let probe = attach.client.try_clone().context("duplicate the client's connection")?;
     let token = {
         let mut live = container.live();
-        if live.removed || live.record.state.removing {
+        // Nothing has been written to this connection yet: it has room.
+        if !head.is_empty() && socket::try_write(attach.client.as_fd(), head).ok() != Some(head.len()) {
+            return Ok(());
+        }
+        if !options.stream || live.removed || live.record.state.removing {
             return Ok(());
         }
         if live.record.state.is_up() {

@@ -45,8 +45,9 @@ pub fn begin(engine: &Engine, reference: &str, condition: Condition) -> Result<W
 }
 
 impl Waiting {
-    /// The exit code and the error of a failed start.
-    pub fn finish(self, client: BorrowedFd<'_>) -> Result<(i32, String)> {
+    /// The exit code. A start that fails ends the wait too, with the code that
+    /// its client will use.
+    pub fn finish(self, client: BorrowedFd<'_>) -> Result<i32> {
         loop {
             {
                 let live = self.container.live();
@@ -59,7 +60,7 @@ impl Waiting {
                 };
                 if done {
                     let code = if live.exits > self.exits { live.last_exit } else { state.exit_code };
-                    return Ok((code, state.error.clone()));
+                    return Ok(code);
                 }
             }
             if self.watcher.wait(Some((client, Gone::HalfClosed)), None)? == Woken::ClientGone {

@@ -1,12 +1,12 @@
 //! `/containers`: everything but copying (`archive`) and execs.
 
-use crate::api::container::{CreateRequest, IdResponse, UpdateConfig, WaitError, WaitResponse};
+use crate::api::container::{CreateRequest, IdResponse, UpdateConfig, WaitResponse};
 use crate::api::version::Version;
 use crate::engine::container::{
     attach, create, inspect, list, prune, remove, rename, start, stats, stop, top, update, wait,
 };
 use crate::engine::{Engine, logs, until};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::server::hijack;
 use crate::server::request::Request;
 use crate::server::response::{Response, Stream, json_line};
@@ -164,9 +164,8 @@ fn wait_for(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     let waiting = wait::begin(engine, request.param("id"), condition)?;
     let client = request.fd()?;
     let run = move |out: &mut dyn Write| {
-        let (code, error) = waiting.finish(client.as_fd())?;
-        let error = Some(error).filter(|e| !e.is_empty()).map(|message| WaitError { message });
-        json_line(out, &WaitResponse { status_code: code.into(), error }, "\n")
+        let code = waiting.finish(client.as_fd())?;
+        json_line(out, &WaitResponse { status_code: code.into(), error: None }, "\n")
     };
     Ok(Response::Stream(Stream {
         content_type: "application/json",
@@ -189,19 +188,15 @@ fn attach_to(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     // Errors come after the takeover, as a raw answer: clients read them there.
     let ready = attach::check(engine, request.param("id"), &options);
     let (client, leftover) = request.hijack()?;
-    let mut out = std::fs::File::from(client.try_clone().context("duplicate the client's connection")?);
-    let ready = match ready {
-        Ok(ready) => ready,
-        Err(e) => {
-            let _ = out.write_all(&hijack::error(&e));
-            return Ok(Response::Hijacked);
+    match ready {
+        Ok(ready) => {
+            let head = hijack::head(request, ready.tty);
+            attach::attach(engine, ready, &options, client, leftover, &head)?;
         }
-    };
-    if out.write_all(&hijack::head(request, ready.tty)).is_err() {
-        return Ok(Response::Hijacked);
+        Err(e) => {
+            let _ = std::fs::File::from(client).write_all(&hijack::error(&e));
+        }
     }
-    drop(out);
-    attach::attach(engine, ready, &options, client, leftover)?;
     Ok(Response::Hijacked)
 }
 
