@@ -11,6 +11,7 @@
 
 pub mod build;
 pub mod container;
+pub mod copy;
 pub mod events;
 pub mod exec;
 pub mod image;

@@ -1,0 +1,278 @@
+//! A tree as a tar stream: `docker cp` out, `export`, and the layer of a commit.
+//! Runs on the thread that sends it.
+
+use crate::error::{Context, Error, Result};
+use crate::storage::tar::write::{END, header, padding};
+use crate::storage::tar::{Entry, Kind, Time};
+use crate::sys::fs::{fgetxattr, lgetxattr};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+/// How a tree is to be written.
+pub struct Archiver<'a> {
+    out: &'a mut dyn Write,
+    /// First names of files with several links.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    /// Folders that replace a directory, by the path in the container.
+    over: Vec<(String, Arc<OwnedFd>)>,
+    /// Paths in the container that are left out.
+    skip: &'a dyn Fn(&str) -> bool,
+    /// Write an overlay's marks as whiteouts.
+    whiteouts: bool,
+}
+
+const CAPABILITY: &CStr = c"security.capability";
+const OPAQUE: &CStr = c"user.overlay.opaque";
+
+impl<'a> Archiver<'a> {
+    pub fn new(out: &'a mut dyn Write) -> Self {
+        Self { out, links: HashMap::new(), over: Vec::new(), skip: &|_| false, whiteouts: false }
+    }
+
+    #[must_use]
+    pub fn with_over(mut self, over: Vec<(String, Arc<OwnedFd>)>) -> Self {
+        self.over = over;
+        self
+    }
+
+    #[must_use]
+    pub fn with_skip(mut self, skip: &'a dyn Fn(&str) -> bool) -> Self {
+        self.skip = skip;
+        self
+    }
+
+    #[must_use]
+    pub fn with_whiteouts(mut self) -> Self {
+        self.whiteouts = true;
+        self
+    }
+
+    /// The directory itself as `name` and all that is in it. `path` is where it
+    /// is in the container.
+    pub fn directory(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: &str) -> Result<()> {
+        let stat = fstat(dir)?;
+        let mut entry = describe(&stat, Kind::Dir, name);
+        entry.xattrs = capability(dir);
+        self.out.write_all(&header(&entry)).map_err(gone)?;
+        self.content(dir, name, path)
+    }
+
+    /// What is in a directory; `name` is put in front.
+    pub fn content(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: &str) -> Result<()> {
+        let list = openat(dir, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let mut names: Vec<CString> = Vec::new();
+        for entry in nix::dir::Dir::from_fd(list)?.iter() {
+            let found = entry?.file_name().to_owned();
+            if found.as_c_str() != c"." && found.as_c_str() != c".." {
+                names.push(found);
+            }
+        }
+        names.sort();
+        for child in names {
+            let mut full = name.to_vec();
+            if !full.is_empty() && !full.ends_with(b"/") {
+                full.push(b'/');
+            }
+            full.extend_from_slice(child.as_bytes());
+            let below = format!("{}/{}", path.trim_end_matches('/'), child.to_string_lossy());
+            if !(self.skip)(&below) {
+                self.entry(dir, &child, &full, &below)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One entry of a directory. What has vanished meanwhile is left out.
+    pub fn entry(&mut self, dir: BorrowedFd<'_>, child: &CStr, name: &[u8], path: &str) -> Result<()> {
+        match self.try_entry(dir, child, name, path) {
+            Err(e) if e.kind() == crate::error::Kind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn try_entry(&mut self, dir: BorrowedFd<'_>, child: &CStr, name: &[u8], path: &str) -> Result<()> {
+        let vanished = |e: Errno| match e {
+            Errno::ENOENT => Error::not_found("vanished"),
+            e => Error::from(e).context(path.to_owned()),
+        };
+        let nofollow = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let stat = fstatat(dir, child, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(vanished)?;
+        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        if kind == SFlag::S_IFDIR {
+            if let Some((_, root)) = self.over.iter().find(|(d, _)| d == path) {
+                let root = root.clone();
+                return self.directory(root.as_fd(), name, path);
+            }
+            let flags = nofollow | OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+            let inner = openat(dir, child, flags, Mode::empty()).map_err(vanished)?;
+            if self.whiteouts && fgetxattr(inner.as_fd(), OPAQUE).is_ok_and(|v| v == b"y") {
+                self.directory_opaque(inner.as_fd(), name, &stat)?;
+                return self.content(inner.as_fd(), name, path);
+            }
+            return self.directory(inner.as_fd(), name, path);
+        }
+        if self.whiteouts && kind == SFlag::S_IFCHR && stat.st_rdev == 0 {
+            return self.whiteout(name, &stat);
+        }
+        if stat.st_nlink > 1 && kind != SFlag::S_IFSOCK {
+            if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
+                let mut entry = describe(&stat, Kind::HardLink, name);
+                entry.link.clone_from(first);
+                return self.out.write_all(&header(&entry)).map_err(gone);
+            }
+            self.links.insert((stat.st_dev, stat.st_ino), name.to_vec());
+        }
+        let mut entry = describe(&stat, Kind::File, name);
+        match kind {
+            SFlag::S_IFREG => {
+                let flags = nofollow | OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+                let file = File::from(openat(dir, child, flags, Mode::empty()).map_err(vanished)?);
+                entry.size = file.metadata()?.len();
+                entry.xattrs = capability(file.as_fd());
+                self.out.write_all(&header(&entry)).map_err(gone)?;
+                return self.payload(file, entry.size);
+            }
+            SFlag::S_IFLNK => {
+                entry.kind = Kind::Symlink;
+                entry.link = std::os::unix::ffi::OsStringExt::into_vec(readlinkat(dir, child).map_err(vanished)?);
+            }
+            SFlag::S_IFCHR | SFlag::S_IFBLK => {
+                entry.kind = if kind == SFlag::S_IFCHR { Kind::Char } else { Kind::Block };
+                entry.major = nix::sys::stat::major(stat.st_rdev) as u32;
+                entry.minor = nix::sys::stat::minor(stat.st_rdev) as u32;
+            }
+            SFlag::S_IFIFO => entry.kind = Kind::Fifo,
+            // Sockets cannot be archived.
+            _ => return Ok(()),
+        }
+        self.out.write_all(&header(&entry)).map_err(gone)
+    }
+
+    /// A file that grows or shrinks while it is read gives what its header says.
+    fn payload(&mut self, file: File, size: u64) -> Result<()> {
+        let copied = std::io::copy(&mut file.take(size), self.out).map_err(gone)?;
+        let missing = size - copied + padding(size) as u64;
+        std::io::copy(&mut std::io::repeat(0).take(missing), self.out).map_err(gone)?;
+        Ok(())
+    }
+
+    fn whiteout(&mut self, name: &[u8], stat: &FileStat) -> Result<()> {
+        let at = name.iter().rposition(|b| *b == b'/').map_or(0, |n| n + 1);
+        let marked = [&name[..at], b".wh.", &name[at..]].concat();
+        let mut entry = describe(stat, Kind::File, &marked);
+        entry.mode = 0;
+        self.out.write_all(&header(&entry)).map_err(gone)
+    }
+
+    fn directory_opaque(&mut self, dir: BorrowedFd<'_>, name: &[u8], stat: &FileStat) -> Result<()> {
+        let mut entry = describe(stat, Kind::Dir, name);
+        entry.xattrs = capability(dir);
+        self.out.write_all(&header(&entry)).map_err(gone)?;
+        let mut marker = describe(stat, Kind::File, &[name, b"/.wh..wh..opq"].concat());
+        marker.mode = 0;
+        self.out.write_all(&header(&marker)).map_err(gone)
+    }
+
+    pub fn finish(self) -> Result<()> {
+        self.out.write_all(&END).and_then(|()| self.out.flush()).map_err(gone)
+    }
+}
+
+/// The reader of the stream went away.
+fn gone(e: std::io::Error) -> Error {
+    match e.kind() {
+        std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => Error::cancelled(),
+        _ => Error::from(e).context("write an archive"),
+    }
+}
+
+fn capability(fd: BorrowedFd<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let value = fgetxattr(fd, CAPABILITY).or_else(|_| {
+        let path = CString::new(crate::sys::fd::proc_path(&fd)).map_err(|_| Errno::EINVAL)?;
+        lgetxattr(&path, CAPABILITY)
+    });
+    value.map(|v| vec![(CAPABILITY.to_bytes().to_vec(), v)]).unwrap_or_default()
+}
+
+fn describe(stat: &FileStat, kind: Kind, name: &[u8]) -> Entry {
+    Entry {
+        name: name.to_vec(),
+        kind,
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid.into(),
+        gid: stat.st_gid.into(),
+        mtime: Time { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 },
+        ..Entry::default()
+    }
+}
+
+/// A path in a view as a tar whose root is the path's own last name.
+pub fn path(view: &super::view::View, path: &str, container: &str, out: &mut dyn Write) -> Result<()> {
+    use super::path::{absolute, base, follows};
+    use super::view::path_error;
+    let full = absolute(path);
+    let failed = |e| path_error(e, path, container);
+    let found = view.find(&full, follows(&full)).map_err(failed)?;
+    let stat = fstat(&found)?;
+    let name = base(&full).as_bytes();
+    let over = view.over.iter().map(|o| (o.destination.clone(), o.root.clone())).collect();
+    let mut archiver = Archiver::new(out).with_over(over);
+    if super::stat::is_dir(&stat) {
+        archiver.directory(found.as_fd(), name, &crate::engine::container::mounts::clean(&full))?;
+    } else {
+        let cleaned = crate::engine::container::mounts::clean(&full);
+        let (parent, last) = cleaned.rsplit_once('/').unwrap_or(("", &cleaned));
+        let parent = view.find(if parent.is_empty() { "/" } else { parent }, true).map_err(failed)?;
+        let last = CString::new(last).context("read the path")?;
+        archiver.entry(parent.as_fd(), &last, name, &cleaned)?;
+    }
+    archiver.finish()
+}
+
+impl From<std::ffi::NulError> for Error {
+    fn from(_: std::ffi::NulError) -> Self {
+        Error::invalid("a path cannot contain a zero byte")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::tar::read::{Discard, Reader};
+
+    #[test]
+    fn a_tree_becomes_a_tar() {
+        let base = std::env::temp_dir().join(format!("coracle-archive-{}", std::process::id()));
+        std::fs::create_dir_all(base.join("d")).unwrap();
+        std::fs::write(base.join("d/f"), b"hello").unwrap();
+        std::fs::hard_link(base.join("d/f"), base.join("d/g")).unwrap();
+        std::os::unix::fs::symlink("/x", base.join("l")).unwrap();
+        let mut bytes = Vec::new();
+        let skip = |path: &str| path == "/t/skipped";
+        std::fs::write(base.join("skipped"), b"").unwrap();
+        let mut archiver = Archiver::new(&mut bytes).with_skip(&skip);
+        archiver.directory(File::open(&base).unwrap().as_fd(), b"t", "/t").unwrap();
+        archiver.finish().unwrap();
+        let mut reader = Reader::new(&bytes[..], Discard);
+        let mut names = Vec::new();
+        while let Some(entry) = reader.entry().unwrap() {
+            names.push((String::from_utf8(entry.name).unwrap(), entry.kind));
+        }
+        let expected = [
+            ("t/", Kind::Dir),
+            ("t/d/", Kind::Dir),
+            ("t/d/f", Kind::File),
+            ("t/d/g", Kind::HardLink),
+            ("t/l", Kind::Symlink),
+        ];
+        assert_eq!(names, expected.map(|(n, k)| (n.to_owned(), k)));
+        std::fs::remove_dir_all(&base).unwrap();
+    }
+}
