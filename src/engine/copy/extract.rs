@@ -5,7 +5,7 @@
 //! included; the entry itself never follows one: what is there is replaced.
 
 use super::view::{View, path_error};
-use crate::engine::Engine;
+
 use crate::error::{Error, Result};
 use crate::image::compress;
 use crate::storage::apply::{Limits, clean};
@@ -15,7 +15,9 @@ use crate::storage::tree::{self, Dirs};
 use crate::sys::fs::fsetxattr;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, mkdirat, mknodat, utimensat};
+use nix::sys::stat::{
+    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, mkdirat, mknodat, utimensat,
+};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, LinkatFlags, Uid, fchown, fchownat, linkat, symlinkat};
 use std::ffi::{CStr, CString};
@@ -240,7 +242,7 @@ fn tolerate(result: nix::Result<()>) -> Result<()> {
 }
 
 /// The ids of the container's own user, looked up in its own files.
-pub fn owner_of(_: &Engine, view: &View) -> Result<(u32, u32)> {
+pub fn owner_of(view: &View) -> Result<(u32, u32)> {
     let spec = view.record.config.user.as_str();
     let (user, group) = spec.split_once(':').unwrap_or((spec, ""));
     let read = |path: &str| -> String {
@@ -265,14 +267,14 @@ pub fn owner_of(_: &Engine, view: &View) -> Result<(u32, u32)> {
         (Ok(uid), None) => Some(uid),
         (Err(_), None) => None,
     };
-    let uid = uid.ok_or_else(|| {
-        Error::invalid(format!("unable to find user {user}: no matching entries in passwd file"))
-    })?;
+    let uid =
+        uid.ok_or_else(|| Error::invalid(format!("unable to find user {user}: no matching entries in passwd file")))?;
     let gid = match group {
         "" => line.and_then(|l| number(field(l, 3))).unwrap_or(0),
         group => {
             let groups = read("/etc/group");
-            let found = groups.lines().find(|l| field(l, 0).as_deref() == Some(group)).and_then(|l| number(field(l, 2)));
+            let found =
+                groups.lines().find(|l| field(l, 0).as_deref() == Some(group)).and_then(|l| number(field(l, 2)));
             found.or_else(|| group.parse().ok()).ok_or_else(|| {
                 Error::invalid(format!("unable to find group {group}: no matching entries in group file"))
             })?
@@ -280,4 +282,3 @@ pub fn owner_of(_: &Engine, view: &View) -> Result<(u32, u32)> {
     };
     Ok((uid, gid))
 }
-

@@ -6,7 +6,7 @@
 
 pub mod archive;
 pub mod changes;
-
+pub mod commit;
 pub mod extract;
 pub mod path;
 pub mod stat;

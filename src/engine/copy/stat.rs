@@ -33,7 +33,8 @@ pub fn stat(view: &View, path: &str, container: &str) -> Result<(PathStat, FileS
     let found = view.find(&full, follows(&full)).map_err(|e| path_error(e, path, container))?;
     let stat = fstat(&found)?;
     let is_link = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK;
-    let link_target = if is_link { view.resolve(&full).unwrap_or_else(|_| dangling(view, &full)) } else { String::new() };
+    let link_target =
+        if is_link { view.resolve(&full).unwrap_or_else(|_| dangling(view, &full)) } else { String::new() };
     let mtime = Timestamp::from_parts(stat.st_mtime, stat.st_mtime_nsec as u32);
     let described = PathStat {
         name: base(&full).to_owned(),

@@ -107,9 +107,10 @@ impl View {
 
     /// Refuses what is read-only to the container itself.
     pub fn check_writable(&self, path: &str) -> Result<()> {
-        let over = self.record.mounts.iter().filter(|m| {
-            path.strip_prefix(m.destination.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('/'))
-        });
+        let over =
+            self.record.mounts.iter().filter(|m| {
+                path.strip_prefix(m.destination.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('/'))
+            });
         match over.max_by_key(|m| m.destination.len()) {
             Some(mount) if !mount.rw => Err(Error::forbidden("mounted volume is marked read-only")),
             Some(_) => Ok(()),

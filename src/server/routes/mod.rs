@@ -2,6 +2,7 @@
 //! → encode`. Order matters where patterns overlap: what is exact stands before
 //! what is greedy.
 
+pub mod archive;
 pub mod container;
 pub mod events;
 pub mod exec;
@@ -21,6 +22,7 @@ pub const TABLES: &[&[Route]] = &[
     registry::ROUTES,
     image::ROUTES,
     system::ROUTES,
+    archive::ROUTES,
     container::ROUTES,
     exec::ROUTES,
     volume::ROUTES,
