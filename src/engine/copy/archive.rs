@@ -236,6 +236,16 @@ pub fn path(view: &super::view::View, path: &str, container: &str, out: &mut dyn
     archiver.finish()
 }
 
+/// The root for `docker export`: the image and the writable layer, no volumes.
+pub fn export(engine: &crate::engine::Engine, container: &crate::engine::container::Container) -> Result<OwnedFd> {
+    let record = container.record();
+    if record.state.phase == crate::engine::container::state::Phase::Dead {
+        return Err(Error::conflict(format!("You cannot export container {} which is Dead", container.id)));
+    }
+    let options = crate::storage::RwOptions { volatile: record.volatile };
+    engine.driver.mount_rw(&record.id, &record.layers, options)
+}
+
 impl From<std::ffi::NulError> for Error {
     fn from(_: std::ffi::NulError) -> Self {
         Error::invalid("a path cannot contain a zero byte")

@@ -87,17 +87,12 @@ fn changes_of(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
 
 fn export(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     let container = engine.containers.get(request.param("id"))?;
-    let record = container.record();
-    if record.state.phase == crate::engine::container::state::Phase::Dead {
-        return Err(Error::conflict(format!("You cannot export container {} which is Dead", container.id)));
-    }
-    let options = crate::storage::RwOptions { volatile: record.volatile };
-    let root = engine.driver.mount_rw(&record.id, &record.layers, options)?;
+    let tree = archive::export(engine, &container)?;
     publish(engine, &container, "export", &[]);
     let run = move |out: &mut dyn Write| {
         let mut out = BufWriter::with_capacity(64 << 10, out);
         let mut archiver = archive::Archiver::new(&mut out);
-        archiver.content(root.as_fd(), b"", "")?;
+        archiver.content(tree.as_fd(), b"", "")?;
         archiver.finish()
     };
     Ok(Response::Stream(Stream {
