@@ -31,6 +31,7 @@ pub mod progress;
 pub mod registry;
 pub mod swarm;
 pub mod system;
+pub mod tls;
 pub mod tree;
 pub mod volume;
 

@@ -4,7 +4,7 @@
 
 use crate::cli::context::Context;
 use crate::cli::{builder, checkpoint, container, contexts, flags, image, manifest};
-use crate::cli::{network, plugin, registry, swarm, system, volume};
+use crate::cli::{network, plugin, registry, swarm, system, tls, volume};
 use crate::error::{Error, Result};
 use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
 use std::process::ExitCode;
@@ -105,6 +105,7 @@ pub static GROUPS: &[Group] = &[
     Group { name: "service", about: "Manage Swarm services", hidden: true },
     Group { name: "stack", about: "Manage Swarm stacks", hidden: true },
     Group { name: "swarm", about: "Manage Swarm", hidden: false },
+    Group { name: "tls", about: "Manage certificates of the API over the network", hidden: false },
     Group { name: "system", about: "Manage the daemon", hidden: false },
     Group { name: "trust", about: "Manage signatures of images", hidden: false },
     Group { name: "trust key", about: "Manage keys that sign images", hidden: false },
@@ -177,6 +178,10 @@ pub static COMMANDS: &[Command] = &[
     verb::<volume::rm::Rm>(&["volume rm", "volume remove"], "[OPTIONS] VOLUME [VOLUME...]", AtLeast(1)),
 
     verb::<system::check::Check>(&["system check", "system doctor", "doctor"], "[OPTIONS]", Args::None),
+    verb::<tls::init::Init>(&["tls init"], "[OPTIONS]", Args::None),
+    verb::<tls::client::Client>(&["tls client"], "[OPTIONS] CLIENT", Exactly(1)),
+    verb::<tls::list::List>(&["tls ls", "tls list"], "[OPTIONS]", Args::None),
+    verb::<tls::revoke::Revoke>(&["tls revoke"], "[OPTIONS] CLIENT", Exactly(1)),
     verb::<system::df::Df>(&["system df"], "[OPTIONS]", Args::None),
     Command { hidden: true, ..verb::<system::dial_stdio::DialStdio>(&["system dial-stdio"], "", Args::None) },
     verb::<system::events::Events>(&["system events", "events"], "[OPTIONS]", Args::None),

@@ -264,6 +264,9 @@ pub struct Flags {
     /// use TLS; implied by --tlsverify
     #[argh(switch)]
     pub tls: bool,
+    /// make a certificate authority and certificates for this machine, and exit
+    #[argh(switch)]
+    pub tls_init: bool,
     /// certificates to trust clients by
     #[argh(option, arg_name = "string")]
     pub tlscacert: Option<String>,

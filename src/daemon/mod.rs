@@ -25,6 +25,7 @@ mod value;
 use crate::api::version::{self, Version};
 use crate::error::{Error, Result};
 use crate::log::{self, Format, Level};
+use crate::util::authority::{self, Authority};
 use crate::util::usage;
 use argh::ArgsInfo;
 use config::Config;
@@ -48,6 +49,9 @@ pub fn main(args: &[OsString]) -> ExitCode {
     }
     if line.last("--version") == Some("true") {
         return say(&format!("Docker version {}, build {}\n", version::PRODUCT, version::COMMIT));
+    }
+    if line.last("--tls-init") == Some("true") {
+        return tls_init(&places);
     }
     if !line.positionals.is_empty() {
         return complain(&format!("\"dockerd\" accepts no arguments.\nSee 'dockerd --help'.\n\n{USAGE}"));
@@ -76,6 +80,24 @@ fn help() -> String {
     let mut out = format!("\n{USAGE}\n\nOptions:\n");
     usage::options(&mut out, info.flags.iter().collect(), 80);
     out
+}
+
+/// The authority, the daemon's certificate and a first client, in one go.
+fn tls_init(places: &Places) -> ExitCode {
+    let (dir, names) = (places.authority(), authority::own_names());
+    let made = Authority::create(&dir, &names).and_then(|a| a.client("client"));
+    match made {
+        Err(e) => complain(&sentence(&e)),
+        Ok(folder) => {
+            let host = names.first().map_or("localhost", String::as_str);
+            say(&format!(
+                "Certificates for {} are in {}.\nStart the daemon with:\n  dockerd -H unix:// -H tcp://0.0.0.0:2376 --tlsverify\nCopy {} to the other machine's ~/.docker, then type there:\n  export DOCKER_HOST=tcp://{host}:2376 DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=$HOME/.docker/client\n  docker version\nMore clients: docker tls client NAME\n",
+                names.join(", "),
+                dir.display(),
+                folder.display()
+            ))
+        }
+    }
 }
 
 fn sentence(e: &Error) -> String {

@@ -80,6 +80,10 @@ impl Places {
     pub fn config_file(&self) -> PathBuf {
         if self.rootless { self.config.join("docker/daemon.json") } else { PathBuf::from("/etc/docker/daemon.json") }
     }
+    /// What `--tls-init` and `docker tls` keep.
+    pub fn authority(&self) -> PathBuf {
+        self.config_file().with_file_name("tls")
+    }
     /// `ca.pem`, `cert.pem`, `key.pem`.
     pub fn certificates(&self) -> PathBuf {
         let dir = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| !p.as_os_str().is_empty());

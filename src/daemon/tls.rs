@@ -30,19 +30,23 @@ pub fn load(config: &Config) -> Result<Option<Arc<ServerConfig>>> {
 }
 
 fn build(config: &Config) -> Result<Arc<ServerConfig>> {
-    let dir = config.places.certificates();
-    let file = |key: &str, name: &str| match config.text(key, "") {
-        "" => dir.join(name),
-        path => PathBuf::from(path),
+    let (dir, own) = (config.places.certificates(), config.places.authority());
+    // What `--tls-init` made is used where dockerd's own default is not there.
+    let own = (!dir.join("cert.pem").exists() && own.join("server-cert.pem").exists()).then_some(own);
+    let file = |key: &str, name: &str, ours: &str| match (config.text(key, ""), &own) {
+        ("", Some(own)) => own.join(ours),
+        ("", None) => dir.join(name),
+        (path, _) => PathBuf::from(path),
     };
-    let (cert, key) = (file("tlscert", "cert.pem"), file("tlskey", "key.pem"));
+    let cert = file("tlscert", "cert.pem", "server-cert.pem");
+    let key = file("tlskey", "key.pem", "server-key.pem");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|e| Error::system(e.to_string()))?;
     let (chain, private) = key_pair(&cert, &key)?;
     let builder = if verifies(config) {
-        let authority = file("tlscacert", "ca.pem");
+        let authority = file("tlscacert", "ca.pem", "ca.pem");
         let verifier = WebPkiClientVerifier::builder_with_provider(roots(&authority)?, provider)
             .with_crls(revocations(&authority.with_file_name("crl.pem"))?)
             .allow_unknown_revocation_status()

@@ -4,6 +4,7 @@
 
 pub mod argv;
 pub mod atomic_file;
+pub mod authority;
 pub mod der;
 pub mod dns;
 pub mod doctor;

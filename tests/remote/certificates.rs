@@ -167,3 +167,52 @@ fn unusable_files_are_refused_with_a_sentence() {
         assert!(text.contains("invalid TLS configuration") && text.contains(want), "{want}: {text}");
     }
 }
+
+#[test]
+fn one_command_instead_of_twelve() {
+    need!(probe::program("openssl", "openssl"), probe::program("curl", "curl"));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut daemon = Daemon::prepare(&["--tlsverify", "-H", &format!("tcp://127.0.0.1:{port}")], &[]);
+    let said = run(daemon.command("bin/dockerd").arg("--tls-init")).ok();
+    assert!(said.contains("export DOCKER_HOST=tcp://") && said.contains("--tlsverify"), "{said}");
+    let text = run(daemon.command("bin/dockerd").arg("--tls-init")).fails(1);
+    assert!(text.contains("has an authority already"), "{text}");
+    daemon.docker(&["tls", "client", "ann"]).ok();
+    let dir = daemon.scratch.join("home/.config/docker/tls");
+    // Openssl reads what we write.
+    openssl(&dir, "verify -CAfile ca.pem -purpose sslserver server-cert.pem");
+    openssl(&dir, "verify -CAfile ca.pem -purpose sslclient -crl_check -CRLfile crl.pem clients/ann/cert.pem");
+    use std::os::unix::fs::PermissionsExt;
+    for key in ["ca-key.pem", "server-key.pem", "clients/ann/key.pem"] {
+        assert_eq!(std::fs::metadata(dir.join(key)).unwrap().permissions().mode() & 0o777, 0o600, "{key}");
+    }
+    daemon.up();
+    let curl = |name: &str| {
+        let folder = dir.join("clients").join(name);
+        run(Command::new("curl")
+            .current_dir(&folder)
+            .args(["-sS", "--cacert", "ca.pem", "--cert", "cert.pem", "--key", "key.pem"])
+            .arg(format!("https://localhost:{port}/_ping")))
+    };
+    curl("ann").prints("OK");
+    curl("client").prints("OK");
+    if daemon.clients().contains(&Client::Real) {
+        let mut docker = daemon.cli(Client::Real);
+        docker
+            .env("DOCKER_HOST", format!("tcp://127.0.0.1:{port}"))
+            .env("DOCKER_TLS_VERIFY", "1")
+            .env("DOCKER_CERT_PATH", dir.join("clients/ann"))
+            .args(["version", "--format", "{{.Server.Os}}"]);
+        run(&mut docker).prints("linux");
+    }
+    let said = daemon.docker(&["tls", "revoke", "ann"]).ok();
+    assert!(said.contains("is shut out"), "{said}");
+    eventually("the reload", || daemon.log().contains("Reloaded configuration"));
+    assert_ne!(curl("ann").code, 0);
+    curl("client").prints("OK");
+    daemon.docker(&["tls", "ls"]).contains("revoked").ok();
+    let verify = run(Command::new("openssl").current_dir(&dir).args(
+        "verify -CAfile ca.pem -crl_check -CRLfile crl.pem clients/ann/cert.pem".split(' '),
+    ));
+    assert!(verify.code != 0 && verify.stderr.contains("revoked"), "{verify}");
+}
