@@ -204,7 +204,10 @@ mod tests {
         let info = crate::daemon::flags::Flags::get_args_info();
         for flag in info.flags {
             let known = by_flag(flag.long).is_some();
-            let own = matches!(flag.long, "--help" | "--tls-init" | "--config-file" | "--validate" | "--version" | "--restart");
+            let own = matches!(
+                flag.long,
+                "--help" | "--tls-init" | "--config-file" | "--validate" | "--version" | "--restart"
+            );
             assert!(known != own, "{}", flag.long);
         }
         for option in OPTIONS.iter().filter(|o| !o.flag.is_empty()) {

@@ -53,7 +53,13 @@ impl Authority {
         let certificate = authority.sign(&authority.name, &authority.key, &Purpose::Authority, AUTHORITY_DAYS)?;
         write(&dir.join("ca-key.pem"), &x509::pem("PRIVATE KEY", &authority.key.pkcs8), 0o600)?;
         write(&dir.join("ca.pem"), &x509::pem("CERTIFICATE", &certificate), 0o644)?;
-        authority.issue(&dir.join("server-cert.pem"), &dir.join("server-key.pem"), "dockerd", &Purpose::Server(names.to_vec()), SERVER_DAYS)?;
+        authority.issue(
+            &dir.join("server-cert.pem"),
+            &dir.join("server-key.pem"),
+            "dockerd",
+            &Purpose::Server(names.to_vec()),
+            SERVER_DAYS,
+        )?;
         authority.write_revocations()?;
         Ok(authority)
     }
@@ -61,7 +67,9 @@ impl Authority {
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join("ca-key.pem");
         let text = fs::read_to_string(&path).map_err(|e| {
-            Error::from(e).context(format!("open {}", path.display())).with_hint("make an authority first: docker tls init")
+            Error::from(e)
+                .context(format!("open {}", path.display()))
+                .with_hint("make an authority first: docker tls init")
         })?;
         let key = unpem(&text).and_then(|der| Key::load(&der));
         let key = key.ok_or_else(|| Error::invalid(format!("{} is not a key of ours", path.display())))?;
@@ -136,7 +144,8 @@ impl Authority {
         // A clock that is a little behind must not refuse a fresh certificate.
         let from = Timestamp(now().0 - DAY / 24);
         let request = Request { name, serial, from, until: Timestamp(from.0 + days * DAY), purpose };
-        x509::certificate(&request, key, &self.name, &self.key).ok_or_else(|| Error::system("cannot sign a certificate"))
+        x509::certificate(&request, key, &self.name, &self.key)
+            .ok_or_else(|| Error::system("cannot sign a certificate"))
     }
 
     fn issue(&self, cert: &Path, key_file: &Path, name: &str, purpose: &Purpose, days: i128) -> Result<()> {
@@ -226,7 +235,8 @@ mod tests {
         assert!(authority.client("ann").is_err() && authority.client("../x").is_err() && authority.client("").is_err());
         authority.revoke("ann").unwrap();
         assert!(authority.revoke("eve").is_err());
-        let state: Vec<(String, bool)> = authority.clients().unwrap().into_iter().map(|c| (c.name, c.revoked)).collect();
+        let state: Vec<(String, bool)> =
+            authority.clients().unwrap().into_iter().map(|c| (c.name, c.revoked)).collect();
         assert_eq!(state, [("ann".to_owned(), true), ("bob".to_owned(), false)]);
         fs::remove_dir_all(&dir).unwrap();
     }

@@ -211,8 +211,8 @@ fn one_command_instead_of_twelve() {
     assert_ne!(curl("ann").code, 0);
     curl("client").prints("OK");
     daemon.docker(&["tls", "ls"]).contains("revoked").ok();
-    let verify = run(Command::new("openssl").current_dir(&dir).args(
-        "verify -CAfile ca.pem -crl_check -CRLfile crl.pem clients/ann/cert.pem".split(' '),
-    ));
+    let verify = run(Command::new("openssl")
+        .current_dir(&dir)
+        .args("verify -CAfile ca.pem -crl_check -CRLfile crl.pem clients/ann/cert.pem".split(' ')));
     assert!(verify.code != 0 && verify.stderr.contains("revoked"), "{verify}");
 }

@@ -6,8 +6,8 @@ pub mod init;
 pub mod list;
 pub mod revoke;
 
-use crate::util::authority::Authority;
 use crate::error::Result;
+use crate::util::authority::Authority;
 use std::path::PathBuf;
 
 /// Where dockerd looks as well.

@@ -25,7 +25,11 @@ impl Verb for Revoke {
         if self.dir.is_none() && tell_daemon() {
             writeln!(cx.out, "{} is shut out.", self.client)?;
         } else {
-            writeln!(cx.out, "{} is shut out once the daemon reads its files again: kill -HUP its process.", self.client)?;
+            writeln!(
+                cx.out,
+                "{} is shut out once the daemon reads its files again: kill -HUP its process.",
+                self.client
+            )?;
         }
         Ok(ExitCode::SUCCESS)
     }
