@@ -236,6 +236,9 @@ fn mount_step(step: &MountStep, made: &Made, root: &OwnedFd) -> Result<(), (Step
     match &step.what {
         What::Ready { mount, directory } => {
             let place = make_target(root, &step.target, *directory, step.strict).map_err(target)?;
+            if is_directory(&place) != *directory {
+                return Err(refused(Errno::ENOTDIR));
+            }
             mount::attach(mount.as_fd(), place.as_fd()).map_err(refused)
         }
         What::Filesystem { fallback, .. } => {

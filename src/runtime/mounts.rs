@@ -200,11 +200,7 @@ fn devices(spec: &Spec, steps: &mut Vec<MountStep>) -> PlanResult<()> {
                 plan::text(e)
             ))
         })?;
-        let mut attributes = mount::ATTR_NOSUID | mount::ATTR_NOEXEC;
-        if !device.permissions.is_empty() && !device.permissions.contains('w') {
-            attributes |= mount::ATTR_RDONLY;
-        }
-        mount::set_attributes(tree.as_fd(), attributes, libc::MS_PRIVATE, true).ok();
+        mount::set_attributes(tree.as_fd(), mount::ATTR_NOSUID | mount::ATTR_NOEXEC, libc::MS_PRIVATE, true).ok();
         steps.push(ready(tree, &device.host.display().to_string(), &device.container)?);
     }
     Ok(())

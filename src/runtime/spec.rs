@@ -201,7 +201,8 @@ pub enum Propagation {
 pub struct Device {
     pub host: PathBuf,
     pub container: String,
-    /// "rwm" subset; without a device cgroup only a read-only mount enforces it.
+    /// "rwm" subset. Not enforced: that takes a device cgroup, which a user
+    /// namespace cannot have; the node's own permissions decide.
     pub permissions: String,
 }
 
