@@ -183,8 +183,8 @@ impl Engine {
             execs: exec::Execs::default(),
             volumes: volume::Volumes::default(),
             driver: parts.driver,
+            support: container::cgroup::support(runtime.cgroups()),
             runtime,
-            support: parts.support,
             networks: network::Networks::open(&config)?,
             config,
         });

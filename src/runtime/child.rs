@@ -181,6 +181,9 @@ type Made = Option<nix::Result<OwnedFd>>;
 /// made while the host's are still there: in a user namespace the kernel allows
 /// a new proc or sysfs only beside one that shows everything already.
 fn prepare_root(start: &StartPlan) -> Result<Vec<Made>, Failure> {
+    if start.new_cgroup_ns {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).map_err(at(Step::Namespaces, 1))?;
+    }
     if start.loopback {
         socket::loopback_up().map_err(at(Step::Loopback, 0))?;
     }

@@ -7,8 +7,9 @@
 //! callback must not block for long and must not call `start` or `exec`.
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::runtime::cgroup::{Cgroup, Cgroups};
 use crate::runtime::monitor::{Monitor, Shim};
-use crate::runtime::spec::{ExecSpec, Spec};
+use crate::runtime::spec::{ExecSpec, FdIndex, Spec};
 use crate::runtime::wire::{self, AttachMeta, FromShim, Job, Names, Spawn, ToShim, Work};
 use crate::sys::{fd, process, signal, socket};
 use crate::util::time::Timestamp;
@@ -113,6 +114,7 @@ pub struct Runtime {
     exec_root: PathBuf,
     spawner: Mutex<OwnedFd>,
     monitor: Arc<Monitor>,
+    cgroups: Cgroups,
 }
 
 pub type OnEvent = Box<dyn Fn(Event) + Send + Sync>;
@@ -121,7 +123,8 @@ impl Runtime {
     /// `spawner` comes from `daemon::bootstrap::enter`.
     pub fn new(spawner: OwnedFd, exec_root: &Path, on_event: OnEvent) -> Result<Self> {
         let monitor = Monitor::start(exec_root, on_event)?;
-        Ok(Self { exec_root: exec_root.to_owned(), spawner: Mutex::new(spawner), monitor })
+        let cgroups = Cgroups::probe();
+        Ok(Self { exec_root: exec_root.to_owned(), spawner: Mutex::new(spawner), monitor, cgroups })
     }
 
     /// `<exec-root>/containers/<id>`: `Spec::run_dir` of a container (the engine
@@ -129,6 +132,16 @@ impl Runtime {
     /// container's.
     pub fn run_dir(&self, id: &str) -> PathBuf {
         self.exec_root.join("containers").join(id)
+    }
+
+    /// What can be limited, and making the cgroups for it.
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.cgroups
+    }
+
+    /// The cgroup of a running container, if it has one of its own.
+    pub fn cgroup(&self, id: &str) -> Option<Cgroup> {
+        Cgroup::of_container(self.shim(id).ok()?.pid, id)
     }
 
     /// Starts a container and returns when its command has been executed.
@@ -144,8 +157,14 @@ impl Runtime {
     pub fn exec(&self, spec: &ExecSpec, fds: Vec<OwnedFd>, attaches: Vec<Attach>) -> Result<Started> {
         let container = self.shim(&spec.container_id)?;
         let init = fd::duplicate(container.pidfd.as_fd())?;
-        let job = Job::Exec(Box::new(spec.clone()));
-        self.spawn(&spec.id, &spec.run_dir, job, fds, Some(init), attaches)
+        let (mut spec, mut fds) = (spec.clone(), fds);
+        if let (None, Some(cgroup)) = (spec.cgroup, Cgroup::of_container(container.pid, &container.id)) {
+            spec.cgroup = Some(FdIndex(fds.len() as u16));
+            fds.push(cgroup.into_directory());
+        }
+        let (id, run_dir) = (spec.id.clone(), spec.run_dir.clone());
+        let job = Job::Exec(Box::new(spec));
+        self.spawn(&id, &run_dir, job, fds, Some(init), attaches)
     }
 
     fn spawn(
@@ -211,6 +230,9 @@ impl Runtime {
     }
     /// By the cgroup freezer where there is one, else SIGSTOP to the whole pid namespace.
     pub fn pause(&self, id: &str) -> Result<()> {
+        if let Some(cgroup) = self.cgroup(id) {
+            return cgroup.freeze(true);
+        }
         // A process may fork between the look and the stop: look again until
         // nothing new is found.
         let mut stopped = std::collections::BTreeSet::new();
@@ -227,6 +249,9 @@ impl Runtime {
         Err(Error::system(format!("cannot pause container {id}: it makes processes faster than they can be stopped")))
     }
     pub fn unpause(&self, id: &str) -> Result<()> {
+        if let Some(cgroup) = self.cgroup(id) {
+            return cgroup.freeze(false);
+        }
         for pid in self.pids(id)? {
             let _ = signal::kill(pid, libc::SIGCONT);
         }

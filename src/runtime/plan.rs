@@ -42,6 +42,7 @@ pub struct StartPlan {
     pub anchor: CString,
     pub rootfs: OwnedFd,
     pub rootfs_readonly: bool,
+    pub new_cgroup_ns: bool,
     pub loopback: bool,
     pub hostname: Option<String>,
     pub domainname: Option<String>,
@@ -151,6 +152,9 @@ pub fn container(spec: &Spec, table: &Table) -> PlanResult<Plan> {
     ] {
         match space {
             Namespace::Host => {}
+            // Its root is the cgroup of who makes it: the child does, once it is
+            // in its own.
+            Namespace::New if flag == CLONE_NEWCGROUP => {}
             Namespace::New => clone_flags |= flag,
             Namespace::Join(index) if flag == CLONE_NEWPID => join_pid = Some(table.get(index)?),
             Namespace::Join(index) => joins.push(table.get(index)?),
@@ -162,6 +166,7 @@ pub fn container(spec: &Spec, table: &Table) -> PlanResult<Plan> {
         anchor: c(spec.run_dir.as_os_str().as_bytes())?,
         rootfs: table.get(spec.rootfs)?,
         rootfs_readonly: spec.rootfs_readonly,
+        new_cgroup_ns: spaces.cgroup == Namespace::New,
         loopback: spaces.network == Namespace::New,
         hostname: own_uts.then(|| spec.hostname.clone()).filter(|h| !h.is_empty()),
         domainname: own_uts.then(|| spec.domainname.clone()).filter(|h| !h.is_empty()),

@@ -3,7 +3,7 @@
 //! work is done on a thread per exit, holding the container's turn.
 
 use super::state::Phase;
-use super::{Container, Turn, health, publish, remove, restart, start};
+use super::{Container, Turn, cgroup, health, publish, remove, restart, start};
 use crate::engine::{Engine, exec, network, timer};
 use crate::runtime::{Event, ExitRecord};
 use crate::util::atomic_file::Durability;
@@ -107,6 +107,7 @@ pub fn release(engine: &Engine, container: &Container) {
         network::release(engine, &container.id);
     }
     start::mount_events(engine, &record, "unmount");
+    cgroup::remove(engine, &container.id, &record.host_config);
     let _ = std::fs::remove_dir_all(engine.runtime.run_dir(&container.id));
 }
 

@@ -3,7 +3,7 @@
 //! thread of the start; looks at host paths, starts nothing.
 
 use super::record::Record;
-use super::{Container, caps, log_options, merge, spec_mounts};
+use super::{Container, caps, cgroup, log_options, merge, spec_mounts};
 use crate::api::container::HostConfig;
 use crate::engine::network::{Namespace as NetNamespace, Sandbox};
 use crate::engine::{Engine, EngineConfig};
@@ -106,6 +106,8 @@ pub fn build(
         oom_score_adj: (host.oom_score_adj != 0).then_some(host.oom_score_adj as i32),
         umask: 0o022,
     };
+    // Last, since from here on nothing fails and would leave it behind.
+    let cgroup = cgroup::create(engine, &record.id, host)?.map(|dir| fds.add(dir));
     let size = host.console_size;
     let asked = (size != [0, 0]).then_some((size[0] as u16, size[1] as u16));
     let spec = Spec {
@@ -132,7 +134,7 @@ pub fn build(
         readonly_paths: host.readonly_paths.clone().unwrap_or_default(),
         sysctls: sysctls(host, private_network),
         init: host.init.unwrap_or(engine.config.init) && host.pid_mode.is_empty(),
-        cgroup: None,
+        cgroup,
     };
     Ok((spec, fds.0))
 }

@@ -1,7 +1,7 @@
 //! `docker stats`: one sample a second, from the container's cgroup if it has
 //! one of ours, else added up from /proc over its processes. Request threads.
 
-use super::{Container, stats_read};
+use super::{Container, cgroup, stats_read};
 use crate::api::container::Stats;
 use crate::engine::Engine;
 use crate::engine::watch::{Gone, Woken};
@@ -65,6 +65,9 @@ fn sample(engine: &Engine, container: &Container, before: Option<&Stats>) -> Sta
     }
     if up && let Ok(pids) = engine.runtime.pids(&container.id) {
         stats_read::fill(&mut stats, &pids);
+        if let Some(cgroup) = engine.runtime.cgroup(&container.id) {
+            cgroup::fill(&mut stats, &cgroup.usage());
+        }
     }
     stats
 }

@@ -1,6 +1,6 @@
 //! `docker update`: limits and restart policy of containers in any state.
 
-use super::{limits, publish, restart};
+use super::{cgroup, limits, publish, restart};
 use crate::api::container::{HostConfig, UpdateConfig, UpdateResponse};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -45,6 +45,8 @@ pub fn update(engine: &Engine, reference: &str, asked: UpdateConfig) -> Result<U
         }
         apply(&wanted, host);
     }
+    cgroup::update(engine, &container.id, &wanted)
+        .map_err(|e| e.context(format!("Cannot update container {}", container.id)))?;
     container.save(engine, Durability::Synced)?;
     publish(engine, &container, "update", &[]);
     Ok(UpdateResponse { warnings: Some(warnings).filter(|w| !w.is_empty()) })

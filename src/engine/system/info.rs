@@ -4,7 +4,6 @@ use super::host;
 use crate::api::system::{Commit, FirewallInfo, IndexInfo, Info, PluginsInfo, RegistryConfig, RuntimeInfo, SwarmInfo};
 use crate::api::version::{self, Version};
 use crate::engine::Engine;
-use crate::engine::container::limits::Support;
 use crate::engine::container::state::Phase;
 use crate::error::Result;
 use crate::image::registry::endpoint::Settings;
@@ -46,7 +45,7 @@ pub fn info(engine: &Engine, asked: Version) -> Result<Info> {
         n_goroutines: entries("/proc/self/task"),
         system_time: time::rfc3339_nano(time::now()),
         logging_driver: config.log_driver.clone(),
-        cgroup_driver: if support == Support::default() { "none" } else { "cgroupfs" }.into(),
+        cgroup_driver: engine.runtime.cgroups().driver().into(),
         cgroup_version: if host::has_cgroup2() { "2" } else { "1" }.into(),
         n_events_listener: engine.events.listeners() as i64,
         kernel_version: host::kernel_version(),
@@ -122,7 +121,7 @@ fn security_options(engine: &Engine) -> Vec<String> {
 fn warnings(engine: &Engine) -> Vec<String> {
     let support = engine.support;
     let mut list = engine.config.warnings.clone();
-    if support == Support::default() {
+    if engine.runtime.cgroups().driver() == "none" {
         list.push(if engine.config.rootless {
             "WARNING: Running in rootless-mode without cgroups. Systemd is required to enable cgroups in rootless-mode."
                 .into()

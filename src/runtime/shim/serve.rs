@@ -9,6 +9,7 @@
 
 use super::client::{Client, Input};
 use super::{Place, Rest, Started};
+use crate::runtime::cgroup;
 use crate::runtime::handle::ExitRecord;
 use crate::runtime::logs::{self, Stream};
 use crate::runtime::spec::Stdio;
@@ -36,6 +37,7 @@ enum Source {
     Process,
     Listener,
     Control,
+    Memory,
     Output(usize),
     Sink,
     Client(usize),
@@ -59,6 +61,9 @@ struct Server<'a> {
     hung_up: bool,
     clients: Vec<Client>,
     cgroup: Option<OwnedFd>,
+    /// Its memory.events, which poll tells of.
+    memory_events: Option<OwnedFd>,
+    oom_kills: u64,
     exited: Option<(ExitRecord, Instant)>,
     reported: Option<Instant>,
 }
@@ -79,6 +84,8 @@ pub fn serve(place: &Place, control: OwnedFd, started: Started, rest: Rest) -> i
         outputs: started.outputs,
         hung_up: false,
         clients: Vec::new(),
+        oom_kills: rest.cgroup.as_ref().map_or(0, |c| cgroup::oom_kills(c.as_fd())),
+        memory_events: rest.cgroup.as_ref().and_then(|c| cgroup::memory_events(c.as_fd())),
         cgroup: rest.cgroup,
         exited: None,
         reported: None,
@@ -93,7 +100,7 @@ pub fn serve(place: &Place, control: OwnedFd, started: Started, rest: Rest) -> i
     for client in &server.clients {
         client.close();
     }
-    let _ = std::fs::remove_file(place.run_dir.join(&place.names.socket));
+    // The socket stays: a restart may already have put its own there.
     0
 }
 
@@ -123,6 +130,7 @@ impl Server<'_> {
         }
         for (source, _) in &sources {
             match source {
+                Source::Memory => self.look_for_oom(),
                 Source::Process => self.reap(),
                 Source::Control => self.serve_control(),
                 Source::Listener => self.accept(),
@@ -143,6 +151,9 @@ impl Server<'_> {
         fds.push((Source::Listener, PollFd::new(self.listener.as_fd(), read)));
         if let Some(control) = &self.control {
             fds.push((Source::Control, PollFd::new(control.as_fd(), read)));
+        }
+        if let Some(events) = self.memory_events.as_ref().filter(|_| self.exited.is_none()) {
+            fds.push((Source::Memory, PollFd::new(events.as_fd(), PollFlags::POLLPRI)));
         }
         let congested = self.clients.iter().any(Client::congested);
         if !congested && !self.hung_up {
@@ -282,9 +293,23 @@ impl Server<'_> {
         }
     }
 
+    /// Reading also re-arms the poll.
+    fn look_for_oom(&mut self) {
+        let Some(dir) = &self.cgroup else { return };
+        let kills = cgroup::oom_kills(dir.as_fd());
+        if let Some(events) = &self.memory_events {
+            let _ = nix::sys::uio::pread(events, &mut [0; 256], 0);
+        }
+        if kills > self.oom_kills {
+            self.tell(&FromShim::Oom);
+        }
+        self.oom_kills = kills;
+    }
+
     fn reap(&mut self) {
         let Ok(Some(ended)) = process::wait(Who::Pidfd(self.pidfd.as_fd()), false) else { return };
-        let oom = self.cgroup.as_ref().is_some_and(|c| crate::runtime::cgroup::oom_killed(c.as_fd()));
+        self.look_for_oom();
+        let oom = self.oom_kills > 0;
         let finished_at = time::now().0 as i64;
         self.exited = Some((ExitRecord { code: ended.status.code(), oom, finished_at }, Instant::now()));
         self.sink = None;
