@@ -120,8 +120,7 @@ pub fn fill(stats: &mut Stats, usage: &Usage) {
             });
             Some(list.collect())
         };
-        stats.blkio_stats.io_service_bytes_recursive =
-            entries(|d| [("read", d.read_bytes), ("write", d.write_bytes)]);
+        stats.blkio_stats.io_service_bytes_recursive = entries(|d| [("read", d.read_bytes), ("write", d.write_bytes)]);
     }
 }
 

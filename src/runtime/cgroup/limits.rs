@@ -138,7 +138,8 @@ mod tests {
         assert_eq!((cpu_weight(2), cpu_weight(1024), cpu_weight(262_144)), (1, 39, 10_000));
         assert_eq!((io_weight(10), io_weight(1000)), (1, 10_000));
         let device = DeviceLimit { major: 8, minor: 16, read_bps: 1024, write_iops: 7, ..Default::default() };
-        let limits = Limits { memory: Some(100), memory_swap: Some(150), io_devices: vec![device], ..Default::default() };
+        let limits =
+            Limits { memory: Some(100), memory_swap: Some(150), io_devices: vec![device], ..Default::default() };
         assert_eq!(limits.files()[0], ("memory.swap.max", "50".to_owned()));
         assert_eq!(limits.files()[2], ("io.max", "8:16 rbps=1024 wiops=7".to_owned()));
     }

@@ -22,9 +22,9 @@ pub(super) fn probe() -> Cgroups {
             Some(own) => use_tree(&own, true),
             None => none("the user's systemd made a scope but delegated nothing"),
         },
-        Err(why) => none(&format!(
-            "no cgroup is delegated to this daemon, and the user's systemd cannot be asked ({why})"
-        )),
+        Err(why) => {
+            none(&format!("no cgroup is delegated to this daemon, and the user's systemd cannot be asked ({why})"))
+        }
     }
 }
 
@@ -65,7 +65,8 @@ fn helpers(dir: &Path) -> Vec<i32> {
     let own = namespace("self");
     let listed = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     let ours = |pid: &&str| {
-        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.starts_with("coracle-")) && namespace(pid) == own
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.starts_with("coracle-"))
+            && namespace(pid) == own
     };
     listed.lines().filter(ours).filter_map(|p| p.parse().ok()).collect()
 }

@@ -36,7 +36,10 @@ pub(super) fn read(file: impl Fn(&str) -> Option<String>) -> Usage {
     let number = |name: &str| file(name).and_then(|t| t.trim().parse().ok());
     let cpu = file("cpu.stat").unwrap_or_default();
     let pairs = |text: String| -> Vec<(String, u64)> {
-        text.lines().filter_map(|l| l.split_once(' ')).filter_map(|(k, v)| Some((k.to_owned(), v.parse().ok()?))).collect()
+        text.lines()
+            .filter_map(|l| l.split_once(' '))
+            .filter_map(|(k, v)| Some((k.to_owned(), v.parse().ok()?)))
+            .collect()
     };
     Usage {
         cpu_total: value(&cpu, "usage_usec"),

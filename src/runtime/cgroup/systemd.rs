@@ -57,8 +57,8 @@ fn host_uid() -> Option<u32> {
 }
 
 fn connect(uid: u32) -> Result<(UnixStream, bool), String> {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR")
-        .map_or_else(|| PathBuf::from(format!("/run/user/{uid}")), PathBuf::from);
+    let runtime =
+        std::env::var_os("XDG_RUNTIME_DIR").map_or_else(|| PathBuf::from(format!("/run/user/{uid}")), PathBuf::from);
     let named = std::env::var("DBUS_SESSION_BUS_ADDRESS")
         .ok()
         .and_then(|a| Some(PathBuf::from(a.strip_prefix("unix:path=")?.split([',', ';']).next()?)));
@@ -121,9 +121,7 @@ impl Bus {
         let mut head = [0u8; 16];
         let mut read = |buffer: &mut [u8]| self.stream.read_exact(buffer).map_err(|e| e.to_string());
         read(&mut head)?;
-        let word = |b: &[u8], at: usize| {
-            b.get(at..at + 4).map_or(0, |w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]))
-        };
+        let word = |b: &[u8], at: usize| b.get(at..at + 4).map_or(0, |w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]));
         if head[0] != b'l' {
             return Err("it answers in another byte order".to_owned());
         }
