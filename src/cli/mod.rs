@@ -52,6 +52,9 @@ const ALIASES: &[(&str, &str, bool)] = &[
     ("time", "timeout", true),
 ];
 
+/// What `--log-level` may be.
+const LEVELS: &[&str] = &["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"];
+
 /// Entry point of `docker`; `args` without argv[0].
 pub fn main(args: &[OsString]) -> ExitCode {
     // What is no UTF-8 cannot go into JSON either; Go's client replaces it likewise.
@@ -98,6 +101,12 @@ fn root(cx: &mut Context, line: &Line) -> std::io::Result<ExitCode> {
         writeln!(cx.err, "{notice}")?;
     }
     let words = &line.positionals;
+    if let Some(level) = cx.globals.log_level.as_deref()
+        && !LEVELS.contains(&level.to_ascii_lowercase().as_str())
+    {
+        writeln!(cx.err, "Unable to parse logging level: {level}")?;
+        return Ok(ExitCode::FAILURE);
+    }
     if cx.globals.version {
         writeln!(cx.out, "Docker version {}, build coracle", version())?;
         return Ok(ExitCode::SUCCESS);

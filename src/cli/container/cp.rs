@@ -38,6 +38,11 @@ const IRREGULAR: u32 = 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21;
 
 impl Verb for Cp {
     fn run(self, cx: &mut Context) -> Result<ExitCode> {
+        for (name, value) in [("source", &self.source), ("destination", &self.destination)] {
+            if value.is_empty() {
+                return Err(Error::invalid(format!("{name} can not be empty")));
+            }
+        }
         let (from, to) = (split(&self.source), split(&self.destination));
         // Told to people, not to programs.
         let quiet = self.quiet || !cx.out.is_terminal();
@@ -106,6 +111,7 @@ impl Cp {
             return Ok(cx.out.flush()?);
         }
         let is_dir = stat.mode & DIR != 0;
+        let local = behind_links(local);
         let to = match std::fs::metadata(&local) {
             Ok(there) => Destination { path: local.clone(), exists: true, is_dir: there.is_dir() },
             Err(_) => Destination { path: local.clone(), ..Destination::default() },
@@ -164,6 +170,19 @@ impl Cp {
         }
         Ok(())
     }
+}
+
+/// What a local destination names once links are looked through, also when the last
+/// one leads to nothing yet.
+fn behind_links(mut local: String) -> String {
+    // As many as the kernel follows.
+    for _ in 0..40 {
+        match std::fs::read_link(local.trim_end_matches('/')) {
+            Ok(link) => local = keep_end(&local, beside(local.trim_end_matches('/'), &link.to_string_lossy())),
+            Err(_) => break,
+        }
+    }
+    local
 }
 
 /// Where a link in the folder of `path` points to.

@@ -3,6 +3,7 @@
 use crate::api::container::{BindOptions, CreateRequest, Mount, WaitResponse};
 use crate::cli::attach::{self, End, Happening, Session, Signals};
 use crate::cli::context::{self, Context};
+use crate::cli::format::value::Value;
 use crate::cli::image::pull::{self, Show};
 use crate::cli::tree::Verb;
 use crate::cli::{exit, flags};
@@ -414,6 +415,7 @@ fn new_container(run: &Run, mut request: CreateRequest, cx: &mut Context) -> Res
         None => Ok(()),
     };
     let policy = run.pull.as_deref().unwrap_or("missing");
+    proxies(cx, &mut request.config.env)?;
     if run.use_api_socket {
         api_socket(cx, &mut request)?;
     }
@@ -454,6 +456,31 @@ fn check_platform(text: &str) -> Result<()> {
     }
     if parts.len() > 3 {
         return Err(failed(format!("{quoted}: cannot parse platform specifier")));
+    }
+    Ok(())
+}
+
+/// Adds the proxies that the configuration has for this daemon to the environment,
+/// in upper and lower case, where the command line does not set them.
+fn proxies(cx: &Context, env: &mut Option<Vec<String>>) -> Result<()> {
+    let Some(all) = cx.config().get("proxies") else { return Ok(()) };
+    let host = cx.client()?.host().to_owned();
+    let Some(one) = all.get(&host).or_else(|| all.get("default")) else { return Ok(()) };
+    let names = [
+        ("HTTP_PROXY", "httpProxy"),
+        ("HTTPS_PROXY", "httpsProxy"),
+        ("NO_PROXY", "noProxy"),
+        ("FTP_PROXY", "ftpProxy"),
+        ("ALL_PROXY", "allProxy"),
+    ];
+    for (variable, key) in names {
+        let Some(value) = one.get(key).and_then(Value::as_str).filter(|v| !v.is_empty()) else { continue };
+        let list = env.get_or_insert_default();
+        for name in [variable.to_owned(), variable.to_ascii_lowercase()] {
+            if !list.iter().any(|e| e.split('=').next() == Some(&name)) {
+                list.push(format!("{name}={value}"));
+            }
+        }
     }
     Ok(())
 }
