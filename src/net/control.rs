@@ -4,8 +4,15 @@
 use crate::error::{Error, Result};
 use crate::net::engine_ns::EngineNs;
 use crate::net::netlink::{Netlink, link};
-use crate::net::protocol::{self, Answer, Call, EndpointSpec, NetworkSpec, SandboxSpec, SandboxState, Status};
+use crate::net::outbound::{self, Outbound, Uplink};
+use crate::net::protocol::{
+    self, Answer, Call, EndpointSpec, NetworkSpec, PortState, SandboxSpec, SandboxState, Status,
+};
+use crate::net::publish::Publisher;
+use crate::net::reactor::Remote;
 use crate::net::sandbox::{Endpoint, Network, Ready, set_default_routes};
+use crate::net::stock::Stock;
+use crate::net::subnet::Subnet;
 use crate::net::warm::Warm;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -19,6 +26,8 @@ pub struct Control {
     ns: EngineNs,
     warm: Warm,
     reaper: Reaper,
+    outbound: Remote<Outbound>,
+    publisher: Publisher,
     networks: HashMap<String, Network>,
     sandboxes: HashMap<String, Sandbox>,
     /// After a failure, do not try again before the next call.
@@ -29,6 +38,7 @@ struct Sandbox {
     namespace: OwnedFd,
     inside: Netlink,
     endpoints: Vec<Endpoint>,
+    ports: Vec<PortState>,
     spec: SandboxSpec,
 }
 
@@ -38,7 +48,7 @@ impl Sandbox {
             container: self.spec.container.clone(),
             name: self.spec.name.clone(),
             endpoints: self.endpoints.iter().map(|e| e.state.clone()).collect(),
-            ports: Vec::new(),
+            ports: self.ports.clone(),
         }
     }
 }
@@ -47,8 +57,12 @@ impl Control {
     pub fn new() -> Result<Self> {
         let ns = EngineNs::new()?;
         let reaper = Reaper::start(ns.agent.run(Netlink::open)??)?;
+        let outbound = outbound::start(Stock::new(ns.agent.clone()))?;
+        let publisher = Publisher::start(&ns.agent, outbound.clone())?;
         Ok(Self {
             ns,
+            outbound,
+            publisher,
             warm: Warm::start()?,
             reaper,
             networks: HashMap::new(),
@@ -111,8 +125,26 @@ impl Control {
             return Ok(());
         }
         let network = Network::new(&mut self.ns, spec)?;
+        let uplink = Uplink {
+            network: network.spec.id.clone(),
+            socket: self.ns.packet_socket(network.bridge.index)?,
+            mac: network.bridge.mac,
+            mtu: network.spec.mtu as usize,
+            subnets: network.spec.pools.iter().map(|p| p.subnet).collect(),
+            gateways: network.spec.pools.iter().filter_map(|p| p.gateway).collect(),
+            internal: network.spec.internal,
+        };
+        self.outbound.post(move |o| o.add_uplink(uplink));
         self.networks.insert(network.spec.id.clone(), network);
+        self.subnets_changed();
         Ok(())
+    }
+
+    fn subnets_changed(&self) {
+        let subnets: Vec<Subnet> =
+            self.networks.values().flat_map(|n| n.spec.pools.iter().map(|p| p.subnet)).collect();
+        self.publisher.set_subnets(subnets.clone());
+        self.outbound.post(move |o| o.set_subnets(subnets));
     }
 
     fn remove_network(&mut self, id: &str) -> Result<()> {
@@ -122,6 +154,9 @@ impl Control {
         if let Some(network) = self.networks.remove(id) {
             let links = network.ready.iter().map(|r| r.endpoint.link).chain([network.bridge.index]).collect();
             self.reaper.delete(links, Vec::new());
+            let id = id.to_owned();
+            self.outbound.post(move |o| o.remove_uplink(&id));
+            self.subnets_changed();
         }
         Ok(())
     }
@@ -155,10 +190,32 @@ impl Control {
             self.discard(&endpoints);
             return Err(e);
         }
-        let sandbox = Sandbox { namespace: namespace_of.namespace, inside: namespace_of.netlink, endpoints, spec };
+        let ports = match self.publisher.publish(&spec, &endpoints, &self.networks) {
+            Ok(ports) => ports,
+            Err(e) => {
+                self.discard(&endpoints);
+                return Err(e);
+            }
+        };
+        if spec.host_gateway {
+            self.allow_host(&endpoints);
+        }
+        let inside = namespace_of.netlink;
+        let sandbox = Sandbox { namespace: namespace_of.namespace, inside, endpoints, ports, spec };
         let state = sandbox.state();
         self.sandboxes.insert(state.container.clone(), sandbox);
         Ok((Answer::Sandbox(Box::new(state)), Some(namespace)))
+    }
+
+    fn allow_host(&self, endpoints: &[Endpoint]) {
+        let addresses: Vec<IpAddr> = endpoints.iter().flat_map(Endpoint::addresses).collect();
+        self.outbound.post(move |o| addresses.into_iter().for_each(|a| o.allow_host(a)));
+    }
+
+    fn allow_host_of(&self, container: &str) {
+        if let Some(sandbox) = self.sandboxes.get(container) {
+            self.allow_host(&sandbox.endpoints);
+        }
     }
 
     /// A prepared sandbox, if the container asks for nothing special.
@@ -193,6 +250,9 @@ impl Control {
         let state = endpoint.state.clone();
         sandbox.endpoints.push(endpoint);
         set_default_routes(&mut sandbox.inside, &sandbox.endpoints)?;
+        if self.sandboxes.get(container).is_some_and(|s| s.spec.host_gateway) {
+            self.allow_host_of(container);
+        }
         Ok((Answer::Endpoint(state), None))
     }
 
@@ -216,6 +276,7 @@ impl Control {
 
     fn release(&mut self, container: &str) {
         if let Some(sandbox) = self.sandboxes.remove(container) {
+            self.publisher.withdraw(container);
             self.discard(&sandbox.endpoints);
         }
     }
@@ -224,6 +285,9 @@ impl Control {
     fn discard(&self, endpoints: &[Endpoint]) {
         let links = endpoints.iter().map(|e| e.link).collect();
         let addresses = endpoints.iter().flat_map(|e| e.addresses().map(|a| (e.state.network.clone(), a))).collect();
+        let gone: Vec<IpAddr> = endpoints.iter().flat_map(Endpoint::addresses).collect();
+        self.publisher.forget(&gone);
+        self.outbound.post(move |o| gone.into_iter().for_each(|a| o.forget(a)));
         self.reaper.delete(links, addresses);
     }
 
@@ -251,12 +315,33 @@ impl Control {
     }
 
     fn status(&self) -> Status {
+        let (tcp_flows, udp_flows) = self.outbound.ask(|o| (o.tcp.len(), o.udp.len())).unwrap_or_default();
         Status {
+            outbound: "kernel-terminated".into(),
+            tcp_flows,
+            udp_flows,
+            ping: outbound::icmp::allowed(),
             sandboxes: self.sandboxes.len(),
             open_files: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
-            ..Status::default()
         }
     }
+}
+
+/// The endpoint that takes a published port's connections: the one that leads
+/// out, else the first; with the addresses of its network's bridge.
+pub fn endpoint_for<'a>(
+    endpoints: &'a [Endpoint],
+    networks: &HashMap<String, Network>,
+    host: IpAddr,
+) -> Option<(&'a Endpoint, Vec<IpAddr>)> {
+    let leads_out = |e: &&Endpoint| match host.is_ipv4() {
+        true => e.state.gateway4.is_some(),
+        false => e.state.gateway6.is_some(),
+    };
+    let best = endpoints.iter().filter(leads_out).reduce(|a, b| if b.priority > a.priority { b } else { a });
+    let endpoint = best.or(endpoints.first())?;
+    let gateways = networks.get(&endpoint.state.network)?.spec.pools.iter().filter_map(|p| p.gateway).collect();
+    Some((endpoint, gateways))
 }
 
 /// Deletes links on a thread of its own: each deletion waits some 20 ms for the

@@ -54,6 +54,14 @@ impl Agent {
         result.recv().map_err(|_| gone(()))
     }
 
+    /// Starts a thread that lives inside, with its own work.
+    pub fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+        let name = name.to_owned();
+        // A thread begins in the namespace of the thread that starts it.
+        let start = move || thread::Builder::new().name(name).stack_size(2 * STACK).spawn(body).map(drop);
+        self.run(start)?.context("start a thread")
+    }
+
     /// Runs `f` inside, some time.
     pub fn post(&self, f: impl FnOnce() + Send + 'static) {
         let _ = self.jobs.send(Box::new(f));

@@ -1,0 +1,273 @@
+//! What leaves the networks: one thread of netd, in the host's network
+//! namespace, that turns packets of containers into sockets of the host.
+//!
+//! # How TCP leaves
+//!
+//! A container's SYN reaches its bridge. Routing there calls every address local
+//! (`engine_ns`), no socket matches, and the kernel stays silent; a packet socket
+//! on the bridge has seen the SYN. We connect upstream with an ordinary socket
+//! of the host. What comes of it is what the container is told:
+//!
+//! ```text
+//!   SYN ──▶ connect() ──┬─ connected ──▶ socket made by TCP_REPAIR, SYN-ACK sent by hand ──▶ relay
+//!                       ├─ refused ────▶ RST
+//!                       ├─ unreachable ▶ ICMP destination unreachable
+//!                       └─ timeout ────▶ nothing, as on the wire
+//! ```
+//!
+//! The container's half is a real socket of the engine's namespace that is put
+//! into ESTABLISHED with the sequence numbers of that handshake (TCP_REPAIR needs
+//! CAP_NET_ADMIN over the namespace, which is ours). From then on the kernel does
+//! TCP on both sides and `relay` splices. No netfilter, no listener, no TAP, and
+//! nothing is accepted before upstream has accepted.
+//!
+//! Order matters once: the socket exists before the SYN-ACK leaves, or the first
+//! data would find nobody; and nothing is written to it before the SYN-ACK has
+//! left, or that data would reach a container still in SYN_SENT.
+//!
+//! # UDP and ping
+//!
+//! Datagrams and echo requests are taken from the same packet socket, sent by
+//! host sockets (one per pair of addresses, forgotten after a while), and what
+//! comes back is sent as frames. Published UDP ports are the same thing begun
+//! from the other side.
+//!
+//! # What is never carried
+//!
+//! The host's loopback under any of its names, multicast, other networks of
+//! this engine, and whatever comes with a source address that is not of the
+//! bridge's subnet. 169.254.1.2 is the host's loopback for containers that asked
+//! for `host-gateway`.
+
+pub mod icmp;
+pub mod tcp;
+pub mod udp;
+
+use crate::error::{Context, Result};
+use crate::net::packet::build::{self, Peer, Unreachable};
+use crate::net::packet::{Echo, ICMP, ICMPV6, Mac, Packet, TCP, Tcp, UDP, Udp};
+use crate::net::protocol::HOST_GATEWAY;
+use crate::net::reactor::{Handler, Reactor, Ready, Registry, Remote, Ticker, Token};
+use crate::net::stock::Stock;
+use crate::net::subnet::{Subnet, is_forbidden};
+use crate::sys::inet;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// Kinds of tokens, in the bits above a relay's side bit.
+pub const KIND: u32 = 58;
+pub const PACKETS: Token = 1 << KIND;
+pub const PENDING: Token = 2 << KIND;
+pub const RELAY: Token = 3 << KIND;
+pub const DATAGRAMS: Token = 4 << KIND;
+pub const ECHO: Token = 5 << KIND;
+pub const PUBLISHED: Token = 6 << KIND;
+const KEY: u64 = 0x00ff_ffff_ffff_ffff;
+
+/// Frames read in one go before other sockets get their turn.
+const BURST: usize = 128;
+
+/// A bridge whose containers may leave.
+#[derive(Debug)]
+pub struct Uplink {
+    pub network: String,
+    pub socket: OwnedFd,
+    pub mac: Mac,
+    pub mtu: usize,
+    pub subnets: Vec<Subnet>,
+    /// Who says that something is unreachable.
+    pub gateways: Vec<IpAddr>,
+    /// Nothing leaves; only answers to published ports do.
+    pub internal: bool,
+}
+
+impl Uplink {
+    fn peer(&self, theirs: Mac) -> Peer {
+        Peer { ours: self.mac, theirs, mtu: self.mtu }
+    }
+
+    /// Frames that do not fit the queue are lost, as on any wire.
+    pub fn send(&self, frame: &[u8]) {
+        let _ = inet::send(&self.socket, frame);
+    }
+
+    /// Tells a container that its packet `original` reached nobody.
+    fn unreachable(&self, mac: Mac, to: IpAddr, why: Unreachable, original: &[u8]) {
+        if let Some(gateway) = self.gateways.iter().find(|g| g.is_ipv4() == to.is_ipv4()) {
+            self.send(&build::unreachable(&self.peer(mac), *gateway, to, why, original));
+        }
+    }
+}
+
+/// Where a packet came from.
+#[derive(Debug, Clone, Copy)]
+pub struct From {
+    pub uplink: u64,
+    pub mac: Mac,
+}
+
+pub struct Outbound {
+    pub registry: Registry,
+    uplinks: HashMap<u64, Uplink>,
+    next_uplink: u64,
+    /// Every subnet of the engine, also of networks that nothing leaves.
+    ours: Vec<Subnet>,
+    /// Containers that asked for the host's loopback.
+    host_users: HashSet<IpAddr>,
+    pub tcp: tcp::Connections,
+    pub udp: udp::Datagrams,
+    pub icmp: icmp::Echoes,
+    buffer: Vec<u8>,
+    sweep: Ticker,
+}
+
+/// Starts the thread.
+pub fn start(stock: Stock) -> Result<Remote<Outbound>> {
+    let (reactor, remote) = Reactor::new()?;
+    let registry = reactor.registry();
+    let state = Outbound {
+        registry: registry.clone(),
+        uplinks: HashMap::new(),
+        next_uplink: 0,
+        ours: Vec::new(),
+        host_users: HashSet::new(),
+        tcp: tcp::Connections::new(registry.clone(), stock),
+        udp: udp::Datagrams::new(registry.clone()),
+        icmp: icmp::Echoes::new(registry),
+        buffer: vec![0; 128 * 1024],
+        sweep: Ticker::new(Duration::from_secs(2)),
+    };
+    let body = move || reactor.run(state);
+    std::thread::Builder::new().name("outbound".into()).stack_size(256 * 1024).spawn(body).context("start a thread")?;
+    Ok(remote)
+}
+
+impl Outbound {
+    pub fn add_uplink(&mut self, uplink: Uplink) {
+        let number = self.next_uplink;
+        self.next_uplink += 1;
+        if let Err(e) = self.registry.add_reader(&uplink.socket, PACKETS | number) {
+            crate::error!(format!("watch the bridge of network {}: {e}", uplink.network));
+            return;
+        }
+        self.uplinks.insert(number, uplink);
+    }
+
+    pub fn remove_uplink(&mut self, network: &str) {
+        self.uplinks.retain(|_, u| u.network != network);
+    }
+
+    pub fn set_subnets(&mut self, ours: Vec<Subnet>) {
+        self.ours = ours;
+    }
+
+    /// A container that may reach the host's loopback.
+    pub fn allow_host(&mut self, address: IpAddr) {
+        self.host_users.insert(address);
+    }
+
+    /// A container is gone: end what it had open.
+    pub fn forget(&mut self, address: IpAddr) {
+        self.host_users.remove(&address);
+        self.tcp.forget(address);
+        self.udp.forget(address);
+        self.icmp.forget(address);
+    }
+
+    pub fn uplink_of(&self, network: &str) -> Option<u64> {
+        self.uplinks.iter().find(|(_, u)| u.network == network).map(|(n, _)| *n)
+    }
+
+    /// Where the host is to send what a container addressed to `destination`:
+    /// none if nowhere. Errors mean "tell it that nobody is there".
+    fn target(&self, uplink: &Uplink, source: IpAddr, destination: IpAddr) -> Option<Result<IpAddr, ()>> {
+        if !uplink.subnets.iter().any(|s| s.contains(source)) || self.ours.iter().any(|s| s.contains(destination)) {
+            return None;
+        }
+        if destination == HOST_GATEWAY {
+            let allowed = self.host_users.contains(&source);
+            return Some(if allowed { Ok(Ipv4Addr::LOCALHOST.into()) } else { Err(()) });
+        }
+        if uplink.internal || is_forbidden(destination) {
+            return None;
+        }
+        Some(Ok(destination))
+    }
+
+    fn packets(&mut self, number: u64) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for _ in 0..BURST {
+            let Some(uplink) = self.uplinks.get(&number) else { break };
+            let Ok(n) = inet::receive(&uplink.socket, &mut buffer) else { break };
+            if let Some(packet) = Packet::parse(&buffer[..n]) {
+                self.packet(number, &packet);
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    fn packet(&mut self, number: u64, packet: &Packet<'_>) {
+        let Some(uplink) = self.uplinks.get(&number) else { return };
+        let from = From { uplink: number, mac: packet.source_mac };
+        if packet.protocol == UDP {
+            let Some(udp) = Udp::parse(packet.payload, packet.segment.is_some()) else { return };
+            let guest = SocketAddr::new(packet.source, udp.source);
+            let remote = SocketAddr::new(packet.destination, udp.destination);
+            // Answers of published ports come first: their clients may be anybody.
+            if self.udp.answer(guest, remote, udp.data, packet.segment) {
+                return;
+            }
+            match self.target(uplink, packet.source, packet.destination) {
+                Some(Ok(target)) => self.udp.outgoing(from, uplink, guest, remote, target, &udp, packet),
+                Some(Err(())) => uplink.unreachable(from.mac, packet.source, Unreachable::Port, packet.ip),
+                None => {}
+            }
+            return;
+        }
+        let Some(target) = self.target(uplink, packet.source, packet.destination) else { return };
+        match packet.protocol {
+            TCP => {
+                if let Some(syn) = Tcp::parse(packet.payload) {
+                    self.tcp.syn(from, uplink, packet, &syn, target);
+                }
+            }
+            ICMP | ICMPV6 => {
+                if let (Some(echo), Ok(target)) = (Echo::parse(packet.protocol, packet.payload), target) {
+                    self.icmp.request(from, packet, &echo, target);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Handler for Outbound {
+    fn ready(&mut self, event: Ready) {
+        let key = event.token & KEY;
+        match event.token >> KIND << KIND {
+            PACKETS => self.packets(key),
+            PENDING => self.tcp.connected(key, &self.uplinks),
+            RELAY => self.tcp.relays.event(event),
+            DATAGRAMS => self.udp.incoming(key, &self.uplinks, &mut self.buffer),
+            PUBLISHED => self.udp.published(key, &self.uplinks, &self.ours, &mut self.buffer),
+            ECHO => self.icmp.reply(key, &self.uplinks, &mut self.buffer),
+            _ => {}
+        }
+    }
+
+    fn settle(&mut self) -> Option<Duration> {
+        let busy = self.tcp.settle();
+        if self.sweep.due() {
+            self.udp.sweep();
+            self.icmp.sweep();
+            self.tcp.sweep();
+        }
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        let idle = self.udp.is_empty() && self.icmp.is_empty() && self.tcp.none_pending();
+        if idle { None } else { Some(self.sweep.left()) }
+    }
+}

@@ -1,0 +1,419 @@
+//! Published ports. The listeners are sockets of the host; a thread that lives
+//! in the engine's namespace accepts from them and connects to the container
+//! from the client's own address (IP_TRANSPARENT), so that the container sees
+//! who is there. Segments of the answer come back by the rule that makes every
+//! address local (`engine_ns`). Datagrams are `outbound::udp`'s.
+//!
+//! Control thread: [`Publisher`]. Own thread: [`Loop`].
+
+use crate::error::{Error, Result};
+use crate::net::control::endpoint_for;
+use crate::net::ns::Agent;
+use crate::net::outbound::udp::Port;
+use crate::net::outbound::{KIND, Outbound, PENDING, RELAY};
+use crate::net::protocol::{PortSpec, PortState, Protocol, SandboxSpec};
+use crate::net::reactor::{Handler, Key, Reactor, Ready, Registry, Remote, Slab, Ticker, Token};
+use crate::net::relay::{Relays, abort_on_close};
+use crate::net::sandbox::{Endpoint, Network};
+use crate::net::stock::transparent;
+use crate::net::subnet::Subnet;
+use crate::sys::inet;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+const LISTENER: Token = 7 << KIND;
+const BACKLOG: i32 = 1024;
+/// Accepted in one go before others get their turn.
+const BURST: usize = 64;
+/// A container that does not answer its SYN.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Tries for an ephemeral port that is free on both families.
+const TRIES: usize = 32;
+
+/// The control thread's side.
+pub struct Publisher {
+    remote: Remote<Loop>,
+    outbound: Remote<Outbound>,
+    /// What we have given out: (protocol, address, port), by container.
+    taken: HashMap<String, Vec<(Protocol, IpAddr, u16)>>,
+}
+
+/// A socket that is bound, and where.
+struct Bound {
+    fd: OwnedFd,
+    state: PortState,
+}
+
+impl Publisher {
+    pub fn start(agent: &Agent, outbound: Remote<Outbound>) -> Result<Self> {
+        let (reactor, remote) = Reactor::new()?;
+        let state = Loop::new(reactor.registry());
+        agent.spawn("publish", move || reactor.run(state))?;
+        Ok(Self { remote, outbound, taken: HashMap::new() })
+    }
+
+    pub fn set_subnets(&self, subnets: Vec<Subnet>) {
+        self.remote.post(move |l| l.subnets = subnets);
+    }
+
+    /// Binds all ports of a container or none.
+    pub fn publish(
+        &mut self,
+        spec: &SandboxSpec,
+        endpoints: &[Endpoint],
+        networks: &HashMap<String, Network>,
+    ) -> Result<Vec<PortState>> {
+        if spec.ports.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bound = self.bind_all(&spec.ports).map_err(|e| {
+            let id = endpoints.first().map(|e| e.state.id.clone()).unwrap_or_default();
+            let name = &spec.name;
+            e.context(format!("driver failed programming external connectivity on endpoint {name} ({id})"))
+        })?;
+        let mut states = Vec::new();
+        for Bound { fd, state } in bound {
+            states.push(state.clone());
+            self.taken.entry(spec.container.clone()).or_default().push((
+                state.protocol,
+                state.host_ip,
+                state.host_port,
+            ));
+            let Some((endpoint, gateways)) = endpoint_for(endpoints, networks, state.host_ip) else { continue };
+            let container = |ip| SocketAddr::new(ip, state.container_port);
+            let (v4, v6) = (endpoint.state.ipv4.map(container), endpoint.state.ipv6.map(container));
+            let owner = spec.container.clone();
+            match state.protocol {
+                Protocol::Tcp => {
+                    self.remote.post(move |l| l.listen(Listener { fd, v4, v6, gateways, owner }));
+                }
+                Protocol::Udp => {
+                    let prefer_v6 = state.host_ip.is_ipv6();
+                    let Some(container) = (if prefer_v6 { v6.or(v4) } else { v4.or(v6) }) else { continue };
+                    let mac = crate::net::engine_ns::parse_mac(&endpoint.state.mac).unwrap_or_default();
+                    let network = endpoint.state.network.clone();
+                    let gateway = gateways.iter().find(|g| g.is_ipv4() == container.is_ipv4()).copied();
+                    let port = Port { fd, network, container, mac, gateway, owner };
+                    self.outbound.post(move |o| {
+                        if let Err(e) = o.udp.publish(port) {
+                            crate::error!(format!("publish a port: {e}"));
+                        }
+                    });
+                }
+            }
+        }
+        Ok(states)
+    }
+
+    fn bind_all(&self, specs: &[PortSpec]) -> Result<Vec<Bound>> {
+        let mut bound: Vec<Bound> = Vec::new();
+        let mut n = 0;
+        while n < specs.len() {
+            // An entry and its twins share their host port.
+            let twins = specs[n + 1..].iter().take_while(|s| s.with_previous).count();
+            let group = &specs[n..=n + twins];
+            bound.extend(self.bind_group(group)?);
+            n += 1 + twins;
+        }
+        Ok(bound)
+    }
+
+    fn bind_group(&self, group: &[PortSpec]) -> Result<Vec<Bound>> {
+        let (low, high) = group[0].host_ports;
+        if low == 0 {
+            let mut last = None;
+            for _ in 0..TRIES {
+                match self.bind_at(group, 0) {
+                    Err(e) => last = Some(e),
+                    bound => return bound,
+                }
+            }
+            return Err(last.unwrap_or_else(|| Error::system("no free port was found")));
+        }
+        let mut first_error = None;
+        for port in low..=high {
+            match self.bind_at(group, port) {
+                Err(e) => first_error = first_error.or(Some(e)),
+                bound => return bound,
+            }
+        }
+        match first_error {
+            Some(_) if high > low => Err(Error::system(format!(
+                "Bind for {}:{low}-{high} failed: all ports are allocated",
+                display(group[0].host_ip)
+            ))),
+            Some(e) => Err(e),
+            None => Err(Error::system("an empty range of ports")),
+        }
+    }
+
+    fn bind_at(&self, group: &[PortSpec], mut port: u16) -> Result<Vec<Bound>> {
+        let mut bound = Vec::new();
+        for spec in group {
+            match self.bind_one(spec, port) {
+                Ok(one) => {
+                    port = one.state.host_port;
+                    bound.push(one);
+                }
+                // A host without IPv6 has no twin to offer.
+                Err((_, e)) if spec.with_previous && no_family(&e) => {}
+                Err((text, _)) => return Err(text),
+            }
+        }
+        Ok(bound)
+    }
+
+    fn bind_one(&self, spec: &PortSpec, port: u16) -> Result<Bound, (Error, io::Error)> {
+        let at = SocketAddr::new(spec.host_ip, port);
+        let busy = || io::Error::from_raw_os_error(libc::EADDRINUSE);
+        if port != 0 && self.is_taken(spec.protocol, spec.host_ip, port) {
+            return Err((Error::system(format!("Bind for {}:{port} failed: port is already allocated", display(spec.host_ip))), busy()));
+        }
+        match open(spec.protocol, &at) {
+            Ok((fd, host_port)) => {
+                let PortSpec { container_port, protocol, host_ip, .. } = *spec;
+                Ok(Bound { fd, state: PortState { container_port, protocol, host_ip, host_port } })
+            }
+            Err(e) => Err((refusal(spec, &at, &e), e)),
+        }
+    }
+
+    fn is_taken(&self, protocol: Protocol, ip: IpAddr, port: u16) -> bool {
+        let clash = |other: &IpAddr| {
+            *other == ip || (other.is_ipv4() == ip.is_ipv4() && (other.is_unspecified() || ip.is_unspecified()))
+        };
+        self.taken.values().flatten().any(|(p, i, n)| *p == protocol && *n == port && clash(i))
+    }
+
+    pub fn withdraw(&mut self, container: &str) {
+        if self.taken.remove(container).is_none() {
+            return;
+        }
+        let owner = container.to_owned();
+        // Waits: whoever asks for the port next must find it free.
+        self.remote.ask(move |l| l.withdraw(&owner));
+        let owner = container.to_owned();
+        self.outbound.ask(move |o| o.udp.withdraw(&owner));
+    }
+
+    pub fn forget(&self, addresses: &[IpAddr]) {
+        let addresses = addresses.to_vec();
+        self.remote.post(move |l| addresses.into_iter().for_each(|a| l.relays.forget(a)));
+    }
+}
+
+fn display(ip: IpAddr) -> String {
+    if ip.is_ipv4() { ip.to_string() } else { format!("[{ip}]") }
+}
+
+fn no_family(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EPROTONOSUPPORT))
+}
+
+fn open(protocol: Protocol, at: &SocketAddr) -> io::Result<(OwnedFd, u16)> {
+    let kind = if protocol == Protocol::Tcp { libc::SOCK_STREAM } else { libc::SOCK_DGRAM };
+    let fd = inet::socket(inet::domain_of(at), kind, 0)?;
+    if at.is_ipv6() {
+        inet::set_int(&fd, libc::SOL_IPV6, libc::IPV6_V6ONLY, 1)?;
+    }
+    if protocol == Protocol::Tcp {
+        // Connections of the last listener may still wait for their end.
+        inet::set_int(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    }
+    inet::bind(&fd, at)?;
+    if protocol == Protocol::Tcp {
+        inet::listen(&fd, BACKLOG)?;
+    }
+    let port = inet::local_address(&fd)?.port();
+    Ok((fd, port))
+}
+
+/// Why a port cannot be had, with the way out where there is one.
+fn refusal(spec: &PortSpec, at: &SocketAddr, e: &io::Error) -> Error {
+    let (ip, port) = (display(at.ip()), at.port());
+    let listen = format!("{}{} {ip}:{port}", spec.protocol.as_str(), if at.is_ipv4() { 4 } else { 6 });
+    match e.raw_os_error() {
+        Some(libc::EACCES) => Error::system(format!(
+            "cannot expose privileged port {port}: ports below {} are root's: listen {listen}: bind: permission denied",
+            std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default().trim(),
+        ))
+        .with_hint(format!(
+            "choose a port of 1024 or above, or let every user have it: sudo sysctl net.ipv4.ip_unprivileged_port_start={port} \
+             (in /etc/sysctl.conf to keep it), or give the engine's binary the capability: sudo setcap cap_net_bind_service=ep"
+        )),
+        _ => {
+            let why = crate::error::errno_text(e);
+            Error::system(format!("failed to bind host port for {ip}:{port}: listen {listen}: bind: {why}"))
+        }
+    }
+}
+
+struct Listener {
+    fd: OwnedFd,
+    v4: Option<SocketAddr>,
+    v6: Option<SocketAddr>,
+    gateways: Vec<IpAddr>,
+    owner: String,
+}
+
+/// A client that waits for the container to answer.
+struct Waiting {
+    client: OwnedFd,
+    inner: OwnedFd,
+    container: SocketAddr,
+    since: Instant,
+}
+
+/// The loop's state. Lives in the engine's namespace.
+pub struct Loop {
+    registry: Registry,
+    listeners: Slab<Listener>,
+    waiting: Slab<Waiting>,
+    relays: Relays,
+    subnets: Vec<Subnet>,
+    /// Listeners that could not accept for want of descriptors.
+    starved: HashSet<Key>,
+    sweep: Ticker,
+}
+
+impl Loop {
+    fn new(registry: Registry) -> Self {
+        Self {
+            relays: Relays::new(registry.clone(), RELAY),
+            registry,
+            listeners: Slab::default(),
+            waiting: Slab::default(),
+            subnets: Vec::new(),
+            starved: HashSet::new(),
+            sweep: Ticker::new(Duration::from_secs(1)),
+        }
+    }
+
+    fn listen(&mut self, listener: Listener) {
+        let key = self.listeners.next_key();
+        match self.registry.add(&listener.fd, LISTENER | key) {
+            Ok(()) => {
+                self.listeners.insert(listener);
+                // Edge-triggered: who came before is not announced.
+                self.accept(key);
+            }
+            Err(e) => crate::error!(format!("watch a published port: {e}")),
+        }
+    }
+
+    fn withdraw(&mut self, owner: &str) {
+        for key in self.listeners.keys() {
+            if self.listeners.get_mut(key).is_some_and(|l| l.owner == owner) {
+                self.listeners.remove(key);
+                self.starved.remove(&key);
+            }
+        }
+    }
+
+    fn accept(&mut self, key: Key) {
+        self.starved.remove(&key);
+        for _ in 0..BURST {
+            let Some(listener) = self.listeners.get_mut(key) else { return };
+            match inet::accept(&listener.fd) {
+                Ok((fd, client)) => self.begin(key, fd, client),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if matches!(e.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR)) => {}
+                Err(_) => break,
+            }
+        }
+        self.starved.insert(key);
+    }
+
+    /// Connects to the container in the client's name.
+    fn begin(&mut self, key: Key, client: OwnedFd, from: SocketAddr) {
+        let Some(listener) = self.listeners.get_mut(key) else { return };
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        let container = if from.is_ipv6() { listener.v6.or(listener.v4) } else { listener.v4.or(listener.v6) };
+        let Some(container) = container else { return };
+        let inner = match dial(from, container, &listener.gateways, &self.subnets) {
+            Ok(inner) => inner,
+            Err(e) => {
+                crate::debug!(format!("reach {container} for a published port: {e}"));
+                let _ = abort_on_close(&client);
+                return;
+            }
+        };
+        let key = self.waiting.next_key();
+        if self.registry.add(&inner, PENDING | key).is_ok() {
+            self.waiting.insert(Waiting { client, inner, container, since: Instant::now() });
+        }
+    }
+
+    fn connected(&mut self, key: Key) {
+        let Some(waiting) = self.waiting.remove(key) else { return };
+        if inet::take_error(&waiting.inner).is_err() {
+            let _ = abort_on_close(&waiting.client);
+            return;
+        }
+        self.registry.remove(&waiting.inner);
+        if let Err(e) = self.relays.add(waiting.client, waiting.inner, waiting.container.ip(), 0) {
+            crate::warn!(format!("relay a published port: {e}"));
+        }
+    }
+}
+
+/// A connection to a container whose source is the client's address, or the
+/// gateway's where that would mean something else inside.
+fn dial(from: SocketAddr, container: SocketAddr, gateways: &[IpAddr], ours: &[Subnet]) -> io::Result<OwnedFd> {
+    let ip = from.ip();
+    let shown = from.is_ipv4() == container.is_ipv4() && !ip.is_loopback() && !ours.iter().any(|s| s.contains(ip));
+    let gateway = gateways.iter().find(|g| g.is_ipv4() == container.is_ipv4());
+    let sources = [
+        shown.then_some(from),
+        shown.then_some(SocketAddr::new(ip, 0)),
+        gateway.map(|g| SocketAddr::new(*g, 0)),
+    ];
+    let mut result = Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
+    for source in sources.into_iter().flatten() {
+        let fd = transparent(container.is_ipv4())?;
+        if let Err(e) = inet::bind(&fd, &source) {
+            result = Err(e);
+            continue;
+        }
+        result = match inet::connect(&fd, &container) {
+            Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => Err(e),
+            _ => return Ok(fd),
+        };
+    }
+    result
+}
+
+impl Handler for Loop {
+    fn ready(&mut self, event: Ready) {
+        let key = event.token & 0x00ff_ffff_ffff_ffff;
+        match event.token >> KIND << KIND {
+            LISTENER => self.accept(key),
+            PENDING => self.connected(key),
+            RELAY => self.relays.event(event),
+            _ => {}
+        }
+    }
+
+    fn settle(&mut self) -> Option<Duration> {
+        let busy = self.relays.pump();
+        drop(self.relays.take_ended());
+        if self.sweep.due() {
+            for key in self.starved.clone() {
+                self.accept(key);
+            }
+            for key in self.waiting.keys() {
+                if self.waiting.get_mut(key).is_some_and(|w| w.since.elapsed() > PATIENCE) {
+                    self.waiting.remove(key);
+                }
+            }
+        }
+        match (busy, self.waiting.is_empty() && self.starved.is_empty()) {
+            (true, _) => Some(Duration::ZERO),
+            (false, false) => Some(self.sweep.left()),
+            (false, true) => None,
+        }
+    }
+}
