@@ -13,6 +13,8 @@ mod container;
 mod image;
 /// The committed man pages and completions are what the program writes.
 mod manual;
+/// Bridges, forwarding and published ports, in namespaces that the tests made.
+mod net;
 /// The distribution protocol: scripted registries that misbehave, and the real one.
 mod registry;
 /// The daemon as a service: options, sockets, signals, TLS.

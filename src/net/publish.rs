@@ -219,6 +219,9 @@ fn open(protocol: Protocol, at: &SocketAddr) -> io::Result<(OwnedFd, u16)> {
     if at.is_ipv6() {
         inet::set_int(&fd, libc::SOL_IPV6, libc::IPV6_V6ONLY, 1)?;
     }
+    if protocol == Protocol::Udp {
+        inet::want_local(&fd, at.is_ipv4())?;
+    }
     if protocol == Protocol::Tcp {
         // Connections of the last listener may still wait for their end.
         inet::set_int(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;

@@ -124,6 +124,10 @@ impl<S: Handler> Reactor<S> {
                     0
                 }
             };
+            // First what was posted: a container's rights precede its packets.
+            while let Ok(job) = self.jobs.try_recv() {
+                job(&mut state);
+            }
             for event in &events[..n] {
                 if event.data() == WAKE {
                     let _ = self.wake.read();
@@ -137,9 +141,6 @@ impl<S: Handler> Reactor<S> {
                     writable: broken || flags.contains(EpollFlags::EPOLLOUT),
                     broken,
                 });
-            }
-            while let Ok(job) = self.jobs.try_recv() {
-                job(&mut state);
             }
             timeout = state.settle();
         }

@@ -53,6 +53,9 @@ struct Side {
     fd: OwnedFd,
     readable: bool,
     writable: bool,
+    /// Writing to it failed, which used its error up: the end of its stream,
+    /// when it comes, is a reset.
+    failed: bool,
 }
 
 struct Flow {
@@ -110,7 +113,7 @@ impl Relays {
         }
         self.registry.add(&a, self.token(key, 0))?;
         self.registry.add(&b, self.token(key, 1))?;
-        let side = |fd| Side { fd, readable: false, writable: true };
+        let side = |fd| Side { fd, readable: false, writable: true, failed: false };
         let direction = || Direction { pipe: None, buffered: 0, end: End::Open, done: false };
         self.flows.insert(Flow {
             sides: [side(a), side(b)],
@@ -255,6 +258,7 @@ fn step(sides: &mut [Side; 2], d: &mut Direction, n: usize, spare: &mut Vec<Pipe
                 d.buffered = 0;
                 *broken = true;
                 sides[1 - n].readable = true;
+                sides[1 - n].failed = true;
                 return Some(0);
             }
         }
@@ -277,7 +281,7 @@ fn fill(source: &mut Side, d: &mut Direction, spare: &mut Vec<Pipe>) -> Option<u
     let pipe = d.pipe.as_ref()?;
     match inet::splice(&source.fd, &pipe.write, PIPE - d.buffered) {
         Ok(0) => {
-            d.end = End::Finished;
+            d.end = if source.failed { End::Reset } else { End::Finished };
             Some(0)
         }
         Ok(bytes) => {

@@ -170,8 +170,11 @@ impl Network {
                 let file = format!("net.ipv6.conf.{interface}.disable_ipv6");
                 ns::enter(namespace.try_clone()?, move || Ok(ns::sysctl(&file, "0")?)).context("enable IPv6")?;
             }
-            let requests = addresses.iter().map(|(a, prefix)| link::add_address(inner, *a, *prefix)).collect();
+            let addresses = addresses.iter().map(|(a, prefix)| link::add_address(inner, *a, *prefix));
+            let requests = std::iter::once(link::set_up(inner)).chain(addresses).collect();
             inside.send_all(requests).with_context(|| format!("give {interface} its addresses"))?;
+            link::await_operational(inside, interface)?;
+            link::await_operational(&mut ns.netlink, &name)?;
             Ok(inner)
         };
         match finish() {

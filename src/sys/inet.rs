@@ -6,7 +6,7 @@
 
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 fn check(n: libc::ssize_t) -> io::Result<usize> {
@@ -207,6 +207,102 @@ pub fn send_to(fd: impl AsFd, data: &[u8], address: &SocketAddr) -> io::Result<u
     check(unsafe {
         libc::sendto(fd.as_fd().as_raw_fd(), data.as_ptr().cast(), data.len(), flags, raw.pointer(), raw.len)
     })
+}
+
+/// The control data that says which of our addresses a datagram came to or is
+/// to leave from: IP_PKTINFO or IPV6_PKTINFO, the larger of the two.
+#[repr(C, align(8))]
+struct Local([u8; 64]);
+
+/// Has the kernel tell, for each datagram, which of our addresses it came to.
+pub fn want_local(fd: impl AsFd, v4: bool) -> io::Result<()> {
+    match v4 {
+        true => set_int(fd, libc::SOL_IP, libc::IP_PKTINFO, 1),
+        false => set_int(fd, libc::SOL_IPV6, libc::IPV6_RECVPKTINFO, 1),
+    }
+}
+
+/// A datagram, who sent it, and which of our addresses it was sent to (after
+/// [`want_local`]).
+pub fn receive_local(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<IpAddr>)> {
+    let mut raw = Raw::empty();
+    let mut control = Local([0; 64]);
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: an all-zero msghdr is valid: no name, no parts, no control data.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_name = (&raw mut raw.storage).cast();
+    message.msg_namelen = raw.len;
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = control.0.len() as _;
+    // SAFETY: the kernel writes at most the stated lengths into live buffers.
+    let n = check(unsafe { libc::recvmsg(fd.as_fd().as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) })?;
+    let mut local = None;
+    // SAFETY: the kernel has filled msg_control with well-formed headers; a
+    // PKTINFO header carries the struct that its level and type name.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(&raw const message);
+        while !header.is_null() {
+            let data = libc::CMSG_DATA(header);
+            match ((*header).cmsg_level, (*header).cmsg_type) {
+                (libc::SOL_IP, libc::IP_PKTINFO) => {
+                    let info = data.cast::<libc::in_pktinfo>().read_unaligned();
+                    local = Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)).into());
+                }
+                (libc::SOL_IPV6, libc::IPV6_PKTINFO) => {
+                    let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
+                    local = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                }
+                _ => {}
+            }
+            header = libc::CMSG_NXTHDR(&raw const message, header);
+        }
+    }
+    Ok((n, raw.decode()?, local))
+}
+
+/// Sends a datagram from one of our addresses, whichever the socket is bound to.
+pub fn send_from(fd: impl AsFd, data: &[u8], to: &SocketAddr, from: IpAddr) -> io::Result<usize> {
+    let raw = Raw::new(to);
+    let mut control = Local([0; 64]);
+    let mut part = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+    // SAFETY: an all-zero msghdr is valid: no name, no parts, no control data.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_name = raw.pointer().cast_mut().cast();
+    message.msg_namelen = raw.len;
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    // SAFETY: the control buffer is aligned, zeroed and longer than either
+    // CMSG_SPACE; the header is its first, so it is not null and DATA has room.
+    unsafe {
+        let size = match from {
+            IpAddr::V4(_) => mem::size_of::<libc::in_pktinfo>(),
+            IpAddr::V6(_) => mem::size_of::<libc::in6_pktinfo>(),
+        } as u32;
+        message.msg_controllen = libc::CMSG_SPACE(size) as _;
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        (*header).cmsg_len = libc::CMSG_LEN(size) as _;
+        let data = libc::CMSG_DATA(header);
+        match from {
+            IpAddr::V4(a) => {
+                ((*header).cmsg_level, (*header).cmsg_type) = (libc::SOL_IP, libc::IP_PKTINFO);
+                let mut info: libc::in_pktinfo = mem::zeroed();
+                info.ipi_spec_dst.s_addr = u32::from(a).to_be();
+                data.cast::<libc::in_pktinfo>().write_unaligned(info);
+            }
+            IpAddr::V6(a) => {
+                ((*header).cmsg_level, (*header).cmsg_type) = (libc::SOL_IPV6, libc::IPV6_PKTINFO);
+                let mut info: libc::in6_pktinfo = mem::zeroed();
+                info.ipi6_addr.s6_addr = a.octets();
+                data.cast::<libc::in6_pktinfo>().write_unaligned(info);
+            }
+        }
+    }
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: `message` points at live buffers for the whole call; sendmsg only reads.
+    check(unsafe { libc::sendmsg(fd.as_fd().as_raw_fd(), &raw const message, flags) })
 }
 
 /// Binds a packet socket to one interface and protocol (host order).

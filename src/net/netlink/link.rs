@@ -12,6 +12,8 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_PROTINFO: u16 = 12;
+const IFLA_OPERSTATE: u16 = 16;
+const OPERSTATE_UP: u8 = 6;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
@@ -52,7 +54,8 @@ pub fn create_bridge(name: &str, mac: Mac, mtu: u32) -> Request {
         })
 }
 
-/// The far end of a veth pair: born in the container's namespace, up.
+/// The far end of a veth pair: born in the container's namespace, down (a veth
+/// cannot be up before it has its peer, which is made last).
 #[derive(Debug, Clone, Copy)]
 pub struct Peer<'a> {
     pub name: &'a str,
@@ -70,7 +73,7 @@ pub fn create_veth(name: &str, bridge: u32, mtu: u32, peer: Peer<'_>) -> Request
         .nest(IFLA_LINKINFO, |r| {
             r.attr(IFLA_INFO_KIND, b"veth").nest(IFLA_INFO_DATA, |r| {
                 r.nest(VETH_INFO_PEER, |r| {
-                    r.body(&ifinfo(0, 0, true))
+                    r.body(&ifinfo(0, 0, false))
                         .attr_str(IFLA_IFNAME, peer.name)
                         .attr(IFLA_ADDRESS, &peer.mac)
                         .attr_u32(IFLA_MTU, mtu)
@@ -116,6 +119,8 @@ pub struct Link {
     pub index: u32,
     pub name: String,
     pub mac: Mac,
+    /// Frames pass (RFC 2863's "up").
+    pub operational: bool,
 }
 
 fn decode(payload: &[u8]) -> Option<Link> {
@@ -124,7 +129,8 @@ fn decode(payload: &[u8]) -> Option<Link> {
     let name = attributes.find(IFLA_IFNAME)?;
     let name = String::from_utf8_lossy(name.strip_suffix(b"\0").unwrap_or(name)).into_owned();
     let mac = attributes.find(IFLA_ADDRESS).and_then(|a| a.first_chunk()).copied().unwrap_or_default();
-    Some(Link { index, name, mac })
+    let operational = attributes.find(IFLA_OPERSTATE) == Some(&[OPERSTATE_UP]);
+    Some(Link { index, name, mac, operational })
 }
 
 /// The interface of this name.
@@ -135,6 +141,19 @@ pub fn find(netlink: &mut Netlink, name: &str) -> Result<Link> {
         .query(request, |_, payload| found = decode(payload))
         .map_err(|e| e.context(format!("look up interface {name}")))?;
     found.ok_or_else(|| Error::system(format!("look up interface {name}: the kernel gave no answer")))
+}
+
+/// Waits until frames pass. The kernel tells the bridge of a new carrier from a
+/// work queue, some time; a frame before that is lost, and the next ARP request
+/// is a second away. Since Linux 6.14 asking has the queue run first.
+pub fn await_operational(netlink: &mut Netlink, name: &str) -> Result<()> {
+    for _ in 0..100 {
+        if find(netlink, name)?.operational {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_micros(500));
+    }
+    Ok(())
 }
 
 pub fn list(netlink: &mut Netlink) -> Result<Vec<Link>> {

@@ -60,6 +60,8 @@ pub struct Port {
 struct Session {
     port: Key,
     client: SocketAddr,
+    /// The host's address that the client knows; answers come from there.
+    local: Option<IpAddr>,
     last: Instant,
 }
 
@@ -206,14 +208,13 @@ impl Datagrams {
     pub fn published(&mut self, key: Key, uplinks: &HashMap<u64, Uplink>, ours: &[Subnet], buffer: &mut [u8]) {
         for _ in 0..BURST {
             let Some(port) = self.ports.get_mut(key) else { return };
-            let Ok((n, client)) = inet::receive_from(&port.fd, buffer) else { return };
+            let Ok((n, client, local)) = inet::receive_local(&port.fd, buffer) else { return };
             let Some(uplink) = uplinks.values().find(|u| u.network == port.network) else { continue };
-            let client = unmapped(client);
             let Some(shown) = shown_as(client, port, ours) else { continue };
             if self.sessions.len() >= MOST && !self.sessions.contains_key(&(port.container, shown)) {
                 continue;
             }
-            let session = Session { port: key, client, last: Instant::now() };
+            let session = Session { port: key, client, local, last: Instant::now() };
             self.sessions.insert((port.container, shown), session);
             self.next_id = self.next_id.wrapping_add(1);
             let peer = uplink.peer(port.mac);
@@ -228,15 +229,15 @@ impl Datagrams {
         let Some(session) = self.sessions.get_mut(&(guest, client)) else { return false };
         let Some(port) = self.ports.get_mut(session.port) else { return false };
         session.last = Instant::now();
-        let to = match (session.client, inet::local_address(&port.fd)) {
-            (SocketAddr::V4(c), Ok(SocketAddr::V6(_))) => SocketAddr::new(c.ip().to_ipv6_mapped().into(), c.port()),
-            (client, _) => client,
+        let send = |piece: &[u8]| match session.local {
+            Some(local) => inet::send_from(&port.fd, piece, &session.client, local),
+            None => inet::send_to(&port.fd, piece, &session.client),
         };
         let size = segment.unwrap_or(data.len()).max(1);
         let mut pieces = data.chunks(size);
-        let _ = inet::send_to(&port.fd, pieces.next().unwrap_or_default(), &to);
+        let _ = send(pieces.next().unwrap_or_default());
         for piece in pieces {
-            let _ = inet::send_to(&port.fd, piece, &to);
+            let _ = send(piece);
         }
         true
     }
@@ -258,10 +259,6 @@ impl Datagrams {
         }
         self.sessions.retain(|_, s| s.last.elapsed() <= BOTH_WAYS);
     }
-}
-
-fn unmapped(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// The source address that a container sees for a client: its own, unless that

@@ -1,0 +1,5 @@
+//! Networks without a daemon: netd's own parts in namespaces that the tests made.
+
+mod lab;
+mod outbound;
+mod publish;

@@ -1,0 +1,133 @@
+//! Published ports: who the container sees, what happens on conflicts, and how
+//! connections end.
+
+use super::lab::{HOST, Lab, OTHER, in_lab};
+use coracle::net::protocol::{Call, PortSpec, Protocol};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(5);
+
+fn port(host_ip: IpAddr, host: u16, container_port: u16, protocol: Protocol) -> PortSpec {
+    PortSpec { container_port, protocol, host_ip, host_ports: (host, host), with_previous: false }
+}
+
+/// In the container: tells every client its own address.
+fn mirror(c: &super::lab::Container, at: &'static str) {
+    let listener = c.run(move || TcpListener::bind(at).unwrap());
+    std::thread::spawn(move || {
+        for mut s in listener.incoming().flatten() {
+            let _ = s.write_all(s.peer_addr().unwrap().to_string().as_bytes());
+        }
+    });
+}
+
+fn read(mut s: TcpStream) -> String {
+    s.set_read_timeout(Some(LONG)).unwrap();
+    let mut text = String::new();
+    s.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Connects from a chosen address of the lab's host.
+fn from(source: &str, target: SocketAddr) -> (String, TcpStream) {
+    use coracle::sys::inet;
+    let fd = inet::socket(2, 1, 0).unwrap();
+    inet::bind(&fd, &SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+    let _ = inet::connect(&fd, &target);
+    let s = TcpStream::from(fd);
+    std::thread::sleep(Duration::from_millis(20));
+    s.set_nonblocking(false).unwrap();
+    (s.local_addr().unwrap().to_string(), s)
+}
+
+#[test]
+fn the_container_sees_the_clients_address() {
+    in_lab("net::publish::the_container_sees_the_clients_address", |lab: &mut Lab| {
+        let any = Ipv4Addr::UNSPECIFIED.into();
+        let twin = PortSpec { with_previous: true, ..port(Ipv6Addr::UNSPECIFIED.into(), 18080, 80, Protocol::Tcp) };
+        let c = lab.publishing(vec![port(any, 18080, 80, Protocol::Tcp), twin]);
+        assert_eq!(c.state.ports.len(), 2);
+        mirror(&c, "[::]:80");
+        let (me, s) = from(OTHER, format!("{HOST}:18080").parse().unwrap());
+        assert_eq!(read(s), format!("[::ffff:{}", me.replace(':', "]:")));
+        let seen = read(TcpStream::connect("127.0.0.1:18080").unwrap());
+        assert!(seen.starts_with("[::ffff:172.17.0.1]:"), "loopback becomes the gateway: {seen}");
+        let seen = read(TcpStream::connect("[::1]:18080").unwrap());
+        assert!(seen.starts_with("[fd00:1::1]:"), "{seen}");
+    });
+}
+
+#[test]
+fn datagrams_keep_their_source_and_answers_come_back() {
+    in_lab("net::publish::datagrams_keep_their_source_and_answers_come_back", |lab: &mut Lab| {
+        let c = lab.publishing(vec![port(Ipv4Addr::UNSPECIFIED.into(), 19053, 53, Protocol::Udp)]);
+        let socket = c.run(|| UdpSocket::bind("0.0.0.0:53").unwrap());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 9000];
+            while let Ok((n, from)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(format!("{from} {n}").as_bytes(), from);
+            }
+        });
+        for (source, size) in [(OTHER, 5), (OTHER, 4000), ("127.0.0.1", 5)] {
+            let s = UdpSocket::bind((source, 0)).unwrap();
+            s.set_read_timeout(Some(LONG)).unwrap();
+            let target = if source == OTHER { HOST } else { "127.0.0.1" };
+            s.connect((target, 19053)).unwrap();
+            s.send(&vec![1; size]).unwrap();
+            let mut buffer = [0; 100];
+            let n = s.recv(&mut buffer).unwrap();
+            let me = if source == OTHER { s.local_addr().unwrap() } else { format!("169.254.1.2:{}", s.local_addr().unwrap().port()).parse().unwrap() };
+            assert_eq!(String::from_utf8_lossy(&buffer[..n]), format!("{me} {size}"));
+        }
+    });
+}
+
+#[test]
+fn conflicts_are_told_before_anything_starts() {
+    in_lab("net::publish::conflicts_are_told_before_anything_starts", |lab: &mut Lab| {
+        let any: IpAddr = Ipv4Addr::UNSPECIFIED.into();
+        let first = lab.publishing(vec![port(any, 18080, 80, Protocol::Tcp)]);
+        let mut refused = |ports| {
+            let mut spec = lab.spec(&["one"]);
+            spec.ports = ports;
+            lab.control.handle(Call::Create(Box::new(spec))).map(drop).unwrap_err().to_string()
+        };
+        let text = refused(vec![port(any, 18080, 80, Protocol::Tcp)]);
+        assert!(text.starts_with("driver failed programming external connectivity on endpoint c2 ("), "{text}");
+        assert!(text.ends_with("Bind for 0.0.0.0:18080 failed: port is already allocated"), "{text}");
+        let text = refused(vec![port(Ipv4Addr::LOCALHOST.into(), 18080, 80, Protocol::Tcp)]);
+        assert!(text.ends_with("Bind for 127.0.0.1:18080 failed: port is already allocated"), "{text}");
+        let foreign = TcpListener::bind("127.0.0.1:18081").unwrap();
+        let text = refused(vec![port(any, 18081, 80, Protocol::Tcp)]);
+        assert!(text.ends_with("listen tcp4 0.0.0.0:18081: bind: address already in use"), "{text}");
+        drop(foreign);
+        lab.call(Call::Release { container: first.state.container.clone() });
+        let again = lab.publishing(vec![port(any, 18080, 80, Protocol::Tcp), port(any, 0, 81, Protocol::Tcp)]);
+        assert!(again.state.ports[1].host_port >= 1024);
+    });
+}
+
+#[test]
+fn resets_half_closes_and_dead_ports() {
+    in_lab("net::publish::resets_half_closes_and_dead_ports", |lab: &mut Lab| {
+        let c = lab.publishing(vec![port(Ipv4Addr::UNSPECIFIED.into(), 18080, 80, Protocol::Tcp)]);
+        // Nobody listens inside: the client is reset, not left waiting.
+        let mut s = TcpStream::connect("127.0.0.1:18080").unwrap();
+        s.set_read_timeout(Some(LONG)).unwrap();
+        assert!(s.read(&mut [0; 1]).is_err());
+        let listener = c.run(|| TcpListener::bind("0.0.0.0:80").unwrap());
+        let counter = std::thread::spawn(move || {
+            let (mut s, _) = listener.accept().unwrap();
+            let mut all = Vec::new();
+            s.read_to_end(&mut all).unwrap();
+            s.write_all(all.len().to_string().as_bytes()).unwrap();
+        });
+        let mut s = TcpStream::connect("127.0.0.1:18080").unwrap();
+        s.write_all(&[3; 300_000]).unwrap();
+        s.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(read(s), "300000");
+        counter.join().unwrap();
+    });
+}
