@@ -175,6 +175,8 @@ impl Network {
             inside.send_all(requests).with_context(|| format!("give {interface} its addresses"))?;
             link::await_operational(inside, interface)?;
             link::await_operational(&mut ns.netlink, &name)?;
+            // Its first port brings the bridge itself up.
+            link::await_operational(&mut ns.netlink, &self.spec.bridge)?;
             Ok(inner)
         };
         match finish() {
