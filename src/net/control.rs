@@ -141,8 +141,7 @@ impl Control {
     }
 
     fn subnets_changed(&self) {
-        let subnets: Vec<Subnet> =
-            self.networks.values().flat_map(|n| n.spec.pools.iter().map(|p| p.subnet)).collect();
+        let subnets: Vec<Subnet> = self.networks.values().flat_map(|n| n.spec.pools.iter().map(|p| p.subnet)).collect();
         self.publisher.set_subnets(subnets.clone());
         self.outbound.post(move |o| o.set_subnets(subnets));
     }

@@ -170,7 +170,10 @@ impl Publisher {
         let at = SocketAddr::new(spec.host_ip, port);
         let busy = || io::Error::from_raw_os_error(libc::EADDRINUSE);
         if port != 0 && self.is_taken(spec.protocol, spec.host_ip, port) {
-            return Err((Error::system(format!("Bind for {}:{port} failed: port is already allocated", display(spec.host_ip))), busy()));
+            return Err((
+                Error::system(format!("Bind for {}:{port} failed: port is already allocated", display(spec.host_ip))),
+                busy(),
+            ));
         }
         match open(spec.protocol, &at) {
             Ok((fd, host_port)) => {
@@ -369,11 +372,8 @@ fn dial(from: SocketAddr, container: SocketAddr, gateways: &[IpAddr], ours: &[Su
     let ip = from.ip();
     let shown = from.is_ipv4() == container.is_ipv4() && !ip.is_loopback() && !ours.iter().any(|s| s.contains(ip));
     let gateway = gateways.iter().find(|g| g.is_ipv4() == container.is_ipv4());
-    let sources = [
-        shown.then_some(from),
-        shown.then_some(SocketAddr::new(ip, 0)),
-        gateway.map(|g| SocketAddr::new(*g, 0)),
-    ];
+    let sources =
+        [shown.then_some(from), shown.then_some(SocketAddr::new(ip, 0)), gateway.map(|g| SocketAddr::new(*g, 0))];
     let mut result = Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
     for source in sources.into_iter().flatten() {
         let fd = transparent(container.is_ipv4())?;

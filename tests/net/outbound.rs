@@ -188,7 +188,9 @@ fn many_connections_leak_nothing() {
         lab.until("settled", |s| s.tcp_flows == 0);
         let before = lab.status().open_files;
         let begun = Instant::now();
-        c.run(move || (0..3000).for_each(|n: u32| assert_eq!(ask(address, &n.to_be_bytes()).unwrap(), n.to_be_bytes())));
+        c.run(move || {
+            (0..3000).for_each(|n: u32| assert_eq!(ask(address, &n.to_be_bytes()).unwrap(), n.to_be_bytes()))
+        });
         println!("measured: 3,000 connections one after another in {:?}", begun.elapsed());
         let idle = c.run(move || (0..400).map(|_| TcpStream::connect(address).unwrap()).collect::<Vec<_>>());
         assert_eq!(lab.status().tcp_flows, 400);
@@ -308,7 +310,11 @@ fn networks_are_isolated_and_internal_ones_closed() {
         let hidden = lab.create(spec);
         let listen = |c: &super::lab::Container| {
             let listener = c.run(|| TcpListener::bind("0.0.0.0:7000").unwrap());
-            std::thread::spawn(move || for s in listener.incoming() { drop(s) });
+            std::thread::spawn(move || {
+                for s in listener.incoming() {
+                    drop(s)
+                }
+            });
             SocketAddr::new(c.ip(), 7000)
         };
         let (at_b, at_other) = (listen(&b), listen(&other));
@@ -345,7 +351,7 @@ fn addresses_are_never_given_twice() {
         let mut held = Vec::new();
         for n in 0..24 {
             let c = lab.container();
-            assert!(seen.insert(c.ip()) , "{}", c.ip());
+            assert!(seen.insert(c.ip()), "{}", c.ip());
             if n % 3 == 0 {
                 lab.call(Call::Release { container: c.state.container.clone() });
             }

@@ -78,7 +78,11 @@ fn datagrams_keep_their_source_and_answers_come_back() {
             s.send(&vec![1; size]).unwrap();
             let mut buffer = [0; 100];
             let n = s.recv(&mut buffer).unwrap();
-            let me = if source == OTHER { s.local_addr().unwrap() } else { format!("169.254.1.2:{}", s.local_addr().unwrap().port()).parse().unwrap() };
+            let me = if source == OTHER {
+                s.local_addr().unwrap()
+            } else {
+                format!("169.254.1.2:{}", s.local_addr().unwrap().port()).parse().unwrap()
+            };
             assert_eq!(String::from_utf8_lossy(&buffer[..n]), format!("{me} {size}"));
         }
     });
