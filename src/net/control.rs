@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::net::engine_ns::EngineNs;
+use crate::net::{dns, names, ns, warm};
 use crate::net::netlink::{Netlink, link};
 use crate::net::outbound::{self, Outbound, Uplink};
 use crate::net::protocol::{
@@ -13,7 +14,7 @@ use crate::net::reactor::Remote;
 use crate::net::sandbox::{Endpoint, Network, Ready, set_default_routes};
 use crate::net::stock::Stock;
 use crate::net::subnet::Subnet;
-use crate::net::warm::Warm;
+use crate::net::warm::{DnsSockets, Warm};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -28,6 +29,7 @@ pub struct Control {
     reaper: Reaper,
     outbound: Remote<Outbound>,
     publisher: Publisher,
+    dns: Remote<dns::Server>,
     networks: HashMap<String, Network>,
     sandboxes: HashMap<String, Sandbox>,
     /// After a failure, do not try again before the next call.
@@ -53,6 +55,12 @@ impl Sandbox {
     }
 }
 
+impl Sandbox {
+    fn place(&self) -> names::Place<'_> {
+        names::Place { container: &self.spec.container, dns: &self.spec.dns, endpoints: &self.endpoints }
+    }
+}
+
 impl Control {
     pub fn new() -> Result<Self> {
         let ns = EngineNs::new()?;
@@ -63,6 +71,7 @@ impl Control {
             ns,
             outbound,
             publisher,
+            dns: dns::start()?,
             warm: Warm::start()?,
             reaper,
             networks: HashMap::new(),
@@ -200,10 +209,55 @@ impl Control {
             self.allow_host(&endpoints);
         }
         let inside = namespace_of.netlink;
+        let sockets = namespace_of.dns.filter(|_| spec.dns.embedded);
         let sandbox = Sandbox { namespace: namespace_of.namespace, inside, endpoints, ports, spec };
         let state = sandbox.state();
         self.sandboxes.insert(state.container.clone(), sandbox);
+        self.serve_names(&state.container, sockets);
+        self.names_changed();
         Ok((Answer::Sandbox(Box::new(state)), Some(namespace)))
+    }
+
+    fn serve_names(&self, container: &str, sockets: Option<DnsSockets>) {
+        let (Some(sockets), Some(sandbox)) = (sockets, self.sandboxes.get(container)) else { return };
+        let view = names::view(&sandbox.place(), &self.places(), &self.networks);
+        let container = container.to_owned();
+        self.dns.post(move |d| d.add(container, sockets, view));
+    }
+
+    /// A container of the default network has joined one that resolves names.
+    fn serve_names_late(&mut self, container: &str) {
+        let Some(sandbox) = self.sandboxes.get_mut(container) else { return };
+        let resolves = |e: &Endpoint| self.networks.get(&e.state.network).is_some_and(|n| n.spec.dns);
+        if sandbox.spec.dns.embedded || !sandbox.endpoints.iter().any(resolves) {
+            return;
+        }
+        let bound = sandbox.namespace.try_clone().map_err(Error::from).and_then(|namespace| {
+            ns::enter(namespace, || Ok(warm::bind_dns()?))
+        });
+        match bound {
+            Ok(sockets) => {
+                sandbox.spec.dns.embedded = true;
+                self.serve_names(container, Some(sockets));
+            }
+            // A name server of its own is in the way.
+            Err(e) => crate::warn!(format!("serve names: {e}"), "container" = container),
+        }
+    }
+
+    fn places(&self) -> Vec<names::Place<'_>> {
+        self.sandboxes.values().map(Sandbox::place).collect()
+    }
+
+    /// Tells the name server who is called what now.
+    fn names_changed(&self) {
+        let places = self.places();
+        let embedded = places.iter().filter(|p| p.dns.embedded);
+        let views: HashMap<String, dns::View> =
+            embedded.map(|p| (p.container.to_owned(), names::view(p, &places, &self.networks))).collect();
+        if !views.is_empty() {
+            self.dns.post(move |d| d.update(views));
+        }
     }
 
     fn allow_host(&self, endpoints: &[Endpoint]) {
@@ -252,6 +306,8 @@ impl Control {
         if self.sandboxes.get(container).is_some_and(|s| s.spec.host_gateway) {
             self.allow_host_of(container);
         }
+        self.serve_names_late(container);
+        self.names_changed();
         Ok((Answer::Endpoint(state), None))
     }
 
@@ -260,6 +316,7 @@ impl Control {
         let Some(at) = sandbox.endpoints.iter().position(|e| e.state.network == network) else { return Ok(()) };
         let endpoint = sandbox.endpoints.remove(at);
         self.discard(&[endpoint]);
+        self.names_changed();
         let sandbox = self.sandbox(container)?;
         set_default_routes(&mut sandbox.inside, &sandbox.endpoints)
     }
@@ -270,13 +327,20 @@ impl Control {
         for endpoint in sandbox.endpoints.iter_mut().filter(|e| e.state.network == network) {
             endpoint.state.names.clone_from(&names);
         }
+        self.names_changed();
         Ok(())
     }
 
     fn release(&mut self, container: &str) {
         if let Some(sandbox) = self.sandboxes.remove(container) {
             self.publisher.withdraw(container);
+            if sandbox.spec.dns.embedded {
+                let container = container.to_owned();
+                self.dns.post(move |d| d.remove(&container));
+            }
             self.discard(&sandbox.endpoints);
+            drop(sandbox);
+            self.names_changed();
         }
     }
 

@@ -5,8 +5,10 @@
 
 pub mod client;
 pub mod control;
+pub mod dns;
 pub mod engine_ns;
 pub mod ipam;
+pub mod names;
 pub mod netd;
 pub mod netlink;
 pub mod ns;

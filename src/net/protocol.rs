@@ -79,6 +79,7 @@ pub enum Failure {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSpec {
     pub id: String,
+    pub name: String,
     /// Interface name, at most 15 bytes.
     pub bridge: String,
     pub mtu: u32,

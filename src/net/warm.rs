@@ -82,7 +82,8 @@ fn container_sysctls() {
     let _ = ns::sysctl("net.ipv6.conf.default.accept_ra", "0");
 }
 
-fn bind_dns() -> std::io::Result<DnsSockets> {
+/// In the namespace of the calling thread.
+pub fn bind_dns() -> std::io::Result<DnsSockets> {
     let address = SocketAddr::from((DNS_ADDRESS, 53));
     let open = |kind| {
         let fd = inet::socket(libc::AF_INET, kind, 0)?;

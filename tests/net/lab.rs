@@ -75,6 +75,7 @@ pub fn network(id: &str, subnet: &str, subnet6: Option<&str>) -> NetworkSpec {
     };
     NetworkSpec {
         id: id.into(),
+        name: format!("net-{id}"),
         bridge: format!("br-{id}"),
         mtu: 1500,
         pools: std::iter::once(pool(subnet)).chain(subnet6.map(pool)).collect(),

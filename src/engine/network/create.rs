@@ -236,6 +236,7 @@ pub(super) fn netd_spec(network: &NetworkInspect) -> Result<NetworkSpec> {
     let flag = |key: &str| network.options.get(key).and_then(|v| parse_bool(v)).unwrap_or(true);
     Ok(NetworkSpec {
         id: network.id.clone(),
+        name: network.name.clone(),
         bridge: bridge_name(network),
         mtu: network.options.get(MTU).and_then(|m| m.parse().ok()).filter(|m| *m > 0).unwrap_or(1500),
         pools,
