@@ -3,7 +3,6 @@
 
 use crate::error::{Error, Result};
 use crate::net::engine_ns::EngineNs;
-use crate::net::{dns, names, ns, warm};
 use crate::net::netlink::{Netlink, link};
 use crate::net::outbound::{self, Outbound, Uplink};
 use crate::net::protocol::{
@@ -15,6 +14,7 @@ use crate::net::sandbox::{Endpoint, Network, Ready, set_default_routes};
 use crate::net::stock::Stock;
 use crate::net::subnet::Subnet;
 use crate::net::warm::{DnsSockets, Warm};
+use crate::net::{dns, names, ns, warm};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -232,9 +232,11 @@ impl Control {
         if sandbox.spec.dns.embedded || !sandbox.endpoints.iter().any(resolves) {
             return;
         }
-        let bound = sandbox.namespace.try_clone().map_err(Error::from).and_then(|namespace| {
-            ns::enter(namespace, || Ok(warm::bind_dns()?))
-        });
+        let bound = sandbox
+            .namespace
+            .try_clone()
+            .map_err(Error::from)
+            .and_then(|namespace| ns::enter(namespace, || Ok(warm::bind_dns()?)));
         match bound {
             Ok(sockets) => {
                 sandbox.spec.dns.embedded = true;

@@ -90,7 +90,8 @@ fn neighbours_have_names() {
             both.sort();
             assert_eq!((code, both), (0, vec![a.ip(), b.ip()]));
         }
-        let firsts: std::collections::HashSet<IpAddr> = (0..8).map(|_| ask(&a, "shared", Type::A, false).1[0]).collect();
+        let firsts: std::collections::HashSet<IpAddr> =
+            (0..8).map(|_| ask(&a, "shared", Type::A, false).1[0]).collect();
         assert_eq!(firsts.len(), 2, "several answers take turns to be first");
         lab.call(Call::Release { container: b.state.container.clone() });
         assert_eq!(ask(&a, "shared", Type::A, false), (0, vec![a.ip()]), "names vanish with their container");

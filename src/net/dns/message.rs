@@ -260,7 +260,9 @@ mod tests {
         assert_eq!(reverse("2.0.17.172.in-addr.arpa"), Some("172.17.0.2".parse().unwrap()));
         let six = format!("1{}.d.f.ip6.arpa", ".0".repeat(29));
         assert_eq!(reverse(&six), Some("fd00::1".parse().unwrap()));
-        for bad in ["in-addr.arpa", "1.2.3.in-addr.arpa", "1.2.3.4.5.in-addr.arpa", "300.0.0.1.in-addr.arpa", "x.ip6.arpa"] {
+        for bad in
+            ["in-addr.arpa", "1.2.3.in-addr.arpa", "1.2.3.4.5.in-addr.arpa", "300.0.0.1.in-addr.arpa", "x.ip6.arpa"]
+        {
             assert_eq!(reverse(bad), None, "{bad}");
         }
     }

@@ -106,7 +106,10 @@ pub fn start() -> Result<Remote<Server>> {
 impl Server {
     pub fn add(&mut self, container: String, sockets: DnsSockets, view: View) {
         let key = self.clients.next_key();
-        let watched = self.registry.add_reader(&sockets.udp, UDP | key).and_then(|()| self.registry.add_reader(&sockets.tcp, LISTENER | key));
+        let watched = self
+            .registry
+            .add_reader(&sockets.udp, UDP | key)
+            .and_then(|()| self.registry.add_reader(&sockets.tcp, LISTENER | key));
         match watched {
             Ok(()) => drop(self.clients.insert(Client { container, sockets, view })),
             Err(e) => crate::error!(format!("serve names: {e}"), "container" = container),
@@ -161,7 +164,8 @@ impl Server {
         }
         let servers = client.view.servers.clone();
         if client.view.closed {
-            let failure = question.failure(message, if question.name.contains('.') { SERVER_FAILURE } else { NO_SUCH_NAME });
+            let failure =
+                question.failure(message, if question.name.contains('.') { SERVER_FAILURE } else { NO_SUCH_NAME });
             return self.answer(key, via, &failure);
         }
         let asker = Asker { client: key, via, question, message: message.to_vec() };
