@@ -29,7 +29,7 @@ use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -407,6 +407,34 @@ impl Store {
         staging.commit(&chain_id.hex())?;
         let layer = Layer { diff_id, parent: parent.copied(), size: outcome.size, tar_size, blob: descriptor };
         self.insert_layer(chain_id, layer)
+    }
+
+    /// A layer from a tar that `produce` writes (in a thread of its own), for
+    /// commit and build.
+    pub fn layer_from(
+        &self,
+        parent: Option<&Digest>,
+        cancel: &AtomicBool,
+        produce: impl FnOnce(&mut dyn Write) -> Result<()> + Send,
+    ) -> Result<LayerRef> {
+        let (mut input, output) = std::io::pipe()?;
+        let ingest = Ingest { expected: layer::Expected::default(), cancel, progress: &mut |_| {} };
+        let staged = std::thread::scope(|scope| {
+            let producer = scope.spawn(move || {
+                let mut output = BufWriter::with_capacity(128 * 1024, output);
+                produce(&mut output).and_then(|()| Ok(output.flush()?))
+            });
+            let staged = self.ingest(&mut input, Some(parent), ingest);
+            // A producer that still writes gets EPIPE.
+            drop(input);
+            match (producer.join(), staged) {
+                (Ok(Ok(())), staged) => staged,
+                (Ok(Err(_)), Err(e)) if e.kind() == crate::error::Kind::Cancelled => Err(e),
+                (Ok(Err(e)), _) => Err(e),
+                (Err(_), _) => Err(Error::system("the packing thread panicked")),
+            }
+        })?;
+        self.commit_layer(staged, parent)
     }
 
     fn insert_layer(&self, chain_id: Digest, layer: Layer) -> Result<LayerRef> {

@@ -10,6 +10,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 pub mod apply;
+#[cfg(test)]
+mod conformance;
 mod copy;
 pub mod diff;
 pub mod fuse;

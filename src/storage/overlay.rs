@@ -50,6 +50,11 @@ impl Overlay {
         Ok(Self { layers, append: AtomicBool::new(true), backing })
     }
 
+    #[cfg(test)]
+    pub(super) fn pretend_old(&self) {
+        self.append.store(false, Ordering::Relaxed);
+    }
+
     fn stack(&self, layers: &[String], rw: Option<(&str, RwOptions)>) -> Result<Stack> {
         stack(&self.layers, layers, rw)
     }
@@ -176,7 +181,7 @@ pub(super) fn graph_paths(dirs: &Layers, id: &str, layers: &[String]) -> Vec<(&'
     let rw = dirs.rw(id);
     // Of an image, the top layer takes the place of the writable one.
     let (own, below) = match layers.split_last() {
-        _ if rw.is_dir() || layers.is_empty() => (rw.join("upper"), layers),
+        _ if (!id.is_empty() && rw.is_dir()) || layers.is_empty() => (rw.join("upper"), layers),
         Some((top, below)) => (dirs.layer(top).join("diff"), below),
         None => (rw.join("upper"), layers),
     };
