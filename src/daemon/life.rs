@@ -1,16 +1,17 @@
 //! From a valid configuration to the last log line. Main thread.
 
+use super::bootstrap::{self, Mode};
 use super::config::Config;
 use super::host::Host;
 use super::listen::{self, Bound, SocketFile};
 use super::ownership::{Ownership, make_dir};
 use super::signals::{Signals, Woken};
-use super::{activation, bootstrap, minimum_version, set_level, threads};
+use super::{activation, minimum_version, set_level, settings, threads};
 use crate::api::version;
 use crate::engine::container::shutdown;
 use crate::engine::system::{self, hostname};
-use crate::engine::{Engine, EngineConfig, LiveConfig, Parts, events};
-use crate::error::{Context, Kind, Result};
+use crate::engine::{Engine, Parts, events};
+use crate::error::{Context, Result};
 use crate::image::registry::endpoint::Settings;
 use crate::server::Server;
 use crate::server::accept::Acceptor;
@@ -90,12 +91,15 @@ fn serve(
     tls: Option<&Arc<Tls>>,
 ) -> Result<ExitCode> {
     let began = Instant::now();
-    let parts = enter(config, &data_root, &exec_root)?;
+    let mut warnings = settings::open_listeners(config)?;
+    let parts = enter(config, &data_root, &exec_root, &mut warnings)?;
     raise_descriptor_limit();
     let signals = Signals::block()?;
     crate::info!("Loading containers: start.");
     let socket = bound.iter().find(|b| !b.tcp).map(|b| PathBuf::from(&b.name));
-    let engine = Engine::new(engine_config(config, data_root, exec_root.clone(), socket)?, parts)?;
+    let mut for_engine = settings::engine(config, data_root, exec_root.clone(), socket)?;
+    for_engine.warnings = warnings;
+    let engine = Engine::new(for_engine, parts)?;
     crate::info!("Loading containers: done.");
     let minimum = match config.text("min-api-version", "") {
         "" => match std::env::var("DOCKER_MIN_API_VERSION") {
@@ -110,7 +114,12 @@ fn serve(
     });
     let rules = Rules::from_environment(own_names.collect());
     let server = Server::new(engine.clone(), version::PRODUCT, minimum, config.bool("experimental", false), rules);
-    crate::info!("Docker daemon", "commit" = version::COMMIT, "version" = version::PRODUCT);
+    crate::info!(
+        "Docker daemon",
+        "commit" = version::COMMIT,
+        "storage-driver" = engine.driver.name(),
+        "version" = version::PRODUCT
+    );
     crate::info!("Daemon has completed initialization");
     let names: Vec<String> = bound.iter().map(|b| b.name.clone()).collect();
     let listeners = bound.into_iter().map(|b| b.listener).collect();
@@ -129,19 +138,21 @@ fn serve(
     Ok(code)
 }
 
-/// Until the bootstrap is complete the daemon serves what needs no container.
-fn enter(config: &Config, data_root: &Path, exec_root: &Path) -> Result<Parts> {
-    let spawner = match bootstrap::enter(&bootstrap::BootstrapConfig {
+/// The user namespace and the processes beside us, then the storage driver,
+/// which wants the namespace's rights.
+fn enter(config: &Config, data_root: &Path, exec_root: &Path, warnings: &mut Vec<String>) -> Result<Parts> {
+    let entered = bootstrap::enter(&bootstrap::BootstrapConfig {
         exec_root: exec_root.into(),
         netd: Some(crate::net::netd::main),
-    }) {
-        Ok(bootstrap) => bootstrap.spawner,
-        Err(e) if e.kind() == Kind::NotImplemented => UnixStream::pair().context("make a socket pair")?.0.into(),
-        Err(e) => return Err(e),
-    };
+    })?;
+    if let Mode::SingleId { reason, .. } = &entered.mode {
+        let text = format!("only one user id is available to containers: {reason}");
+        crate::warn!(text);
+        warnings.push(format!("WARNING: {text}"));
+    }
     let wanted = Some(config.text("storage-driver", "")).filter(|name| !name.is_empty());
     let driver = probe::open(data_root, wanted).context("error initializing graphdriver")?;
-    Ok(Parts { spawner, driver, support: Default::default() })
+    Ok(Parts { spawner: entered.spawner, driver, support: Default::default() })
 }
 
 /// Each connection, container and log has descriptors; containers get limits of
@@ -151,88 +162,6 @@ fn raise_descriptor_limit() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
-}
-
-fn engine_config(
-    config: &Config,
-    data_root: PathBuf,
-    exec_root: PathBuf,
-    socket: Option<PathBuf>,
-) -> Result<EngineConfig> {
-    let seccomp_profile = match config.text("seccomp-profile", "") {
-        "" | "builtin" => None,
-        "unconfined" => Some("unconfined".to_owned()),
-        path => {
-            Some(std::fs::read_to_string(path).with_context(|| format!("opening seccomp profile ({path}) failed"))?)
-        }
-    };
-    let mut engine = EngineConfig::new(data_root, exec_root);
-    engine.socket = socket;
-    engine.rootless = config.places.rootless;
-    engine.log_driver = config.text("log-driver", "json-file").to_owned();
-    engine.log_opts = config.map("log-opts");
-    engine.default_ulimits = config.ulimits();
-    engine.shm_size = config.int("default-shm-size", engine.shm_size);
-    engine.init = config.bool("init", false);
-    engine.cgroupns_mode = config.text("default-cgroupns-mode", "private").to_owned();
-    engine.ipc_mode = config.text("default-ipc-mode", "private").to_owned();
-    engine.no_new_privileges = config.bool("no-new-privileges", false);
-    engine.seccomp_profile = seccomp_profile;
-    engine.dns = config.list("dns");
-    engine.dns_options = config.list("dns-opts");
-    engine.dns_search = config.list("dns-search");
-    engine.experimental = config.bool("experimental", false);
-    engine.warnings = open_listeners(config)?;
-    engine.set_live(live_config(config));
-    registry_settings(config, &mut engine.registry);
-    engine.shutdown_timeout = config.int("shutdown-timeout", 15);
-    Ok(engine)
-}
-
-fn live_config(config: &Config) -> LiveConfig {
-    LiveConfig { labels: config.list("labels"), live_restore: config.bool("live-restore", false) }
-}
-
-/// What `docker info` says about listeners that anybody may use.
-fn open_listeners(config: &Config) -> Result<Vec<String>> {
-    if super::tls::verifies(config) {
-        return Ok(Vec::new());
-    }
-    let how = if config.tls_asked() { "without TLS client verification" } else { "without encryption" };
-    let scheme = if config.tls_asked() { "https" } else { "http" };
-    let tcp = config.hosts()?.into_iter().filter(|h| matches!(h, Host::Tcp { .. }));
-    Ok(tcp
-        .map(|host| {
-            let address = host.to_string().replacen("tcp", scheme, 1);
-            format!(
-                "[DEPRECATION NOTICE]: API is accessible on {address} {how}.\n         Access to the remote API is equivalent to root access on the host. Refer\n         to the 'Docker daemon attack surface' section in the documentation for\n         more information: https://docs.docker.com/go/attack-surface/\nIn future versions this will be a hard failure preventing the daemon from starting! Learn more at: https://docs.docker.com/go/api-security/"
-            )
-        })
-        .collect())
-}
-
-fn registry_settings(config: &Config, settings: &mut Settings) {
-    settings.mirrors = config.list("registry-mirrors");
-    settings.insecure = config.list("insecure-registries");
-    for (key, slot) in [
-        ("proxies.http-proxy", &mut settings.http_proxy),
-        ("proxies.https-proxy", &mut settings.https_proxy),
-        ("proxies.no-proxy", &mut settings.no_proxy),
-    ] {
-        if config.has(key) {
-            if !slot.is_empty() {
-                crate::warn!("overriding existing proxy variable with value from configuration", "name" = key);
-            }
-            *slot = config.text(key, "").to_owned();
-        }
-    }
-    let count = |key: &str, default: usize| match usize::try_from(config.int(key, 0)) {
-        Ok(n) if n > 0 => n,
-        _ => default,
-    };
-    settings.max_downloads = count("max-concurrent-downloads", settings.max_downloads);
-    settings.max_uploads = count("max-concurrent-uploads", settings.max_uploads);
-    settings.attempts = count("max-download-attempts", settings.attempts as usize) as u32;
 }
 
 struct Daemon<'a> {
@@ -310,10 +239,10 @@ impl Daemon<'_> {
                 }
                 let changed = config.adopt_reloadable(&fresh);
                 set_level(config);
-                self.engine.config.set_live(live_config(config));
-                let mut settings = Settings::clone(&self.engine.registries.settings());
-                registry_settings(config, &mut settings);
-                self.engine.registries.set_settings(settings);
+                self.engine.config.set_live(settings::live(config));
+                let mut fresh = Settings::clone(&self.engine.registries.settings());
+                settings::registry(config, &mut fresh);
+                self.engine.registries.set_settings(fresh);
                 let attributes = [("name".to_owned(), hostname()), ("changed".to_owned(), changed.join(","))];
                 self.engine.events.publish(
                     events::Kind::Daemon,

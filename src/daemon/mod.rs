@@ -17,6 +17,7 @@ mod listen;
 mod options;
 mod ownership;
 mod places;
+mod settings;
 mod signals;
 mod threads;
 mod tls;

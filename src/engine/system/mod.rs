@@ -3,9 +3,11 @@
 
 mod host;
 mod info;
+mod usage;
 
 pub use host::{go_arch, hostname, kernel_version};
 pub use info::{engine_id, info};
+pub use usage::disk_usage;
 
 use crate::api::system::{Component, VersionInfo};
 use crate::api::version::{self, Version};

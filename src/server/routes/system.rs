@@ -12,6 +12,7 @@ pub const ROUTES: &[Route] = &[
     route("HEAD", "/_ping", ping),
     route("GET", "/version", version),
     route("GET", "/info", info),
+    route("GET", "/system/df", disk_usage),
     route("POST", "/session", session),
     route("POST", "/grpc", session),
     route("OPTIONS", "/{any*}", options),
@@ -38,6 +39,11 @@ fn version(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
 
 fn info(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     Response::ok(&system::info(engine, request.version)?)
+}
+
+fn disk_usage(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    let kinds: Vec<&str> = request.query_all("type").collect();
+    Response::ok(&system::disk_usage(engine, request.version, &kinds)?)
 }
 
 fn session(_: &Arc<Engine>, _: &mut Request) -> Result<Response> {
