@@ -1,5 +1,7 @@
 //! The one integration-test binary. Topics in the order a newcomer should read them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 /// A scratch directory, a private daemon, commands that explain their failures.
 mod harness;
 
@@ -9,6 +11,8 @@ mod api;
 mod binary;
 /// Containers through the command line.
 mod container;
+/// Lists, objects and templates as the client prints them.
+mod golden;
 /// Images in the store and in archives.
 mod image;
 /// The committed man pages and completions are what the program writes.

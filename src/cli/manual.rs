@@ -10,7 +10,7 @@ mod prose;
 use crate::cli::complete;
 use crate::cli::context::Globals;
 use crate::cli::help;
-use crate::cli::tree::{Args, COMMANDS, Command, GROUPS, Group};
+use crate::cli::tree::{COMMANDS, Command, GROUPS, Group};
 use crate::error::{Context as _, Error, Result};
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind};
 use std::ffi::OsString;
@@ -120,17 +120,11 @@ fn command(found: &Command) -> String {
         out.push_str(&format!(".SH ALIASES\n{}\n", names.join(", ")));
     }
     out.push_str(".SH EXIT STATUS\n");
-    match found.args {
-        _ if told.exit.is_empty() => {
-            out.push_str("0 on success, 1 when something failed, 125 for a line that cannot be read.\n")
-        }
-        Args::Any | Args::None => out.push_str(&format!("{}\n", escape(told.exit))),
-        _ => out.push_str(&format!("{}\n", escape(told.exit))),
-    }
+    let usual = "0 on success, 1 when something failed, 125 for a line that cannot be read.";
+    out.push_str(&format!("{}\n", escape(if told.exit.is_empty() { usual } else { told.exit })));
     out.push_str(".SH SEE ALSO\n");
-    match name.rsplit_once(' ') {
-        Some((parent, _)) => out.push_str(&format!(".BR {} (1),\n", page(parent).replace('-', "\\-"))),
-        None => {}
+    if let Some((parent, _)) = name.rsplit_once(' ') {
+        out.push_str(&format!(".BR {} (1),\n", page(parent).replace('-', "\\-")));
     }
     out.push_str(".BR docker (1)\n");
     out
@@ -222,7 +216,7 @@ fn synopsis(form: &str) -> String {
         }
         let start = word.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(word.len());
         let (open, rest) = word.split_at(start);
-        let end = rest.find(|c: char| matches!(c, ']' | '.')).unwrap_or(rest.len());
+        let end = rest.find([']', '.']).unwrap_or(rest.len());
         let (inner, close) = rest.split_at(end);
         if inner.is_empty() {
             out.push_str(&escape(word));

@@ -209,7 +209,9 @@ fn group_command(cx: &mut Context, group: &tree::Group, args: &[String]) -> std:
     let info = swarm::Raw::get_args_info();
     let syntax = Syntax { flags: info.flags, without: &[], aliases: &[], options_first: false, check: argv::no_check };
     let name = group.name;
-    let tail = format!("Usage:  docker {name}\n\nRun 'docker {name} --help' for more information\n");
+    // The original's own: two of its groups name the argument.
+    let command = if matches!(name, "volume" | "manifest") { " COMMAND" } else { "" };
+    let tail = format!("Usage:  docker {name}{command}\n\nRun 'docker {name} --help' for more information\n");
     match argv::parse(&syntax, args) {
         Err(message) => {
             write!(cx.err, "{message}\n\n{tail}")?;

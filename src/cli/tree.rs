@@ -269,7 +269,8 @@ pub static COMMANDS: &[Command] = &[
     raw(&["trust sign"], "IMAGE:TAG", "Sign an image"),
     raw(&["trust signer add"], "OPTIONS NAME REPOSITORY [REPOSITORY...]", "Add somebody who may sign"),
     raw(&["trust signer remove"], "[OPTIONS] NAME REPOSITORY [REPOSITORY...]", "Remove somebody who may sign"),
-    raw(&["volume update"], "[OPTIONS] [VOLUME]", "Change a cluster volume"),
+    Command { hidden: true, ..raw(&["buildx bake", "bake"], "[OPTIONS] [TARGET...]", "Build from a file of targets") },
+    Command { hidden: true, ..raw(&["volume update"], "[OPTIONS] [VOLUME]", "Change a cluster volume") },
 ];
 
 /// The command that `words` begin with, by the longest name, and the name used.

@@ -44,12 +44,12 @@ pub struct Ps {
 }
 
 /// A row and whether its texts are shortened.
-struct Row {
-    c: ContainerSummary,
-    trunc: bool,
+pub struct Row {
+    pub c: ContainerSummary,
+    pub trunc: bool,
 }
 
-static LIST: List<Row> = List {
+pub static LIST: List<Row> = List {
     type_name: "*formatter.ContainerContext",
     columns: &[
         Column::new("Command", "COMMAND", |r: &Row| command(r).into()),

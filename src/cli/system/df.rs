@@ -8,7 +8,7 @@ use crate::cli::format::template::Template;
 use crate::cli::format::value::Value;
 use crate::cli::format::{Column, List, human};
 use crate::cli::image::ls::Summary;
-use crate::cli::system::df_rows::{CACHE, CONTAINERS, IMAGES, Part, VOLUMES, image_rows};
+use crate::cli::system::df_rows::{CACHE, CONTAINERS, IMAGES, Part, VOLUMES, container_row, image_rows};
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
 use argh::{ArgsInfo, FromArgs};
@@ -118,7 +118,7 @@ fn summary(usage: &Usage) -> [Row; 4] {
 /// What `-v` lists: objects in full or with short ids.
 struct Parts {
     images: Vec<crate::cli::image::ls::Row>,
-    containers: Vec<Part<ContainerSummary>>,
+    containers: Vec<crate::cli::container::ps::Row>,
     volumes: Vec<Volume>,
     cache: Vec<Part<BuildCacheRecord>>,
 }
@@ -126,7 +126,7 @@ struct Parts {
 fn parts(usage: Usage, full: bool) -> Parts {
     Parts {
         images: usage.images.iter().flatten().flat_map(|i| image_rows(i, full)).collect(),
-        containers: usage.containers.into_iter().flatten().map(|item| Part { item, full }).collect(),
+        containers: usage.containers.into_iter().flatten().map(|c| container_row(c, full)).collect(),
         volumes: usage.volumes.unwrap_or_default(),
         cache: usage.build_cache.into_iter().flatten().map(|item| Part { item, full }).collect(),
     }

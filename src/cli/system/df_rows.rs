@@ -3,9 +3,10 @@
 use crate::api::container::ContainerSummary;
 use crate::api::system::BuildCacheRecord;
 use crate::api::volume::Volume;
+use crate::cli::container::ps;
 use crate::cli::format::{Column, List, human};
 use crate::cli::image::ls::{self, Row, Summary};
-use crate::cli::lists::{ago, labels};
+use crate::cli::lists::ago;
 use crate::util::id::short;
 use crate::util::time::parse_rfc3339;
 
@@ -32,36 +33,19 @@ pub static IMAGES: List<Row> = List {
     raw: "type: Image\\nrepository: {{.Repository}}\\ntag: {{.Tag}}\\ndigest: {{.Digest}}\\nimage_id: {{.ID}}\\ncreated_at: {{.CreatedAt}}\\nvirtual_size: {{.Size}}\\n",
 };
 
-type Container = Part<ContainerSummary>;
+/// The line of one container. What its image adds is told among the images.
+pub fn container_row(mut c: ContainerSummary, full: bool) -> ps::Row {
+    c.size_root_fs = 0;
+    ps::Row { c, trunc: !full }
+}
 
-pub static CONTAINERS: List<Container> = List {
+pub static CONTAINERS: List<ps::Row> = List {
     type_name: "*formatter.ContainerContext",
-    columns: &[
-        Column::new("ID", "CONTAINER ID", |c: &Container| id(c.full, &c.item.id).into()),
-        Column::new("Image", "IMAGE", |c| c.item.image.as_str().into()),
-        Column::new("Command", "COMMAND", |c| {
-            let text = if c.full { c.item.command.clone() } else { human::ellipsis(&c.item.command, 20) };
-            crate::util::units::quote(&text).into()
-        }),
-        Column::new("LocalVolumes", "LOCAL VOLUMES", |c| {
-            c.item.mounts.iter().filter(|m| m.driver == "local").count().to_string().into()
-        }),
-        // What the image adds is told among the images.
-        Column::new("Size", "SIZE", |c| human::size3(c.item.size_rw as f64).into()),
-        Column::new("RunningFor", "CREATED", |c| ago(c.item.created).into()),
-        Column::new("CreatedAt", "CREATED AT", |c| human::date(c.item.created).into()),
-        Column::new("Status", "STATUS", |c| c.item.status.as_str().into()),
-        Column::new("State", "STATE", |c| c.item.state.as_str().into()),
-        Column::new("Labels", "LABELS", |c| labels(&c.item.labels).into()),
-        Column::new("Names", "NAMES", |c| {
-            let names = c.item.names.iter().map(|n| n.strip_prefix('/').unwrap_or(n));
-            names.filter(|n| !n.contains('/')).collect::<Vec<_>>().join(",").into()
-        }),
-    ],
-    label: Some(|c, key| c.item.labels.get(key).cloned().unwrap_or_default()),
-    table: "{{.ID}}\\t{{.Image}}\\t{{.Command}}\\t{{.LocalVolumes}}\\t{{.Size}}\\t{{.RunningFor}}\\t{{.Status}}\\t{{.Names}}",
+    columns: ps::LIST.columns,
+    label: ps::LIST.label,
+    table: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}",
     quiet: "",
-    raw: "type: Container\\ncontainer_id: {{.ID}}\\nimage: {{.Image}}\\ncommand: {{.Command}}\\nlocal_volumes: {{.LocalVolumes}}\\nsize: {{.Size}}\\ncreated_at: {{.CreatedAt}}\\nstatus: {{.Status}}\\nnames: {{.Names}}\\n",
+    raw: "type: Container\ncontainer_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\nlocal_volumes: {{.LocalVolumes}}\nsize: {{.Size}}\ncreated_at: {{.CreatedAt}}\nstatus: {{.Status}}\nnames: {{.Names}}\n",
 };
 
 pub static VOLUMES: List<Volume> = List {

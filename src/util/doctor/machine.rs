@@ -45,6 +45,7 @@ pub(super) fn data_root(host: &Host) -> Finding {
         let text = format!("{shown_root} lies on {kind}, which cannot hold the owners of files in images");
         return Finding::bad(name, text, &[elsewhere]);
     }
+    #[allow(clippy::unnecessary_cast, reason = "the width of a block count differs between architectures")]
     let free = (found.blocks_available() as u64).saturating_mul(found.block_size() as u64) >> 20;
     if free < 512 {
         return Finding::note(name, format!("{shown_root} has only {free} MiB left"), &[elsewhere]);
