@@ -67,7 +67,16 @@ pub fn clone(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> 
     // this process that returns here like after fork(2); being the only thread,
     // the caller leaves no lock held by a thread that the child lacks. The
     // arguments and `pidfd` live on this stack.
-    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
+    let mut pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) });
+    if pid == Err(Errno::ENOSYS) && cgroup.is_none() {
+        // The default seccomp profile hides clone3 inside containers, where the
+        // init runs.
+        let flags = (args.flags | args.exit_signal) as libc::c_long;
+        // SAFETY: as above. The third argument is where clone(2) stores the
+        // descriptor on every architecture, the others are unused by these flags.
+        pid = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) });
+    }
+    let pid = pid?;
     if pid == 0 {
         return Ok(Forked::Child);
     }
