@@ -99,6 +99,7 @@ fn launch(
         Ok(()) => {}
         Err(e) => return Err(e).with_context(|| format!("create {}", run_dir.display())),
     }
+    mount_events(engine, record, "mount");
     let joined = record.host_config.network_mode.starts_with("container:");
     let sandbox = match joined {
         true => {
@@ -125,7 +126,6 @@ fn launch(
     {
         std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
     }
-    mount_events(engine, record, "mount");
     let started = engine.runtime.start(&spec, fds, attaches)?;
     {
         let mut live = container.live();

@@ -185,18 +185,10 @@ fn attach_to(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
         detach_keys: request.query("detachKeys").unwrap_or("").to_owned(),
     };
     crate::engine::keys::parse(&options.detach_keys)?;
-    // Errors come after the takeover, as a raw answer: clients read them there.
-    let ready = attach::check(engine, request.param("id"), &options);
+    let ready = attach::check(engine, request.param("id"), &options)?;
     let (client, leftover) = request.hijack()?;
-    match ready {
-        Ok(ready) => {
-            let head = hijack::head(request, ready.tty);
-            attach::attach(engine, ready, &options, client, leftover, &head)?;
-        }
-        Err(e) => {
-            let _ = std::fs::File::from(client).write_all(&hijack::error(&e));
-        }
-    }
+    let head = hijack::head(request, ready.tty);
+    attach::attach(engine, ready, &options, client, leftover, &head)?;
     Ok(Response::Hijacked)
 }
 
