@@ -41,14 +41,20 @@ const HEALTH: &[&str] = &["starting", "healthy", "unhealthy", "none"];
 pub fn list(engine: &Engine, options: &Options, filters: &Filters) -> Result<Vec<ContainerSummary>> {
     filters.check(FILTERS)?;
     let filter = Filter::new(engine, filters)?;
-    let mut records: Vec<Record> = engine.containers.all().iter().map(|c| c.record()).collect();
+    let all = options.all || options.limit > 0 || filter.widens;
+    let containers = engine.containers.all();
+    let mut records: Vec<Record> = containers
+        .iter()
+        .filter_map(|c| {
+            let live = c.live();
+            (all || live.record.state.counts_as_running()).then(|| live.record.clone())
+        })
+        .collect();
     // Newest first; equal times by id, so that the order is stable.
     records.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
-    let all = options.all || options.limit > 0 || filter.widens;
     let limit = if options.limit > 0 { options.limit as usize } else { usize::MAX };
     records
         .iter()
-        .filter(|r| all || r.state.counts_as_running())
         .filter(|r| filter.passes(r))
         .take(limit)
         .map(|r| summary(engine, r, options.size))
