@@ -53,12 +53,7 @@ pub fn list(engine: &Engine, options: &Options, filters: &Filters) -> Result<Vec
     // Newest first; equal times by id, so that the order is stable.
     records.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
     let limit = if options.limit > 0 { options.limit as usize } else { usize::MAX };
-    records
-        .iter()
-        .filter(|r| filter.passes(r))
-        .take(limit)
-        .map(|r| summary(engine, r, options.size))
-        .collect()
+    records.iter().filter(|r| filter.passes(r)).take(limit).map(|r| summary(engine, r, options.size)).collect()
 }
 
 /// The filters, looked up once.
