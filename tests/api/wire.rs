@@ -65,7 +65,7 @@ fn errors_have_docker_s_shape() {
         ("GET", "/nosuch", None, 404, r#"{"message":"page not found"}"#),
         ("PATCH", "/version", None, 404, r#"{"message":"page not found"}"#),
         ("GET", "/containers/nosuch/json", None, 404, r#"{"message":"No such container: nosuch"}"#),
-        ("GET", "/images/nosuch/json", None, 404, r#"{"message":"No such image: nosuch"}"#),
+        ("GET", "/images/nosuch/json", None, 404, r#"{"message":"No such image: nosuch:latest"}"#),
         ("GET", "/exec/nosuch/json", None, 404, r#"{"message":"No such exec instance: nosuch"}"#),
         ("GET", "/volumes/nosuch", None, 404, r#"{"message":"get nosuch: no such volume"}"#),
         ("GET", "/networks/nosuch", None, 404, r#"{"message":"network nosuch not found"}"#),

@@ -2,6 +2,7 @@
 //! step by step, used by openssl's, curl's and Docker's clients.
 
 use crate::harness::daemon::signal;
+use crate::harness::command::run_with_input;
 use crate::harness::{Client, Daemon, Output, Scratch, eventually, probe, run};
 use crate::need;
 use std::path::{Path, PathBuf};
@@ -215,4 +216,22 @@ fn one_command_instead_of_twelve() {
         .current_dir(&dir)
         .args("verify -CAfile ca.pem -crl_check -CRLfile crl.pem clients/ann/cert.pem".split(' ')));
     assert!(verify.code != 0 && verify.stderr.contains("revoked"), "{verify}");
+}
+
+/// Standard input's end, and output after it, through TLS.
+#[test]
+fn half_closed_streams_pass() {
+    need!(probe::program("openssl", "openssl"), probe::busybox());
+    let s = secured();
+    s.daemon.load_busybox();
+    for client in s.daemon.clients() {
+        let mut docker = s.daemon.cli(client);
+        docker
+            .env("DOCKER_HOST", format!("tcp://localhost:{}", s.port))
+            .env("DOCKER_TLS_VERIFY", "1")
+            .env("DOCKER_CERT_PATH", &s.dir)
+            .args(["run", "--rm", "-i", "--network=none", "busybox", "sh", "-c", "wc -c; sleep 0.2; echo after >&2"]);
+        let out = run_with_input(&mut docker, vec![b'x'; 300_000]);
+        assert!(out.stdout.trim() == "300000" && out.stderr.trim() == "after" && out.code == 0, "{client:?}: {out}");
+    }
 }

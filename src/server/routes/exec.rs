@@ -43,7 +43,7 @@ fn start_one(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     let mut out = std::fs::File::from(client.try_clone().context("duplicate the client's connection")?);
     let usual = [
         ("Api-Version".to_owned(), version::MAX.to_string()),
-        ("Docker-Experimental".to_owned(), "false".to_owned()),
+        ("Docker-Experimental".to_owned(), engine.config.experimental.to_string()),
         ("Ostype".to_owned(), "linux".to_owned()),
         ("Server".to_owned(), format!("Docker/{} (linux)", version::PRODUCT)),
     ];
