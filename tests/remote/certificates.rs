@@ -1,8 +1,8 @@
 //! TLS as in Docker's guide 'Protect the Docker daemon socket', made by openssl
 //! step by step, used by openssl's, curl's and Docker's clients.
 
-use crate::harness::daemon::signal;
 use crate::harness::command::run_with_input;
+use crate::harness::daemon::signal;
 use crate::harness::{Client, Daemon, Output, Scratch, eventually, probe, run};
 use crate::need;
 use std::path::{Path, PathBuf};
