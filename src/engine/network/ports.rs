@@ -61,11 +61,12 @@ fn publish(
     default_binding: Option<&str>,
 ) -> Result<()> {
     let spec = |host_ip, with_previous| PortSpec { container_port, protocol, host_ip, host_ports, with_previous };
-    let host_ip = match host_ip {
-        "" => default_binding.unwrap_or_default(),
-        ip => ip,
+    let host_ip = match (host_ip, default_binding) {
+        ("", Some("0.0.0.0")) => "",
+        ("", default) => default.unwrap_or_default(),
+        (ip, _) => ip,
     };
-    if matches!(host_ip, "" | "0.0.0.0") && host_ip != "0.0.0.0" {
+    if host_ip.is_empty() {
         specs.push(spec(Ipv4Addr::UNSPECIFIED.into(), false));
         specs.push(spec(Ipv6Addr::UNSPECIFIED.into(), true));
         return Ok(());
