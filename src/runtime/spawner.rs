@@ -53,6 +53,9 @@ pub fn main(args: &[OsString]) -> ExitCode {
     let (Some(root), Ok(daemon)) = (args.first(), fd::inherited(INHERITED)) else {
         return ExitCode::from(2);
     };
+    // A TERM to every process of the user or the unit is dockerd's to answer, by
+    // stopping the containers in order; then we end by ourselves.
+    crate::sys::signal::ignore(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE]);
     let _ = PROGRAM.set(args.get(1).map(PathBuf::from).unwrap_or_default());
     // A panic ends the process without unwinding into anything.
     std::panic::set_hook(Box::new(|_| process::exit_now(70)));
@@ -85,8 +88,6 @@ impl Spawner {
     fn run(mut self) -> nix::Result<()> {
         let mask = SigSet::from(Signal::SIGCHLD);
         mask.thread_block()?;
-        // Terminal signals of the daemon's session do not reach us (setsid), and
-        // a TERM to all processes of the user must not take the containers along.
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         loop {
             if self.daemons.is_empty() && self.children.is_empty() {

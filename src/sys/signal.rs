@@ -16,6 +16,16 @@ pub fn reset_all() {
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
+/// Ignores `signals`; forked processes inherit that until [`reset_all`].
+pub fn ignore(signals: &[i32]) {
+    for signal in signals {
+        // SAFETY: SIG_IGN is a valid action for every signal that can be caught.
+        unsafe {
+            libc::signal(*signal, libc::SIG_IGN);
+        }
+    }
+}
+
 /// Sends by number, real-time signals included, which nix's enum lacks.
 pub fn kill(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: integers.
