@@ -18,10 +18,8 @@ use crate::runtime::{spawner, userns};
 use crate::sys::process::{self, Forked, Who};
 use crate::sys::{cap, fd, mount, socket};
 use nix::sched::{CloneFlags, unshare};
-use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -83,7 +81,7 @@ pub fn enter(config: &BootstrapConfig) -> Result<Bootstrap> {
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let is_root = uid == 0 && cap::get().is_ok_and(|(effective, _, _)| effective & (1 << CAP_SYS_ADMIN) != 0);
 
-    let mut spawner = connect_live(root.as_fd(), SPAWNER_SOCKET);
+    let mut spawner = connect_live(root.as_fd(), spawner::SOCKET);
     let witness = match &spawner {
         Some((_, pid)) => Some((*pid, true)),
         None => live_shim(&config.exec_root)
@@ -97,14 +95,13 @@ pub fn enter(config: &BootstrapConfig) -> Result<Bootstrap> {
     };
     let spawner_fd = match spawner.take() {
         Some((fd, _)) => fd,
-        None => start_spawner(&config.exec_root)?,
+        None => spawner::start(&config.exec_root)?,
     };
     let netd = config.netd.map(|main| beside_netd(root.as_fd(), &config.exec_root, main)).transpose()?;
     Ok(Bootstrap { mode, spawner: spawner_fd, netd, took_over: witness.is_some() })
 }
 
 const CAP_SYS_ADMIN: u32 = 21;
-const SPAWNER_SOCKET: &str = "spawner.sock";
 const NETD_SOCKET: &str = "netd.sock";
 
 /// A connection to a socket whose owner lives and is ours, with its pid.
@@ -241,71 +238,6 @@ fn helper_maps(ids: &userns::Ids, pid: i32, uid: u32, gid: u32) -> Result<()> {
     // back to the single own id.
     userns::run_map_program(newgidmap, pid, &userns::layout(gid, gids))?;
     userns::run_map_program(newuidmap, pid, &userns::layout(uid, uids))
-}
-
-/// Starts the spawner as a program of its own, so that it begins small, from a
-/// read-only mount: what a container could reach through /proc/PID/exe of any
-/// process of ours is never writable (CVE-2019-5736).
-fn start_spawner(exec_root: &Path) -> Result<OwnedFd> {
-    let what = "start the spawner";
-    let (ours, theirs) = socket::pair().context(what)?;
-    let program = own_program().context(what)?;
-    let path = CString::new(exec_root.as_os_str().as_bytes()).map_err(|_| Error::invalid("exec-root holds a NUL"))?;
-    let null = File::options().read(true).write(true).open("/dev/null").context(what)?;
-    // Its own /proc/self/exe leads into a mount that has no path.
-    let own = std::env::current_exe().ok().and_then(|p| CString::new(p.into_os_string().into_encoded_bytes()).ok());
-    let arguments = [spawner::NAME, path.as_c_str(), own.as_deref().unwrap_or(c"")];
-    let arguments = process::ExecArray::new(arguments.into_iter());
-    let environment = process::ExecArray::new(std::iter::empty());
-    match process::clone(0, None).context(what)? {
-        Forked::Child => {
-            let _ = nix::unistd::setsid();
-            for number in 0..3 {
-                let _ = fd::dup_to(null.as_fd(), number);
-            }
-            let _ = fd::dup_to(theirs.as_fd(), spawner::INHERITED);
-            let _ = fd::cloexec_from(spawner::INHERITED as u32 + 1);
-            let error = process::execve_fd(program.as_fd(), &arguments, &environment);
-            process::exit_now(error as i32)
-        }
-        Forked::Parent { pidfd, .. } => {
-            drop(theirs);
-            let mut hello = [0; 256];
-            match socket::receive(ours.as_fd(), &mut hello, true) {
-                Ok((n, _)) if hello[..n] == *spawner::READY => Ok(ours),
-                Ok((n, _)) if n > 0 => {
-                    Err(Error::system(String::from_utf8_lossy(&hello[..n]).into_owned()).context(what))
-                }
-                _ => {
-                    let status = process::wait(Who::Pidfd(pidfd.as_fd()), true);
-                    Err(Error::system(format!("it ended at once: {status:?}")).context(what))
-                }
-            }
-        }
-    }
-}
-
-/// Our own executable, opened through a read-only copy of the mount it lies on.
-fn own_program() -> Result<OwnedFd> {
-    use nix::fcntl::{OFlag, open, openat};
-    use nix::sys::stat::{Mode, fstat};
-    let plain = open(c"/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-    let path = std::env::current_exe()?;
-    let protected = (|| -> nix::Result<OwnedFd> {
-        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Err(nix::errno::Errno::ENOENT) };
-        let dir = CString::new(dir.as_os_str().as_bytes()).map_err(|_| nix::errno::Errno::EINVAL)?;
-        let tree = mount::clone_tree(None, &dir, false)?;
-        mount::set_attributes(tree.as_fd(), mount::ATTR_RDONLY, 0, false)?;
-        let file = openat(&tree, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-        let (a, b) = (fstat(&file)?, fstat(&plain)?);
-        if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino) { Ok(file) } else { Err(nix::errno::Errno::ESTALE) }
-    })();
-    protected.or_else(|_| {
-        // The file was replaced or lies under locked mounts: bind the file alone.
-        let tree = mount::clone_tree(Some(plain.as_fd()), c"", false)?;
-        mount::set_attributes(tree.as_fd(), mount::ATTR_RDONLY, 0, false)?;
-        Ok(tree)
-    })
 }
 
 fn beside_netd(dir: BorrowedFd<'_>, exec_root: &Path, main: NetdMain) -> Result<OwnedFd> {

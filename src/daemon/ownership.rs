@@ -87,10 +87,13 @@ fn claim(path: &Path) -> Result<()> {
     write!(file, "{}", std::process::id()).with_context(|| format!("write {}", path.display()))
 }
 
-/// A pid that was given to another program since does not count.
+/// A pid that was given to another program since does not count, nor one that is
+/// dead and not yet reaped.
 fn is_daemon(pid: i32) -> bool {
-    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    matches!(comm.trim(), "dockerd" | "coracle" | "docker")
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let Some((head, tail)) = stat.rsplit_once(')') else { return false };
+    let comm = head.split_once('(').map_or("", |(_, comm)| comm);
+    !tail.trim_start().starts_with('Z') && matches!(comm, "dockerd" | "coracle" | "docker")
 }
 
 pub fn make_dir(path: &Path, mode: u32) -> Result<()> {

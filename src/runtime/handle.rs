@@ -8,6 +8,7 @@
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::runtime::cgroup::{Cgroup, Cgroups};
+use crate::runtime::spawner;
 use crate::runtime::monitor::{Monitor, Shim};
 use crate::runtime::spec::{ExecSpec, FdIndex, Spec};
 use crate::runtime::wire::{self, AttachMeta, FromShim, Job, Names, Spawn, ToShim, Work};
@@ -183,13 +184,8 @@ impl Runtime {
         let work = serde_json::to_vec(&Work { job, fds: count, attaches })?;
         let work = fd::sealed(c"coracle-work", &work).context("hand the spec over")?;
         let all: Vec<OwnedFd> = [theirs, work].into_iter().chain(fds).chain(init).chain(sockets).collect();
-        {
-            let spawner = self.spawner.lock().unwrap_or_else(PoisonError::into_inner);
-            let borrowed: Vec<_> = all.iter().map(AsFd::as_fd).collect();
-            let message = Spawn { id: id.to_owned(), run_dir: run_dir.to_owned(), exec };
-            wire::send(spawner.as_fd(), &message, b"", &borrowed, true)
-                .map_err(|e| Error::from(e).context("ask the spawner for a shim"))?;
-        }
+        let message = Spawn { id: id.to_owned(), run_dir: run_dir.to_owned(), exec };
+        self.ask_spawner(&message, &all).context("ask the spawner for a shim")?;
         // Ours must be closed: the shim's death is seen by the end of the socket.
         drop(all);
         match wire::receive::<FromShim>(control.as_fd(), true) {
@@ -205,6 +201,23 @@ impl Runtime {
             Ok(_) => Err(Error::system("the shim ended before it could say why")),
             Err(e) => Err(Error::from(e).context("hear from the shim")),
         }
+    }
+
+    /// A spawner that was killed is replaced: the containers go on under their
+    /// shims, only new ones need it.
+    fn ask_spawner(&self, message: &Spawn, fds: &[OwnedFd]) -> Result<()> {
+        let mut spawner = self.spawner.lock().unwrap_or_else(PoisonError::into_inner);
+        let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        match wire::send(spawner.as_fd(), message, b"", &borrowed, true) {
+            Err(nix::errno::Errno::EPIPE | nix::errno::Errno::ECONNRESET | nix::errno::Errno::ENOTCONN) => {}
+            other => return Ok(other?),
+        }
+        crate::warn!("the spawner was killed; starting another");
+        *spawner = match spawner::connect(&self.exec_root) {
+            Some(live) => live,
+            None => spawner::start(&self.exec_root)?,
+        };
+        Ok(wire::send(spawner.as_fd(), message, b"", &borrowed, true)?)
     }
 
     fn shim(&self, id: &str) -> Result<Arc<Shim>> {

@@ -6,28 +6,29 @@
 //! shim's container it reads from that shim's state file. It ends when no
 //! dockerd is connected and no shim or orphan of its own is left.
 
+use crate::error::{Context, Error, Result};
 use crate::runtime::handle::ExitRecord;
 use crate::runtime::wire::{Names, Spawn, State};
 use crate::runtime::{shim, wire};
 use crate::sys::process::{self, Forked, Status, Who};
-use crate::sys::{fd, socket};
+use crate::sys::{fd, mount, socket};
 use crate::util::{atomic_file, time};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::collections::HashMap;
-use std::ffi::{CStr, OsString};
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// argv[0] of the role.
-pub const NAME: &CStr = c"coracle-spawner";
-/// The descriptor under which it inherits its connection to dockerd.
-pub const INHERITED: i32 = 3;
+pub const NAME: &str = "coracle-spawner";
+pub const SOCKET: &str = "spawner.sock";
 /// Its first message.
-pub const READY: &[u8] = b"ready 1";
+const READY: &[u8] = b"ready 1";
 
 /// Where our program lies, for the one file that a container is shown of it.
 /// Kept from the arguments, which the shims overwrite with their title.
@@ -48,11 +49,84 @@ struct Spawner {
     children: HashMap<i32, Child>,
 }
 
-/// Entry point under [`NAME`]; refuses to run without the inherited socket.
+/// Starts a spawner for dockerd: at the bootstrap, and again if it was killed.
+/// A program of its own and not a bare fork, so that it begins small and may be
+/// started beside threads; from a read-only mount, so that nothing a container
+/// could reach through /proc/PID/exe of any process of ours is ever writable
+/// (CVE-2019-5736).
+pub fn start(exec_root: &Path) -> Result<OwnedFd> {
+    use std::os::unix::process::CommandExt;
+    let what = "start the spawner";
+    let (ours, theirs) = socket::pair().context(what)?;
+    let program = own_program().context(what)?;
+    // The path is resolved in the new process, which still has our descriptors.
+    let mut child = std::process::Command::new(fd::proc_path(&program))
+        .arg0(NAME)
+        .arg(exec_root)
+        // Its own /proc/self/exe leads into a mount that has no path.
+        .arg(std::env::current_exe().unwrap_or_default())
+        .env_clear()
+        .current_dir("/")
+        .stdin(theirs)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .context(what)?;
+    // It forks once more and is nobody's child.
+    let status = child.wait().context(what)?;
+    let mut hello = [0; 256];
+    match socket::receive(ours.as_fd(), &mut hello, true) {
+        Ok((n, _)) if hello[..n] == *READY => Ok(ours),
+        Ok((n, _)) if n > 0 => Err(Error::system(String::from_utf8_lossy(&hello[..n]).into_owned()).context(what)),
+        _ => Err(Error::system(format!("it ended at once: {status}")).context(what)),
+    }
+}
+
+/// A connection to a live spawner of ours.
+pub fn connect(exec_root: &Path) -> Option<OwnedFd> {
+    let dir = File::open(exec_root).ok()?;
+    let spawner = socket::connect_at(dir.as_fd(), SOCKET).ok()?;
+    let uid = nix::unistd::geteuid().as_raw();
+    socket::peer(spawner.as_fd()).is_ok_and(|p| p.uid() == uid).then_some(spawner)
+}
+
+/// Our own executable, opened through a read-only copy of the mount it lies on.
+fn own_program() -> Result<OwnedFd> {
+    use nix::fcntl::{OFlag, open, openat};
+    use nix::sys::stat::{Mode, fstat};
+    let plain = open(c"/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let path = std::env::current_exe()?;
+    let protected = (|| -> nix::Result<OwnedFd> {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Err(nix::errno::Errno::ENOENT) };
+        let dir = CString::new(dir.as_os_str().as_bytes()).map_err(|_| nix::errno::Errno::EINVAL)?;
+        let tree = mount::clone_tree(None, &dir, false)?;
+        mount::set_attributes(tree.as_fd(), mount::ATTR_RDONLY, 0, false)?;
+        let file = openat(&tree, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+        let (a, b) = (fstat(&file)?, fstat(&plain)?);
+        if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino) { Ok(file) } else { Err(nix::errno::Errno::ESTALE) }
+    })();
+    let protected = protected.or_else(|_| {
+        // The file was replaced or lies under locked mounts: bind the file alone.
+        let tree = mount::clone_tree(Some(plain.as_fd()), c"", false)?;
+        mount::set_attributes(tree.as_fd(), mount::ATTR_RDONLY, 0, false)?;
+        Ok::<_, Error>(tree)
+    });
+    protected.context("open our own program through a read-only mount")
+}
+
+/// Entry point under [`NAME`]; refuses to run without the socket on stdin.
 pub fn main(args: &[OsString]) -> ExitCode {
-    let (Some(root), Ok(daemon)) = (args.first(), fd::inherited(INHERITED)) else {
+    let daemon = fd::duplicate(fd::standard(0)).ok().filter(|s| socket::peer(s.as_fd()).is_ok());
+    let (Some(root), Some(daemon)) = (args.first(), daemon) else {
         return ExitCode::from(2);
     };
+    match process::clone(0, None) {
+        Ok(Forked::Child) => {}
+        Ok(Forked::Parent { .. }) => return ExitCode::SUCCESS,
+        Err(_) => return ExitCode::FAILURE,
+    }
+    let _ = nix::unistd::setsid();
+    let _ = fd::dup_to(fd::standard(1), 0);
     // A TERM to every process of the user or the unit is dockerd's to answer, by
     // stopping the containers in order; then we end by ourselves.
     crate::sys::signal::ignore(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE]);
@@ -61,7 +135,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
     std::panic::set_hook(Box::new(|_| process::exit_now(70)));
     let listener = File::open(root)
         .map_err(|e| e.to_string())
-        .and_then(|dir| socket::listen_at(dir.as_fd(), "spawner.sock").map_err(|e| e.to_string()));
+        .and_then(|dir| socket::listen_at(dir.as_fd(), SOCKET).map_err(|e| e.to_string()));
     let listener = match listener {
         Ok(listener) => listener,
         Err(e) => {
@@ -73,7 +147,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
         let _ = socket::send(daemon.as_fd(), format!("become a subreaper: {e}").as_bytes(), &[]);
         return ExitCode::FAILURE;
     }
-    let _ = nix::sys::prctl::set_name(NAME);
+    let _ = nix::sys::prctl::set_name(c"coracle-spawner");
     if socket::send(daemon.as_fd(), READY, &[]).is_err() {
         return ExitCode::FAILURE;
     }
@@ -174,7 +248,7 @@ impl Spawner {
 }
 
 /// A container's process below `exec_root` that outlived its shim and us.
-pub fn orphan(exec_root: &std::path::Path) -> Option<i32> {
+pub fn orphan(exec_root: &Path) -> Option<i32> {
     std::fs::read_dir(exec_root.join("containers")).ok()?.flatten().find_map(|entry| {
         let names = Names::of("", false);
         if entry.path().join(names.exit).exists() {
