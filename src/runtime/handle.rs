@@ -8,8 +8,8 @@
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::runtime::cgroup::{Cgroup, Cgroups};
-use crate::runtime::spawner;
 use crate::runtime::monitor::{Monitor, Shim};
+use crate::runtime::spawner;
 use crate::runtime::spec::{ExecSpec, FdIndex, Spec};
 use crate::runtime::wire::{self, AttachMeta, FromShim, Job, Names, Spawn, ToShim, Work};
 use crate::sys::{fd, process, signal, socket};
