@@ -63,7 +63,9 @@ pub fn settle_in_turn(engine: &Arc<Engine>, container: &Arc<Container>, turn: &T
         live.last_exit = exit.code;
         (delay, ran, record.host_config.auto_remove)
     };
-    if let Err(e) = container.save(engine, Durability::Renamed) {
+    // A record that is about to be removed need not say how the run ended.
+    let removing = auto_remove && again.is_none();
+    if !removing && let Err(e) = container.save(engine, Durability::Renamed) {
         crate::warn!("cannot save a container", "id" = container.id, "error" = e);
     }
     // The policy's timer is set before anybody hears of the exit, so that a stop
@@ -75,10 +77,7 @@ pub fn settle_in_turn(engine: &Arc<Engine>, container: &Arc<Container>, turn: &T
     let seconds = duration.as_secs().to_string();
     publish(engine, container, "die", &[("execDuration", &seconds), ("exitCode", &code)]);
     container.notify();
-    if auto_remove
-        && again.is_none()
-        && let Err(e) = remove::remove_in_turn(engine, container, turn, true)
-    {
+    if removing && let Err(e) = remove::remove_after_exit(engine, container, turn) {
         crate::warn!("cannot remove a container after its exit", "id" = container.id, "error" = e);
     }
 }
@@ -108,7 +107,10 @@ pub fn release(engine: &Engine, container: &Container) {
     }
     start::mount_events(engine, &record, "unmount");
     cgroup::remove(engine, &container.id, &record.host_config);
-    let _ = std::fs::remove_dir_all(engine.runtime.run_dir(&container.id));
+    // An automatic removal takes the run directory with the rest.
+    if !record.host_config.auto_remove {
+        let _ = std::fs::remove_dir_all(engine.runtime.run_dir(&container.id));
+    }
 }
 
 fn schedule_restart(engine: &Arc<Engine>, container: &Arc<Container>, delay: Duration) {

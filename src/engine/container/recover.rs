@@ -150,8 +150,8 @@ fn collect_garbage(engine: &Engine) {
             Err(e) => crate::warn!("cannot remove a writable layer that no container has", "id" = id, "error" = e),
         }
     }
-    let root = engine.config.data_root.join("containers");
-    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+    let (root, run) = (engine.config.data_root.join("containers"), engine.config.exec_root.join("containers"));
+    for entry in [root, run].iter().flat_map(std::fs::read_dir).flatten().flatten() {
         let known = entry.file_name().to_str().is_some_and(|id| engine.containers.by_id(id).is_some());
         // An unreadable record stays for a person to look at.
         let unreadable = entry.path().join("config.unreadable").exists();

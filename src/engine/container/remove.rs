@@ -69,12 +69,40 @@ fn remove_link(engine: &Arc<Engine>, reference: &str) -> Result<()> {
 }
 
 /// Removes what does not run. Whoever waits for the removal is woken when the
-/// name is free.
+/// name is free and the disk too.
 pub fn remove_in_turn(engine: &Arc<Engine>, container: &Arc<Container>, _: &Turn<'_>, volumes: bool) -> Result<()> {
+    let Some(record) = begin(engine, container) else { return Ok(()) };
+    let result = remove_record(container).and_then(|()| erase(engine, container));
+    if let Err(e) = result {
+        {
+            let mut live = container.live();
+            live.record.state.phase = Phase::Dead;
+            live.record.state.removing = false;
+        }
+        let _ = container.save(engine, Durability::Renamed);
+        container.notify();
+        return Err(e.context(format_args!("container {}", container.id)));
+    }
+    forget(engine, container, &record, volumes);
+    Ok(())
+}
+
+/// The removal that `--rm` asked for. Who waits is woken as soon as the name is
+/// free; the writable layer goes after that, and if it does not, the next start
+/// of the daemon tidies it.
+pub fn remove_after_exit(engine: &Arc<Engine>, container: &Arc<Container>, _: &Turn<'_>) -> Result<()> {
+    let Some(record) = begin(engine, container) else { return Ok(()) };
+    remove_record(container)?;
+    forget(engine, container, &record, true);
+    erase(engine, container)
+}
+
+/// None if somebody else has removed it.
+fn begin(engine: &Engine, container: &Container) -> Option<super::record::Record> {
     let record = {
         let mut live = container.live();
         if live.removed {
-            return Ok(());
+            return None;
         }
         live.record.state.removing = true;
         live.pending.clear();
@@ -84,41 +112,42 @@ pub fn remove_in_turn(engine: &Arc<Engine>, container: &Arc<Container>, _: &Turn
         live.record.clone()
     };
     container.attaches_taken.notify();
-    let id = &container.id;
-    // The record goes first: what is left after a crash is then no container any
-    // more, and the start-up tidies its folder and layer.
-    let result = match std::fs::remove_file(container.config_path()) {
+    Some(record)
+}
+
+/// The record goes first: what is left after a crash is then no container any
+/// more, and the start-up tidies its folder and layer.
+fn remove_record(container: &Container) -> Result<()> {
+    match std::fs::remove_file(container.config_path()) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(e).with_context(|| format!("remove {}", container.config_path().display()))
         }
         _ => Ok(()),
     }
-    .and_then(|()| engine.driver.remove_rw(id))
-    .and_then(|()| match std::fs::remove_dir_all(&container.dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(e).with_context(|| format!("remove {}", container.dir.display()))
+}
+
+fn erase(engine: &Engine, container: &Container) -> Result<()> {
+    engine.driver.remove_rw(&container.id)?;
+    for dir in [&container.dir, &engine.runtime.run_dir(&container.id)] {
+        match std::fs::remove_dir_all(dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(e).with_context(|| format!("remove {}", dir.display()));
+            }
+            _ => {}
         }
-        _ => Ok(()),
-    });
-    if let Err(e) = result {
-        {
-            let mut live = container.live();
-            live.record.state.phase = Phase::Dead;
-            live.record.state.removing = false;
-        }
-        let _ = container.save(engine, Durability::Renamed);
-        container.notify();
-        return Err(e.context(format_args!("container {id}")));
     }
+    Ok(())
+}
+
+fn forget(engine: &Engine, container: &Container, record: &super::record::Record, volumes: bool) {
     for exec in std::mem::take(&mut container.live().exec_ids) {
         engine.execs.remove(&exec);
     }
-    engine.containers.remove(id);
-    release_volumes(engine, &record, volumes);
+    engine.containers.remove(&container.id);
+    release_volumes(engine, record, volumes);
     container.live().removed = true;
     publish(engine, container, "destroy", &[]);
     container.notify();
-    Ok(())
 }
 
 fn release_volumes(engine: &Engine, record: &super::record::Record, anonymous_too: bool) {
