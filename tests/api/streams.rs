@@ -115,10 +115,13 @@ fn exec_with_a_terminal_is_raw() {
     .unwrap();
     let head = head(&mut stream);
     assert!(head.starts_with("HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n"), "{head}");
+    let mut size = [0; 7];
+    stream.read_exact(&mut size).unwrap();
+    assert_eq!(&size, b"33 77\r\n");
     stream.write_all(b"word\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
-    assert!(text.starts_with("33 77\r\n") && text.contains("got word\r\n"), "{text:?}");
+    assert_eq!(text, "word\r\ngot word\r\n");
 }
 
 #[test]

@@ -264,8 +264,8 @@ pub fn signal(pid: u32, name: &str) {
 }
 
 /// Processes that this scratch directory's daemon left: those with its mark in
-/// their environment and, since a container's process has an environment of its
-/// own, everything below them.
+/// their environment or its path in their title, those whose sockets lie in it,
+/// and everything below them: a container's process has nothing of ours.
 pub fn processes_of(scratch: &Path) -> Vec<u32> {
     let mark = format!("CORACLE_TEST={}", scratch.display());
     let mut parents = Vec::new();
@@ -277,7 +277,11 @@ pub fn processes_of(scratch: &Path) -> Vec<u32> {
         let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
         parents.push((pid, parent.unwrap_or(0)));
         let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        if environ.split(|b| *b == 0).any(|v| v == mark.as_bytes()) {
+        let title = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let title = String::from_utf8_lossy(&title).into_owned();
+        if environ.split(|b| *b == 0).any(|v| v == mark.as_bytes())
+            || (title.starts_with("coracle") && title.contains(scratch.to_str().unwrap_or("/nowhere")))
+        {
             found.push(pid);
         }
     }

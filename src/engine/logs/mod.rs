@@ -12,22 +12,7 @@ pub mod tail;
 
 use crate::util::time::Timestamp;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    Stdout = 1,
-    Stderr = 2,
-}
-
-/// One entry of a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    pub time: Timestamp,
-    pub stream: Stream,
-    /// With its line end, unless it is a part of a long line.
-    pub line: Vec<u8>,
-    /// Labels, variables and tag; not in the `local` format.
-    pub attrs: Vec<(String, String)>,
-}
+pub use crate::runtime::logs::{Entry, Stream};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {

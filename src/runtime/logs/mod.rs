@@ -13,10 +13,11 @@ use crate::runtime::spec::{LogDriver, LogSpec};
 use crate::util::time::{self, Timestamp};
 use split::{Piece, Splitter};
 
+/// With the numbers that attach and log frames give them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
-    Stdout,
-    Stderr,
+    Stdout = 1,
+    Stderr = 2,
 }
 
 impl Stream {
