@@ -264,8 +264,8 @@ pub fn signal(pid: u32, name: &str) {
 }
 
 /// Processes that this scratch directory's daemon left: those with its mark in
-/// their environment or its path in their title, those whose sockets lie in it,
-/// and everything below them: a container's process has nothing of ours.
+/// their environment, its path in their title or open files in it, and everything
+/// below them: a container's process has nothing of ours.
 pub fn processes_of(scratch: &Path) -> Vec<u32> {
     let mark = format!("CORACLE_TEST={}", scratch.display());
     let mut parents = Vec::new();
@@ -277,10 +277,14 @@ pub fn processes_of(scratch: &Path) -> Vec<u32> {
         let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
         parents.push((pid, parent.unwrap_or(0)));
         let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        let comm = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        // The spawner's and the shims' titles cover their environment; their files do not lie.
+        let files = std::fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
+        let holds = |f: std::fs::DirEntry| std::fs::read_link(f.path()).is_ok_and(|p| p.starts_with(scratch));
         let title = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let title = String::from_utf8_lossy(&title).into_owned();
+        let titled = String::from_utf8_lossy(&title).contains(scratch.to_str().unwrap_or("/nowhere"));
         if environ.split(|b| *b == 0).any(|v| v == mark.as_bytes())
-            || (title.starts_with("coracle") && title.contains(scratch.to_str().unwrap_or("/nowhere")))
+            || (comm.starts_with("coracle") && (titled || files.into_iter().any(holds)))
         {
             found.push(pid);
         }
