@@ -121,8 +121,7 @@ fn short_options<'i>(
     cluster: &str,
     rest: &mut impl Iterator<Item = &'i String>,
 ) -> Result<(), String> {
-    let mut chars = cluster.char_indices();
-    while let Some((at, c)) = chars.next() {
+    for (at, c) in cluster.char_indices() {
         let Some(flag) = find(syntax, |f| f.short == Some(c)) else {
             if c == 'h' {
                 line.notices.push("Flag shorthand -h has been deprecated, use --help".into());

@@ -70,6 +70,10 @@ struct Extract<'a> {
 impl Extract<'_> {
     fn entry(&mut self, reader: &mut Source<'_>, entry: &Entry) -> Result<()> {
         let name = clean(&entry.name, Limits::default())?;
+        if name.is_empty() && entry.kind == Kind::Dir {
+            // The archive's own root: the destination keeps its owner and mode.
+            return Ok(());
+        }
         let prefix = self.prefix.trim_matches('/').as_bytes();
         let path = match (prefix.is_empty(), name.is_empty()) {
             (true, _) => name,
