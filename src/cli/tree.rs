@@ -38,6 +38,8 @@ pub struct Command {
     pub about: Option<&'static str>,
     pub info: fn() -> CommandInfoWithArgs,
     pub run: fn(&[&str], &mut Context) -> Result<ExitCode>,
+    /// Only fills the struct, to see whether it takes a line.
+    pub try_fill: fn(&[&str]) -> Result<()>,
     /// Flags of the struct that this command does not have.
     pub without: &'static [&'static str],
     /// Options end at the first argument.
@@ -64,6 +66,7 @@ const fn verb<T: Verb>(names: &'static [&'static str], usage: &'static str, args
         about: None,
         info: T::get_args_info,
         run: run::<T>,
+        try_fill: |args| fill::<T>(args).map(drop),
         without: &[],
         options_first: false,
         raw: false,
@@ -269,7 +272,6 @@ pub static COMMANDS: &[Command] = &[
     raw(&["trust sign"], "IMAGE:TAG", "Sign an image"),
     raw(&["trust signer add"], "OPTIONS NAME REPOSITORY [REPOSITORY...]", "Add somebody who may sign"),
     raw(&["trust signer remove"], "[OPTIONS] NAME REPOSITORY [REPOSITORY...]", "Remove somebody who may sign"),
-    Command { hidden: true, ..raw(&["buildx bake", "bake"], "[OPTIONS] [TARGET...]", "Build from a file of targets") },
     Command { hidden: true, ..raw(&["volume update"], "[OPTIONS] [VOLUME]", "Change a cluster volume") },
 ];
 
@@ -302,4 +304,64 @@ pub fn find_group(words: &[String]) -> Option<&'static Group> {
 pub fn shown(command: &'static Command, used: &'static str) -> &'static str {
     let parent = |name: &'static str| name.rsplit_once(' ').map(|(p, _)| p);
     command.names.iter().find(|n| parent(n) == parent(used)).copied().unwrap_or(used)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::util::argv::{self, Syntax};
+    use argh::FlagInfoKind;
+
+    /// A value that every flag of this type word takes.
+    fn sample(long: &str, word: &str) -> &'static str {
+        match (long, word) {
+            ("--attach", _) => "stdout",
+            ("--add-host", _) => "a:1.2.3.4",
+            ("--dns", _) => "1.1.1.1",
+            ("--ulimit", _) => "nofile=1:2",
+            ("--sysctl", _) => "net.a=1",
+            ("--mount", _) => "type=volume,dst=/x",
+            ("--device-cgroup-rule", _) => "c 1:* rwm",
+            ("--blkio-weight-device", _) => "/dev/x:100",
+            (_, "bool") => "true",
+            (_, "int" | "uint" | "uint16" | "decimal" | "bytes" | "gpu-request") => "1",
+            (_, "duration") => "1s",
+            (_, "filter") => "a=b",
+            (long, _) if long.starts_with("--device-") => "/dev/x:1",
+            _ => "x",
+        }
+    }
+
+    /// Whatever the normaliser lets pass, the struct takes: no flag of the table is
+    /// declared in a way that argh refuses.
+    #[test]
+    fn every_flag_of_every_command_fills() {
+        for command in COMMANDS.iter().filter(|c| !c.raw) {
+            let info = (command.info)();
+            let syntax = Syntax {
+                flags: info.flags,
+                without: command.without,
+                aliases: &[],
+                options_first: command.options_first,
+                check: command.check,
+            };
+            let words = match command.args {
+                Args::None | Args::Any | Args::AtMost(_) => 0,
+                Exactly(n) | AtLeast(n) | Between(n, _) => n,
+            };
+            for flag in info.flags.iter().filter(|f| f.long != "--help" && !command.without.contains(&f.long)) {
+                let value = match &flag.kind {
+                    FlagInfoKind::Switch => "true",
+                    FlagInfoKind::Option { arg_name } => sample(flag.long, arg_name),
+                };
+                // Twice: the last one wins, or both are kept.
+                let given = format!("{}={value}", flag.long);
+                let mut args = vec![given.clone(), given];
+                args.extend(std::iter::repeat_n("x".to_owned(), words));
+                let name = command.names[0];
+                let line = argv::parse(&syntax, &args).unwrap_or_else(|e| panic!("docker {name} {args:?}: {e}"));
+                (command.try_fill)(&line.argv(info.flags)).unwrap_or_else(|e| panic!("docker {name} {args:?}: {e}"));
+            }
+        }
+    }
 }

@@ -77,10 +77,28 @@ impl Endpoint {
         }
     }
 
+    /// What the helper of this transport says. It may see its end a moment later than
+    /// we see ours.
+    fn trouble(&self) -> Option<String> {
+        let moments = match &self.address {
+            Address::Ssh(_) => 100,
+            Address::Tcp(_) if self.tls.is_some() => 10,
+            _ => 0,
+        };
+        let take = || self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for _ in 0..moments {
+            if let Some(text) = take() {
+                return Some(text);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        take()
+    }
+
     /// The client's words for a connection that failed over `method` on `target`.
     pub fn explain(&self, e: io::Error, method: &str, target: &str) -> Error {
         let host = &self.host;
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let trouble = self.trouble();
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let during = |why: String| {
             let authority = match &self.address {
