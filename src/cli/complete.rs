@@ -6,12 +6,12 @@
 //! whether file names may follow (0) or not (4).
 
 use crate::cli::context::{Context, Globals};
-use crate::cli::help;
+use crate::cli::{help, plugin};
 use crate::cli::tree::{COMMANDS, Command, GROUPS, find, find_group};
 use argh::{ArgsInfo, FlagInfo, FlagInfoKind};
 use serde_json::Value;
 use std::io::Write;
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 
 pub const BASH: &str = include_str!("complete/docker.bash");
 pub const ZSH: &str = include_str!("complete/_docker");
@@ -39,7 +39,21 @@ pub fn run(cx: &mut Context, words: &[String]) -> std::io::Result<ExitCode> {
         Some((last, before)) => (last.as_str(), before),
         None => ("", &[][..]),
     };
-    let found = candidates(&mut |kind| names(cx, kind), before, last);
+    // A plugin knows its own words; it answers in the same form.
+    if let Some(word) = before.iter().find(|w| !w.starts_with('-'))
+        && find(std::slice::from_ref(word)).is_none()
+        && find_group(std::slice::from_ref(word)).is_none()
+        && let Some(path) = plugin::find(cx, word)
+    {
+        let asked = std::iter::once("__complete").chain(words.iter().map(String::as_str));
+        let answer = std::process::Command::new(path).args(asked).stdin(Stdio::null()).stderr(Stdio::null()).output()?;
+        cx.out.write_all(&answer.stdout)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut found = candidates(&mut |kind| names(cx, kind), before, last);
+    if before.iter().all(|w| w.starts_with('-')) && !last.starts_with('-') {
+        found.items.extend(plugin::entries(cx).into_iter().map(|p| (p.name, p.about)));
+    }
     let mut text = String::new();
     for (name, about) in found.items.iter().filter(|(name, _)| name.starts_with(last)) {
         text.push_str(name);

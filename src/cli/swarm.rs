@@ -24,9 +24,6 @@ impl Verb for Raw {
         let command = cx.command.trim_start_matches("docker ").to_owned();
         let (group, verb) = command.split_once(' ').unwrap_or((&command, ""));
         let absent = || Error::not_implemented(format!("docker {command}: not part of this client"));
-        if command.contains("bake") {
-            return Err(absent().with_hint("The buildx plugin has it; docker build builds Dockerfiles here."));
-        }
         if group == "trust" {
             return Err(
                 absent().with_hint("Images are identified by digest; signatures of this kind are not supported.")
