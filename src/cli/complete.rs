@@ -6,8 +6,8 @@
 //! whether file names may follow (0) or not (4).
 
 use crate::cli::context::{Context, Globals};
-use crate::cli::{help, plugin};
 use crate::cli::tree::{COMMANDS, Command, GROUPS, find, find_group};
+use crate::cli::{help, plugin};
 use argh::{ArgsInfo, FlagInfo, FlagInfoKind};
 use serde_json::Value;
 use std::io::Write;
@@ -46,7 +46,8 @@ pub fn run(cx: &mut Context, words: &[String]) -> std::io::Result<ExitCode> {
         && let Some(path) = plugin::find(cx, word)
     {
         let asked = std::iter::once("__complete").chain(words.iter().map(String::as_str));
-        let answer = std::process::Command::new(path).args(asked).stdin(Stdio::null()).stderr(Stdio::null()).output()?;
+        let answer =
+            std::process::Command::new(path).args(asked).stdin(Stdio::null()).stderr(Stdio::null()).output()?;
         cx.out.write_all(&answer.stdout)?;
         return Ok(ExitCode::SUCCESS);
     }
