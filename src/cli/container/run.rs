@@ -594,9 +594,6 @@ fn start(run: &Run, cx: &mut Context) -> Result<ExitCode, Failed> {
         }
         return Err(e.into());
     }
-    if !streams.stdout && !streams.stderr {
-        writeln!(cx.out, "{id}")?;
-    }
     let j = Joined { hijacked, wait, stdin: streams.stdin, tty: run.tty, keys, signals, detach_is_error: false };
     joined(cx, &client, &id, j).map_err(Failed::from)
 }
