@@ -248,8 +248,23 @@ impl<'c> Request<'c> {
         }
         loop {
             let mut reply = self.once()?;
-            if reply.status != 400 || once || !self.versioned || *client.version() != Negotiated::Assumed {
+            if !self.versioned || *client.version() != Negotiated::Assumed {
                 return Ok(reply);
+            }
+            if reply.status < 400 {
+                // It took our version.
+                *client.version() = Negotiated::Settled(version::MAX.0);
+            }
+            if reply.status != 400 || once {
+                return Ok(reply);
+            }
+            if self.method == "HEAD" {
+                // No body to read the daemon's version from.
+                client.ping()?;
+                if client.minor() == version::MAX.0 {
+                    return Ok(reply);
+                }
+                continue;
             }
             let bytes = reply.whole()?;
             let text = String::from_utf8_lossy(&bytes).into_owned();
