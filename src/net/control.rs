@@ -409,16 +409,21 @@ pub fn endpoint_for<'a>(
     Some((endpoint, gateways))
 }
 
+/// A network and an address of it.
+type Held = (String, IpAddr);
+/// Links to delete and addresses that are free after that.
+type Batch = (Vec<u32>, Vec<Held>);
+
 /// Deletes links on a thread of its own: each deletion waits some 20 ms for the
 /// kernel's read-copy-update, which nobody else should wait for.
 struct Reaper {
-    work: Sender<(Vec<u32>, Vec<(String, IpAddr)>)>,
-    freed: Receiver<(String, IpAddr)>,
+    work: Sender<Batch>,
+    freed: Receiver<Held>,
 }
 
 impl Reaper {
     fn start(mut netlink: Netlink) -> Result<Self> {
-        let (work, queue) = channel::<(Vec<u32>, Vec<(String, IpAddr)>)>();
+        let (work, queue) = channel::<Batch>();
         let (free, freed) = channel();
         let body = move || {
             while let Ok((mut links, mut addresses)) = queue.recv() {
@@ -437,7 +442,7 @@ impl Reaper {
         Ok(Self { work, freed })
     }
 
-    fn delete(&self, links: Vec<u32>, addresses: Vec<(String, IpAddr)>) {
+    fn delete(&self, links: Vec<u32>, addresses: Vec<Held>) {
         let _ = self.work.send((links, addresses));
     }
 }

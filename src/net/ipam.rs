@@ -47,7 +47,7 @@ impl Pool {
     }
 
     /// The next free address of the range.
-    pub fn next(&mut self) -> Option<IpAddr> {
+    pub fn next_free(&mut self) -> Option<IpAddr> {
         let mut at = if (self.first..=self.last).contains(&self.next) { self.next } else { self.first };
         // One more step than there are taken ones must meet a free one.
         for _ in 0..=self.taken.len() {
@@ -84,26 +84,26 @@ mod tests {
         let mut pool = Pool::new("10.0.0.0/29".parse().unwrap(), None);
         assert!(pool.take(ip("10.0.0.1")));
         assert!(!pool.take(ip("10.0.0.1")) && !pool.take(ip("10.0.0.8")));
-        let given: Vec<_> = std::iter::from_fn(|| pool.next()).collect();
+        let given: Vec<_> = std::iter::from_fn(|| pool.next_free()).collect();
         assert_eq!(given, (2..=6).map(|n| ip(&format!("10.0.0.{n}"))).collect::<Vec<_>>());
         pool.release(ip("10.0.0.5"));
         pool.release(ip("10.0.0.3"));
-        assert_eq!(pool.next(), Some(ip("10.0.0.3")));
-        assert_eq!(pool.next(), Some(ip("10.0.0.5")));
-        assert_eq!(pool.next(), None);
+        assert_eq!(pool.next_free(), Some(ip("10.0.0.3")));
+        assert_eq!(pool.next_free(), Some(ip("10.0.0.5")));
+        assert_eq!(pool.next_free(), None);
     }
 
     #[test]
     fn ranges_tiny_pools_and_ipv6() {
         let mut pool = Pool::new("10.1.0.0/16".parse().unwrap(), Some("10.1.4.0/30".parse().unwrap()));
-        let given: Vec<_> = std::iter::from_fn(|| pool.next()).collect();
+        let given: Vec<_> = std::iter::from_fn(|| pool.next_free()).collect();
         assert_eq!(given, (0..4).map(|n| ip(&format!("10.1.4.{n}"))).collect::<Vec<_>>());
         assert!(pool.take(ip("10.1.9.9")));
         let mut pool = Pool::new("10.0.0.4/31".parse().unwrap(), None);
-        assert_eq!((pool.next(), pool.next(), pool.next()), (Some(ip("10.0.0.4")), Some(ip("10.0.0.5")), None));
+        assert_eq!((pool.next_free(), pool.next_free(), pool.next_free()), (Some(ip("10.0.0.4")), Some(ip("10.0.0.5")), None));
         let mut pool = Pool::new("fd00::/64".parse().unwrap(), None);
         assert!(pool.take(ip("fd00::1")));
-        assert_eq!(pool.next(), Some(ip("fd00::2")));
+        assert_eq!(pool.next_free(), Some(ip("fd00::2")));
     }
 
     /// No address is ever held twice, whatever the order of calls.
@@ -117,7 +117,7 @@ mod tests {
             if !held.is_empty() && (state >> 30 == 0 || held.len() == 30) {
                 let gone: IpAddr = held.swap_remove((state >> 8) as usize % held.len());
                 pool.release(gone);
-            } else if let Some(new) = pool.next() {
+            } else if let Some(new) = pool.next_free() {
                 assert!(!held.contains(&new));
                 held.push(new);
             }

@@ -49,10 +49,12 @@ impl Registry {
     }
 }
 
+type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
+
 /// Reaches a running loop from other threads.
 #[derive(Debug)]
 pub struct Remote<S> {
-    jobs: Sender<Box<dyn FnOnce(&mut S) + Send>>,
+    jobs: Sender<Job<S>>,
     wake: Arc<EventFd>,
 }
 
@@ -88,7 +90,7 @@ pub trait Handler {
 pub struct Reactor<S> {
     registry: Registry,
     wake: Arc<EventFd>,
-    jobs: Receiver<Box<dyn FnOnce(&mut S) + Send>>,
+    jobs: Receiver<Job<S>>,
 }
 
 impl<S: Handler> Reactor<S> {

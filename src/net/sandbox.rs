@@ -78,7 +78,7 @@ impl Network {
             }
             Some(a) if pool.take(a) => Ok(Some((a, prefix))),
             Some(_) => Err(Error::forbidden("Address already in use")),
-            None => match pool.next() {
+            None => match pool.next_free() {
                 Some(a) => Ok(Some((a, prefix))),
                 None => Err(Error::forbidden(format!(
                     "no available IPv{} addresses on this network's address pools: {} ({})",

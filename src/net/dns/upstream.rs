@@ -69,7 +69,7 @@ impl Upstream {
         if self.asked.len() >= MOST {
             return Some(asker);
         }
-        self.next(asker, left, stream, None).err().map(|(asker, _)| asker)
+        self.next(asker, left, stream, None).map(|(asker, _)| asker)
     }
 
     /// The host's servers, re-read when the file changed.
@@ -90,14 +90,14 @@ impl Upstream {
         self.host.clone()
     }
 
-    /// Asks the next of the row.
+    /// Asks the next of the row; gives the asker back if there is none.
     fn next(
         &mut self,
         asker: Asker,
         mut left: Vec<IpAddr>,
         stream: bool,
         failure: Option<Vec<u8>>,
-    ) -> Result<(), (Asker, Option<Vec<u8>>)> {
+    ) -> Option<(Asker, Option<Vec<u8>>)> {
         while !left.is_empty() {
             let server = left.remove(0);
             let mut id = [0; 2];
@@ -108,10 +108,10 @@ impl Upstream {
             if let Ok((fd, state)) = self.send(key, server, &question, stream) {
                 let since = Instant::now();
                 self.asked.insert(Asked { asker, id, fd, server, left, since, stream: state, failure });
-                return Ok(());
+                return None;
             }
         }
-        Err((asker, failure))
+        Some((asker, failure))
     }
 
     fn send(&self, key: Key, server: IpAddr, question: &[u8], stream: bool) -> io::Result<(OwnedFd, Option<Stream>)> {
@@ -163,8 +163,8 @@ impl Upstream {
         let id = asked.asker.question.id;
         let failure = failure.or(asked.failure);
         match self.next(asked.asker, asked.left, asked.stream.is_some(), failure) {
-            Ok(()) => Vec::new(),
-            Err((asker, failure)) => vec![(asker, failure.map(|f| with_id(&f, id)))],
+            None => Vec::new(),
+            Some((asker, failure)) => vec![(asker, failure.map(|f| with_id(&f, id)))],
         }
     }
 

@@ -43,6 +43,9 @@ pub struct Packet<'a> {
     pub segment: Option<usize>,
 }
 
+/// Source, destination, protocol, the IP packet, its payload.
+type Parts<'a> = (IpAddr, IpAddr, u8, &'a [u8], &'a [u8]);
+
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
@@ -71,7 +74,7 @@ impl<'a> Packet<'a> {
         Some(Self { source_mac, source, destination, protocol, payload, ip, segment })
     }
 
-    fn v4(ip: &'a [u8]) -> Option<(IpAddr, IpAddr, u8, &'a [u8], &'a [u8])> {
+    fn v4(ip: &'a [u8]) -> Option<Parts<'a>> {
         let first = *ip.first()?;
         let header = usize::from(first & 15) * 4;
         let total = usize::from(be16(ip, 2)?);
@@ -86,7 +89,7 @@ impl<'a> Packet<'a> {
         Some((source.into(), destination.into(), *ip.get(9)?, ip, ip.get(header..)?))
     }
 
-    fn v6(ip: &'a [u8]) -> Option<(IpAddr, IpAddr, u8, &'a [u8], &'a [u8])> {
+    fn v6(ip: &'a [u8]) -> Option<Parts<'a>> {
         if ip.first()? >> 4 != 6 {
             return None;
         }
