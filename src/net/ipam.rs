@@ -100,7 +100,10 @@ mod tests {
         assert_eq!(given, (0..4).map(|n| ip(&format!("10.1.4.{n}"))).collect::<Vec<_>>());
         assert!(pool.take(ip("10.1.9.9")));
         let mut pool = Pool::new("10.0.0.4/31".parse().unwrap(), None);
-        assert_eq!((pool.next_free(), pool.next_free(), pool.next_free()), (Some(ip("10.0.0.4")), Some(ip("10.0.0.5")), None));
+        assert_eq!(
+            (pool.next_free(), pool.next_free(), pool.next_free()),
+            (Some(ip("10.0.0.4")), Some(ip("10.0.0.5")), None)
+        );
         let mut pool = Pool::new("fd00::/64".parse().unwrap(), None);
         assert!(pool.take(ip("fd00::1")));
         assert_eq!(pool.next_free(), Some(ip("fd00::2")));
