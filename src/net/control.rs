@@ -141,7 +141,7 @@ impl Control {
             mtu: network.spec.mtu as usize,
             subnets: network.spec.pools.iter().map(|p| p.subnet).collect(),
             gateways: network.spec.pools.iter().filter_map(|p| p.gateway).collect(),
-            internal: network.spec.internal,
+            internal: network.spec.internal || !network.spec.masquerade,
         };
         self.outbound.post(move |o| o.add_uplink(uplink));
         self.networks.insert(network.spec.id.clone(), network);

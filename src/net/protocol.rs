@@ -85,8 +85,10 @@ pub struct NetworkSpec {
     pub mtu: u32,
     /// At most one of each family.
     pub pools: Vec<PoolSpec>,
-    /// Nothing leaves the network.
+    /// Nothing leaves the network; its containers have no default route.
     pub internal: bool,
+    /// Off: what leaves keeps its address, so nobody outside can answer it.
+    pub masquerade: bool,
     /// Containers reach each other.
     pub icc: bool,
     /// Names of containers are resolved on it.

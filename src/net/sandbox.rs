@@ -142,7 +142,7 @@ impl Network {
     }
 
     fn gateway(&self, v4: bool) -> Option<IpAddr> {
-        engine_ns::gateway(&self.spec, v4).map(|g| g.0)
+        engine_ns::gateway(&self.spec, v4).map(|g| g.0).filter(|_| !self.spec.internal)
     }
 
     /// The veth and what is set on its inner end; the two indices.

@@ -80,6 +80,7 @@ pub fn network(id: &str, subnet: &str, subnet6: Option<&str>) -> NetworkSpec {
         mtu: 1500,
         pools: std::iter::once(pool(subnet)).chain(subnet6.map(pool)).collect(),
         internal: false,
+        masquerade: true,
         icc: true,
         dns: true,
         warm: false,
