@@ -1,4 +1,4 @@
-//! A tree as a tar stream: `docker cp` out, `export`, and the layer of a commit.
+//! A tree as a tar stream: `docker cp` out and `export`.
 //! Runs on the thread that sends it.
 
 use crate::error::{Context, Error, Result};
@@ -22,35 +22,18 @@ pub struct Archiver<'a> {
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Folders that replace a directory, by the path in the container.
     over: Vec<(String, Arc<OwnedFd>)>,
-    /// Paths in the container that are left out.
-    skip: &'a dyn Fn(&str) -> bool,
-    /// Write an overlay's marks as whiteouts.
-    whiteouts: bool,
 }
 
 const CAPABILITY: &CStr = c"security.capability";
-const OPAQUE: &CStr = c"user.overlay.opaque";
 
 impl<'a> Archiver<'a> {
     pub fn new(out: &'a mut dyn Write) -> Self {
-        Self { out, links: HashMap::new(), over: Vec::new(), skip: &|_| false, whiteouts: false }
+        Self { out, links: HashMap::new(), over: Vec::new() }
     }
 
     #[must_use]
     pub fn with_over(mut self, over: Vec<(String, Arc<OwnedFd>)>) -> Self {
         self.over = over;
-        self
-    }
-
-    #[must_use]
-    pub fn with_skip(mut self, skip: &'a dyn Fn(&str) -> bool) -> Self {
-        self.skip = skip;
-        self
-    }
-
-    #[must_use]
-    pub fn with_whiteouts(mut self) -> Self {
-        self.whiteouts = true;
         self
     }
 
@@ -82,9 +65,7 @@ impl<'a> Archiver<'a> {
             }
             full.extend_from_slice(child.as_bytes());
             let below = format!("{}/{}", path.trim_end_matches('/'), child.to_string_lossy());
-            if !(self.skip)(&below) {
-                self.entry(dir, &child, &full, &below)?;
-            }
+            self.entry(dir, &child, &full, &below)?;
         }
         Ok(())
     }
@@ -112,14 +93,7 @@ impl<'a> Archiver<'a> {
             }
             let flags = nofollow | OFlag::O_RDONLY | OFlag::O_DIRECTORY;
             let inner = openat(dir, child, flags, Mode::empty()).map_err(vanished)?;
-            if self.whiteouts && fgetxattr(inner.as_fd(), OPAQUE).is_ok_and(|v| v == b"y") {
-                self.directory_opaque(inner.as_fd(), name, &stat)?;
-                return self.content(inner.as_fd(), name, path);
-            }
             return self.directory(inner.as_fd(), name, path);
-        }
-        if self.whiteouts && kind == SFlag::S_IFCHR && stat.st_rdev == 0 {
-            return self.whiteout(name, &stat);
         }
         if stat.st_nlink > 1 && kind != SFlag::S_IFSOCK {
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
@@ -161,23 +135,6 @@ impl<'a> Archiver<'a> {
         let missing = size - copied + padding(size) as u64;
         std::io::copy(&mut std::io::repeat(0).take(missing), self.out).map_err(gone)?;
         Ok(())
-    }
-
-    fn whiteout(&mut self, name: &[u8], stat: &FileStat) -> Result<()> {
-        let at = name.iter().rposition(|b| *b == b'/').map_or(0, |n| n + 1);
-        let marked = [&name[..at], b".wh.", &name[at..]].concat();
-        let mut entry = describe(stat, Kind::File, &marked);
-        entry.mode = 0;
-        self.out.write_all(&header(&entry)).map_err(gone)
-    }
-
-    fn directory_opaque(&mut self, dir: BorrowedFd<'_>, name: &[u8], stat: &FileStat) -> Result<()> {
-        let mut entry = describe(stat, Kind::Dir, name);
-        entry.xattrs = capability(dir);
-        self.out.write_all(&header(&entry)).map_err(gone)?;
-        let mut marker = describe(stat, Kind::File, &[name, b"/.wh..wh..opq"].concat());
-        marker.mode = 0;
-        self.out.write_all(&header(&marker)).map_err(gone)
     }
 
     pub fn finish(self) -> Result<()> {
@@ -265,9 +222,7 @@ mod tests {
         std::fs::hard_link(base.join("d/f"), base.join("d/g")).unwrap();
         std::os::unix::fs::symlink("/x", base.join("l")).unwrap();
         let mut bytes = Vec::new();
-        let skip = |path: &str| path == "/t/skipped";
-        std::fs::write(base.join("skipped"), b"").unwrap();
-        let mut archiver = Archiver::new(&mut bytes).with_skip(&skip);
+        let mut archiver = Archiver::new(&mut bytes);
         archiver.directory(File::open(&base).unwrap().as_fd(), b"t", "/t").unwrap();
         archiver.finish().unwrap();
         let mut reader = Reader::new(&bytes[..], Discard);

@@ -1,7 +1,6 @@
 //! `docker commit`: the writable layer becomes a layer of its own on top of the
 //! image's, and the container's configuration the new image's.
 
-use super::archive::Archiver;
 use super::changes::is_runtime_made;
 use crate::api::container::ContainerConfig;
 use crate::engine::container::publish;
@@ -14,8 +13,10 @@ use crate::image::config::{Empty, Healthcheck, History, ImageConfig, RootFs, Run
 use crate::image::digest::Digest;
 use crate::image::layer::{Expected, Ingest};
 use crate::image::store::{LayerRef, NewImage};
+use crate::storage::RwOptions;
+use crate::storage::diff::{self, Trees};
 use crate::util::time::{now, rfc3339_nano};
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -120,18 +121,24 @@ pub fn layer(engine: &Arc<Engine>, record: &Record) -> Result<LayerRef> {
         Some(hex) => Some(Digest::from_hex(hex).ok_or_else(|| Error::system("a chain ID that is none"))?),
         None => None,
     };
-    let upper = engine.driver.upper_root(&record.id)?.ok_or_else(|| {
-        Error::not_implemented(format!("the {} storage driver cannot commit a container", engine.driver.name()))
-    })?;
+    let upper = engine.driver.upper_root(&record.id)?;
+    let merged = engine.driver.mount_rw(&record.id, &record.layers, RwOptions { volatile: record.volatile })?;
+    let lower = if record.layers.is_empty() { None } else { Some(engine.driver.mount_ro(&record.layers)?) };
     let (mut ours, theirs) = UnixStream::pair().context("make a socket pair")?;
     let writer = std::thread::Builder::new()
         .name("commit".into())
         .stack_size(512 << 10)
         .spawn(move || -> Result<()> {
+            let ignore = |path: &[u8]| is_runtime_made(&format!("/{}", String::from_utf8_lossy(path)));
+            let trees = Trees {
+                upper: upper.as_ref().map(AsFd::as_fd),
+                lower: lower.as_ref().map(AsFd::as_fd),
+                merged: merged.as_fd(),
+                ignore: &ignore,
+            };
             let mut out = BufWriter::with_capacity(64 << 10, theirs);
-            let mut archiver = Archiver::new(&mut out).with_skip(&is_runtime_made).with_whiteouts();
-            archiver.content(upper.as_fd(), b"", "")?;
-            archiver.finish()
+            diff::layer(&trees, &mut out)?;
+            out.flush().map_err(|_| Error::cancelled())
         })
         .context("start the thread that packs the layer")?;
     let (cancel, mut progress) = (AtomicBool::new(false), |_| {});

@@ -139,7 +139,8 @@ fn conflict(engine: &Engine, image: &Image, checks: Checks) -> Option<Conflict> 
     if let Some(id) = user(engine, &image.id, Some(true)) {
         return conflict(true, true, format!("image is being used by running container {}", short(&id)));
     }
-    if checks.references && engine.images.references(&image.digest()).len() > 1 {
+    // One name is enough: a parent that somebody named stays when its child goes.
+    if checks.references && !engine.images.references(&image.digest()).is_empty() {
         return conflict(false, false, "image is referenced in multiple repositories".into());
     }
     if checks.stopped
