@@ -150,6 +150,7 @@ pub struct Engine {
     pub images: crate::image::store::Store,
     pub runtime: Runtime,
     pub support: container::limits::Support,
+    pub builds: build::Builds,
 }
 
 impl Engine {
@@ -186,10 +187,12 @@ impl Engine {
             support: container::cgroup::support(runtime.cgroups()),
             runtime,
             networks: network::Networks::open(&config)?,
+            builds: build::Builds::open(&config)?,
             config,
         });
         let _ = slot.set(Arc::downgrade(&engine));
         container::recover::recover(&engine)?;
+        build::clean_up(&engine);
         engine.images.clean_up(&|| image::layers_in_use(&engine))?;
         network::warm_up(&engine);
         Ok(engine)

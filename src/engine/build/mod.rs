@@ -1,9 +1,197 @@
-//! `docker build`: Dockerfile text → instructions → stage graph → steps. Runs in
-//! dockerd on the thread of the request that asked for the build.
+//! `docker build`: Dockerfile text → instructions → stage graph → steps. The
+//! request's thread takes the context in and writes what is reported; the stages
+//! are carried out on threads of their own, one each.
+//!
+//! Invariant: a build that ends in any way leaves no container, no file of its
+//! context and no secret; what stays are whole layers, named by the cache.
 
+pub mod base;
+pub mod cache;
+pub mod context;
+pub mod copy;
+pub mod execute;
 pub mod expand;
+pub mod finish;
 pub mod instruction;
+pub mod mounts;
 pub mod parser;
+pub mod report;
+pub mod run;
 pub mod stage;
 pub mod state;
 pub mod transfer;
+
+use super::container::remove;
+use super::image::login::Cancel;
+use super::{Engine, EngineConfig};
+use crate::api::build::{Message, Options, Secrets};
+use crate::api::registry::AuthConfig;
+use crate::error::{Error, Kind, Result};
+use crate::util::id;
+use std::collections::{BTreeMap, HashSet};
+use std::io::{Read, Write};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What the engine keeps of builds.
+#[derive(Debug)]
+pub struct Builds {
+    pub cache: cache::Cache,
+    /// Those that run now, by the id that their client gave them.
+    running: Mutex<BTreeMap<String, Arc<Abort>>>,
+}
+
+impl Builds {
+    pub fn open(config: &EngineConfig) -> Result<Self> {
+        let cache = cache::Cache::open(config.data_root.join("build-cache"))?;
+        Ok(Self { cache, running: Mutex::default() })
+    }
+
+    /// `POST /build/cancel`. An id that is not known is an end already reached.
+    pub fn cancel(&self, engine: &Arc<Engine>, id: &str) {
+        let found = self.running.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        if let Some(abort) = found {
+            abort.fire(engine);
+        }
+    }
+}
+
+/// Removes what builds of a killed daemon left.
+pub fn clean_up(engine: &Arc<Engine>) {
+    for container in engine.containers.all().iter().filter(|c| c.live().record.build_step) {
+        let options = remove::Options { force: true, volumes: true, link: false };
+        if let Err(e) = remove::remove(engine, &container.id, options) {
+            crate::warn!("cannot remove the container of a build", "id" = container.id, "error" = e);
+        }
+    }
+    context::clean_up(engine);
+}
+
+/// Ends a build: its transfers, and the containers that it runs.
+#[derive(Debug, Default)]
+pub struct Abort {
+    pub cancel: Arc<Cancel>,
+    containers: Mutex<HashSet<String>>,
+}
+
+impl Abort {
+    /// Does not block: killing is done on a thread of its own.
+    pub fn fire(self: &Arc<Self>, engine: &Arc<Engine>) {
+        self.cancel.fire();
+        let (engine, this) = (engine.clone(), self.clone());
+        super::timer::spawn("abort", move || {
+            let running = this.containers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            for id in running {
+                let _ = engine.runtime.signal(&id, libc::SIGKILL);
+            }
+        });
+    }
+
+    pub fn check(&self) -> Result<()> {
+        if self.cancel.fired() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+}
+
+/// One `POST /build`.
+pub struct Request {
+    pub options: Options,
+    pub secrets: Secrets,
+    /// By registry, for base images.
+    pub auths: BTreeMap<String, AuthConfig>,
+}
+
+/// Why a build ended, and where.
+#[derive(Debug, Clone, Default)]
+pub struct Fault {
+    pub message: String,
+    /// Of the command that failed.
+    pub code: Option<i32>,
+    pub line: usize,
+    pub column: usize,
+    pub source: String,
+}
+
+impl Fault {
+    fn message(&self, file: &str, structured: bool) -> String {
+        if !structured || self.line == 0 || self.source.is_empty() {
+            return self.message.clone();
+        }
+        let first = self.source.lines().next().unwrap_or("");
+        format!("{file}:{}:{}: {}\n{:>4} | {first}", self.line, self.column, self.message, self.line)
+    }
+
+    fn to_message(&self, file: &str, structured: bool) -> Message {
+        let message = self.message(file, structured);
+        let mut detail = serde_json::json!({ "message": message });
+        if let Some(code) = self.code {
+            detail["code"] = code.into();
+        }
+        if self.line > 0 {
+            detail["file"] = file.into();
+            detail["line"] = self.line.into();
+            detail["column"] = self.column.into();
+        }
+        Message { error_detail: Some(detail), error: Some(message), ..Message::default() }
+    }
+}
+
+/// Takes the context in, builds, writes the answer's stream. An error before the
+/// first line is the caller's to report.
+pub fn build(
+    engine: &Arc<Engine>,
+    request: &Request,
+    abort: &Arc<Abort>,
+    body: &mut dyn Read,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let name = request.options.build_id.clone();
+    let running = || engine.builds.running.lock().unwrap_or_else(PoisonError::into_inner);
+    if !name.is_empty() {
+        running().insert(name.clone(), abort.clone());
+    }
+    let result = whole(engine, request, abort, body, out);
+    if !name.is_empty() {
+        running().remove(&name);
+    }
+    result
+}
+
+fn whole(
+    engine: &Arc<Engine>,
+    request: &Request,
+    abort: &Arc<Abort>,
+    body: &mut dyn Read,
+    out: &mut dyn Write,
+) -> Result<()> {
+    finish::check(&request.options)?;
+    let cancelled = || abort.cancel.fired();
+    let context = context::receive(engine, &id::random()[..16], &request.options, body, &cancelled)?;
+    let structured = request.options.structured;
+    let plan = execute::plan(request, &context)
+        .map_err(|fault| Error::invalid(fault.message(&context.dockerfile_name, structured)))?;
+    let (sender, messages) = channel();
+    let report = report::Report::new(sender, structured, request.options.quiet);
+    let mut lost = false;
+    let fault = std::thread::scope(|scope| {
+        let build = execute::Build::new(engine, request, &context, plan, report, abort);
+        let worker = std::thread::Builder::new().name("build".into()).spawn_scoped(scope, move || build.run())?;
+        for message in messages {
+            if !lost && line(out, &message).is_err() {
+                lost = true;
+                abort.fire(engine);
+            }
+        }
+        worker.join().unwrap_or_else(|_| Err(Error::system("the build's thread panicked")))
+    })?;
+    match fault {
+        _ if lost => Err(Error::cancelled()),
+        Some(fault) => line(out, &fault.to_message(&context.dockerfile_name, structured)),
+        None => Ok(()),
+    }
+}
+
+fn line(out: &mut dyn Write, message: &Message) -> Result<()> {
+    let mut text = serde_json::to_vec(message)?;
+    text.extend_from_slice(b"\r\n");
+    out.write_all(&text).and_then(|()| out.flush()).map_err(|_| Error::new(Kind::Cancelled, "the client went away"))
+}

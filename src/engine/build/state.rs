@@ -1,15 +1,11 @@
 //! What a stage has become so far: its image configuration, its variables, its
-//! layers and the key of its cache. Instructions that change nothing but the
-//! configuration are carried out here. Pure but for the clock it is given.
-//!
-//! Invariant: `key` depends on everything that the bytes of the next layer may
-//! depend on, and on nothing else.
+//! layers. Instructions that change nothing but the configuration are carried out
+//! here. Pure.
 
 use super::expand;
 use super::instruction::{Command, Healthcheck, Instruction};
 use super::stage::PREDEFINED;
 use crate::image::config::{Empty, Healthcheck as ImageHealthcheck, History, ImageConfig};
-use crate::image::digest::Digest;
 use crate::util::units;
 use std::collections::BTreeMap;
 
@@ -23,7 +19,6 @@ pub struct State {
     pub chain_ids: Vec<String>,
     /// ARG values in scope.
     pub args: BTreeMap<String, String>,
-    pub key: Digest,
     /// Id of the base image, if the stage began with one that is here.
     pub base_id: Option<String>,
     pub escape: char,
@@ -43,10 +38,7 @@ impl State {
 
     /// On top of an image or of another stage's result.
     pub fn begin(config: ImageConfig, chain_ids: Vec<String>, base_id: Option<String>, escape: char) -> Self {
-        let text = serde_json::to_vec(&config.run).unwrap_or_default();
-        let seed = format!("{}\n{}", chain_ids.join(","), Digest::of(&text));
-        let key = Digest::of(seed.as_bytes());
-        Self { config, chain_ids, args: BTreeMap::new(), key, base_id, escape, cmd_set: false }
+        Self { config, chain_ids, args: BTreeMap::new(), base_id, escape, cmd_set: false }
     }
 
     pub fn env(&self) -> &[String] {
@@ -74,18 +66,6 @@ impl State {
 
     pub fn shell(&self) -> Vec<String> {
         self.config.run.shell.clone().unwrap_or_else(|| vec!["/bin/sh".into(), "-c".into()])
-    }
-
-    /// Moves the key on by what the next step is made of.
-    pub fn advance(&mut self, parts: &[&str]) {
-        let mut text = self.key.to_string();
-        for part in parts {
-            text.push('\n');
-            text.push_str(&part.len().to_string());
-            text.push(':');
-            text.push_str(part);
-        }
-        self.key = Digest::of(text.as_bytes());
     }
 
     /// An instruction without a layer. `None`: it is one that makes a layer.
@@ -355,14 +335,5 @@ mod tests {
         assert_eq!(run.healthcheck.as_ref().unwrap().interval, 5_000_000_000);
         let s = after("SHELL [\"/bin/bash\",\"-c\"]\nCMD y");
         assert_eq!(s.config.run.cmd.as_deref().unwrap(), ["/bin/bash", "-c", "y"]);
-    }
-
-    #[test]
-    fn keys_differ_by_parts() {
-        let mut a = State::scratch("linux/amd64", '\\');
-        let mut b = a.clone();
-        a.advance(&["x", "yz"]);
-        b.advance(&["xy", "z"]);
-        assert_ne!(a.key, b.key);
     }
 }

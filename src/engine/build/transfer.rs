@@ -152,6 +152,30 @@ impl Layer {
         Ok(())
     }
 
+    /// An unpacked archive: owners stay, unless they are overridden.
+    pub fn add_tree(&mut self, root: &Root, destination: &str, target: &Target, overrides: &Overrides) -> Result<()> {
+        let base = target.resolve(destination)?;
+        self.add_dir(&base, target)?;
+        let mut tree = everything(root)?;
+        for (path, mut item) in std::mem::take(&mut tree.items) {
+            if path == b"/" {
+                continue;
+            }
+            let path = [base.trim_end_matches('/').as_bytes(), &path].concat();
+            if overrides.owner != (0, 0) {
+                (item.entry.uid, item.entry.gid) = overrides.owner;
+            }
+            if let Some(mode) = &overrides.mode
+                && item.entry.kind != Kind::Symlink
+            {
+                item.entry.mode = mode.apply(item.entry.mode, item.entry.kind == Kind::Dir);
+            }
+            item.entry.name.clone_from(&path);
+            self.items.insert(path, item);
+        }
+        Ok(())
+    }
+
     /// A directory by itself (WORKDIR).
     pub fn add_dir(&mut self, path: &str, target: &Target) -> Result<()> {
         let resolved = target.resolve(path)?;
@@ -410,7 +434,7 @@ impl Target {
         String::from_utf8(self.root()?.read_link(path).ok()?).ok()
     }
 
-    fn is_dir(&self, path: &str) -> bool {
+    pub fn is_dir(&self, path: &str) -> bool {
         let resolved = self.resolve(path).unwrap_or_default();
         matches!(path.rsplit('/').next(), Some("." | ".."))
             || self.stat(&resolved).is_some_and(|s| is(&s, SFlag::S_IFDIR))

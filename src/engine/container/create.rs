@@ -14,13 +14,35 @@ use crate::util::{id, time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub fn create(engine: &Arc<Engine>, name: Option<&str>, mut request: CreateRequest) -> Result<CreateResponse> {
+pub fn create(engine: &Arc<Engine>, name: Option<&str>, request: CreateRequest) -> Result<CreateResponse> {
+    make(engine, name, request, None)
+}
+
+/// What a build's step stands on: layers that are no image yet, and mounts that
+/// no user may ask for.
+pub struct Step {
+    pub layers: Vec<String>,
+    pub mounts: Vec<MountRecord>,
+}
+
+/// A container for one RUN of a build.
+pub fn create_step(engine: &Arc<Engine>, request: CreateRequest, step: Step) -> Result<String> {
+    make(engine, None, request, Some(step)).map(|made| made.id)
+}
+
+fn make(
+    engine: &Arc<Engine>,
+    name: Option<&str>,
+    mut request: CreateRequest,
+    step: Option<Step>,
+) -> Result<CreateResponse> {
     let warnings = validate::request(&mut request, &engine.config, engine.support)?;
     let mut host = request.host_config.take().unwrap_or_default();
     let mut config = request.config;
-    let facts = match config.image.as_str() {
-        "" => Facts::default(),
-        reference => image::facts(engine, reference)?,
+    let facts = match (&step, config.image.as_str()) {
+        (Some(step), _) => Facts { layers: step.layers.clone(), ..Facts::default() },
+        (None, "") => Facts::default(),
+        (None, reference) => image::facts(engine, reference)?,
     };
     merge::merge(&mut config, &facts.config)?;
     log_options::settle(&mut host.log_config, &engine.config)?;
@@ -47,7 +69,9 @@ pub fn create(engine: &Arc<Engine>, name: Option<&str>, mut request: CreateReque
         platform: if facts.os.is_empty() { "linux".into() } else { facts.os.clone() },
         path,
         args,
-        volatile: host.auto_remove,
+        // Nobody takes a step up again after a crash.
+        volatile: host.auto_remove || step.is_some(),
+        build_step: step.is_some(),
         ..Record::default()
     };
     record.networks = networks(&host, request.networking_config.and_then(|n| n.endpoints_config));
@@ -56,7 +80,10 @@ pub fn create(engine: &Arc<Engine>, name: Option<&str>, mut request: CreateReque
     let options = RwOptions { volatile: record.volatile };
     engine.driver.create_rw(&id, &record.layers, options)?;
     undo.rw = true;
-    record.mounts = resolve_mounts(engine, &id, &mut config, &host)?;
+    record.mounts = match step {
+        Some(step) => step.mounts,
+        None => resolve_mounts(engine, &id, &mut config, &host)?,
+    };
     record.config = config;
     record.host_config = host;
     copy_up(engine, &record)?;

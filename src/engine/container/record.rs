@@ -43,6 +43,9 @@ pub struct Record {
     pub ports: PortMap,
     pub sandbox_id: String,
     pub sandbox_key: String,
+    /// It runs one step of a build, and ends with it.
+    #[serde(default)]
+    pub build_step: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

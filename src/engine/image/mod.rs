@@ -28,9 +28,12 @@ pub fn open_store(config: &EngineConfig, driver: Arc<dyn Driver>) -> Result<Stor
     Store::open(&config.data_root.join("image"), driver, options).context("open the image store")
 }
 
-/// Chain IDs that containers stand on, whether their image is still there or not.
+/// Chain IDs that containers and cached build steps stand on, whether their image
+/// is still there or not.
 pub fn layers_in_use(engine: &Engine) -> HashSet<String> {
-    engine.containers.all().iter().flat_map(|c| c.record().layers.clone()).collect()
+    let mut used = engine.builds.cache.layers();
+    used.extend(engine.containers.all().iter().flat_map(|c| c.record().layers.clone()));
+    used
 }
 
 /// Says what happened to an image: its labels, and `name`.

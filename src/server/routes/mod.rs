@@ -3,6 +3,7 @@
 //! what is greedy.
 
 pub mod archive;
+pub mod build;
 pub mod container;
 pub mod events;
 pub mod exec;
@@ -21,6 +22,7 @@ pub const TABLES: &[&[Route]] = &[
     // Search stands before `images/{name*}`.
     registry::ROUTES,
     image::ROUTES,
+    build::ROUTES,
     system::ROUTES,
     archive::ROUTES,
     container::ROUTES,

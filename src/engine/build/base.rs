@@ -1,0 +1,203 @@
+//! Where files come from: the image or stage below a stage, and the trees that
+//! `--from` names. Runs on the thread of its stage.
+
+use super::execute::{Build, host_platform};
+use super::report::Progress;
+use super::stage::{Base, Stage, stage_named};
+use super::state::State;
+use super::transfer::Root;
+use crate::api::build::NamedContext;
+use crate::engine::image::{login, progress::Lines, pull};
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::store::Image;
+use std::io::Write;
+use std::sync::{Arc, PoisonError};
+
+/// A finished stage, or what one begins with.
+pub struct Made {
+    pub state: State,
+    /// How long the history of the image below was.
+    pub inherited: usize,
+}
+
+/// What `--from` names.
+pub struct Source {
+    pub root: Root,
+    /// Its layers, if it has any: mounts use them, and they stand for its content.
+    pub layers: Option<Vec<String>>,
+}
+
+impl Build<'_> {
+    pub fn base(&self, stage: &Stage, progress: &Progress<'_>) -> Result<Made> {
+        let options = &self.request.options;
+        let platform = stage.platform.as_deref().unwrap_or(&options.platform);
+        match &stage.base {
+            Base::Scratch => {
+                let platform = if platform.is_empty() { host_platform() } else { platform.to_owned() };
+                Ok(Made { state: State::scratch(&platform, self.plan.escape), inherited: 0 })
+            }
+            Base::Stage(index) => {
+                let made = self.stage(*index)?;
+                Ok(self.on_stage(&made))
+            }
+            Base::Image(name) => match options.contexts.get(&name.to_ascii_lowercase()) {
+                Some(NamedContext::Image(image)) => self.on_image(image, platform, progress),
+                Some(NamedContext::Target(target)) => {
+                    let index = stage_named(&self.plan.stages, stage.index, target)
+                        .ok_or_else(|| Error::invalid(format!("build context {name}: no stage {target}")))?;
+                    let made = self.stage(index)?;
+                    Ok(self.on_stage(&made))
+                }
+                Some(_) => Err(Error::not_implemented(format!(
+                    "build context {name} is a folder: FROM takes an image or a stage"
+                ))),
+                None => self.on_image(name, platform, progress),
+            },
+        }
+    }
+
+    /// Stages that begin with a stage see its arguments.
+    fn on_stage(&self, made: &Made) -> Made {
+        let below = &made.state;
+        let mut state =
+            State::begin(below.config.clone(), below.chain_ids.clone(), below.base_id.clone(), self.plan.escape);
+        state.args.clone_from(&below.args);
+        Made { state, inherited: made.inherited }
+    }
+
+    fn on_image(&self, name: &str, platform: &str, progress: &Progress<'_>) -> Result<Made> {
+        let image = self.image(name, platform, progress)?;
+        let mut config = image.config.clone();
+        config.raw.clear();
+        let inherited = config.history.len();
+        let state = State::begin(config, image.chain_ids.clone(), Some(image.id.clone()), self.plan.escape);
+        Ok(Made { state, inherited })
+    }
+
+    /// An image that is here, or that its registry has.
+    pub fn image(&self, name: &str, platform: &str, progress: &Progress<'_>) -> Result<Arc<Image>> {
+        let here = self.engine.images.resolve(name);
+        let fits = |image: &Image| {
+            platform.is_empty()
+                || pull::platform(platform)
+                    .is_ok_and(|p| p.os == image.config.os && p.architecture == image.config.architecture)
+        };
+        let image = match here {
+            Ok(image) if fits(&image) && !self.request.options.pull => image,
+            Err(e) if e.kind() != Kind::NotFound => return Err(e),
+            _ => {
+                self.pull(name, platform, progress)?;
+                self.engine.images.resolve(name)?
+            }
+        };
+        if let Some(top) = image.top().and_then(Digest::from_hex)
+            && let Some(layer) = self.engine.images.layer(&top)
+        {
+            self.held.lock().unwrap_or_else(PoisonError::into_inner).push(layer);
+        }
+        Ok(image)
+    }
+
+    fn pull(&self, name: &str, platform: &str, progress: &Progress<'_>) -> Result<()> {
+        let reference = pull::reference(name, "")?.or_latest();
+        let auths = &self.request.auths;
+        let domain = reference.domain();
+        let auth = match domain {
+            "docker.io" => auths.get("https://index.docker.io/v1/").or_else(|| auths.get(domain)),
+            other => auths.get(other).or_else(|| auths.get(&format!("https://{other}"))),
+        };
+        let request = pull::Request {
+            platform: if platform.is_empty() { None } else { Some(pull::platform(platform)?) },
+            credentials: auth.map(|a| login::credentials(&a.clone().split_auth())).unwrap_or_default(),
+            reference,
+        };
+        let mut told = Told { progress, error: None, rest: Vec::new() };
+        pull::pull(self.engine, &request, &mut Lines::new(&mut told), &self.abort.cancel)?;
+        match told.error {
+            Some(message) => Err(Error::not_found(message)),
+            None => Ok(()),
+        }
+    }
+
+    /// A stage, a named context or an image.
+    pub fn source(&self, index: usize, from: &str, progress: &Progress<'_>) -> Result<Source> {
+        let options = &self.request.options;
+        if let Some(named) = options.contexts.get(&from.to_ascii_lowercase()) {
+            return match named {
+                NamedContext::Uploaded(_) => match self.context.named.get(&from.to_ascii_lowercase()) {
+                    Some(root) => Ok(Source { root: root.clone(), layers: None }),
+                    None => Err(Error::not_found(format!("build context {from} was not sent"))),
+                },
+                NamedContext::Image(image) => self.image_source(image, progress),
+                NamedContext::Target(target) => match stage_named(&self.plan.stages, index, target) {
+                    Some(stage) => self.stage_source(stage),
+                    None => Err(Error::invalid(format!("build context {from}: no stage {target}"))),
+                },
+                NamedContext::Remote(url) => Err(Error::not_implemented(format!(
+                    "build context {from}: {url}: contexts from URLs are not supported yet"
+                ))),
+            };
+        }
+        if let Some(stage) = stage_named(&self.plan.stages, index, from) {
+            return self.stage_source(stage);
+        }
+        let own = self.plan.stages[index].name.as_deref();
+        if own == Some(&from.to_ascii_lowercase()) || from == index.to_string() {
+            return Err(Error::invalid(format!("circular dependency: stage {from} copies from itself")));
+        }
+        if from.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(Error::invalid(format!("invalid from flag value {from}: invalid stage index {from}")));
+        }
+        self.image_source(from, progress)
+    }
+
+    fn stage_source(&self, index: usize) -> Result<Source> {
+        let made = self.stage(index)?;
+        let name = self.plan.stages[index].name.clone().unwrap_or_else(|| index.to_string());
+        self.tree(&made.state.chain_ids, &format!("stage {name}"))
+    }
+
+    fn image_source(&self, name: &str, progress: &Progress<'_>) -> Result<Source> {
+        let image = self.image(name, "", progress)?;
+        self.tree(&image.chain_ids, &format!("image {name}"))
+    }
+
+    fn tree(&self, layers: &[String], name: &str) -> Result<Source> {
+        let root = match layers {
+            [] => self.context.folder("empty")?,
+            layers => Root { fd: Arc::new(self.engine.driver.mount_ro(layers)?), name: name.to_owned() },
+        };
+        Ok(Source { root: Root { name: name.to_owned(), ..root }, layers: Some(layers.to_vec()) })
+    }
+}
+
+/// A pull's stream of lines, told as lines of a step. Progress bars are left out.
+struct Told<'a, 'b> {
+    progress: &'a Progress<'b>,
+    error: Option<String>,
+    rest: Vec<u8>,
+}
+
+impl Write for Told<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.rest.extend_from_slice(bytes);
+        while let Some(end) = self.rest.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            let Ok(value) = serde_json::from_slice::<serde_json::Value>(&line) else { continue };
+            if let Some(error) = value["error"].as_str() {
+                self.error = Some(error.to_owned());
+            }
+            let quiet = matches!(value["status"].as_str(), Some("Downloading" | "Extracting" | "Waiting"));
+            if let Some(status) = value["status"].as_str().filter(|_| !quiet) {
+                let id = value["id"].as_str().map(|id| format!("{id}: ")).unwrap_or_default();
+                self.progress.log(format!("{id}{status}\n"));
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

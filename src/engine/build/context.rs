@@ -1,0 +1,241 @@
+//! The files that a build may copy from: the uploaded tar, unpacked below the
+//! data root for as long as the build lasts. Runs on the request's thread.
+//!
+//! Invariant: what was uploaded is a stranger's. It is unpacked by the extractor
+//! of layers, with no owners and no devices, and read through `openat2` inside
+//! its root afterwards.
+
+use super::transfer::{Root, Target};
+use crate::api::build::{NamedContext, Options};
+use crate::engine::Engine;
+use crate::error::{Context as _, Error, Result};
+use crate::image::compress;
+use crate::storage::apply::{self, Limits};
+use crate::storage::{Staging, Whiteouts, tree};
+use crate::sys::fs as sysfs;
+use crate::util::ignore::Ignore;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A Dockerfile larger than this is none.
+const MAX_DOCKERFILE: u64 = 16 << 20;
+
+/// What one build has on disk. Removed when dropped.
+pub struct Context {
+    dir: PathBuf,
+    /// On a file system in memory where the host has one: for secrets.
+    private: PathBuf,
+    pub root: Root,
+    /// By name, lower case.
+    pub named: std::collections::BTreeMap<String, Root>,
+    pub dockerfile: String,
+    pub dockerfile_name: String,
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        for dir in [&self.dir, &self.private] {
+            if let Err(e) = remove_all(dir) {
+                crate::warn!("cannot remove the files of a build", "path" = dir.display(), "error" = e);
+            }
+        }
+    }
+}
+
+/// Removes what killed daemons left.
+pub fn clean_up(engine: &Engine) {
+    for base in [engine.config.data_root.join("tmp"), engine.config.exec_root.clone()] {
+        for entry in fs::read_dir(&base).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with("build-") {
+                let _ = remove_all(&entry.path());
+            }
+        }
+    }
+}
+
+fn remove_all(path: &Path) -> Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let Ok(parent) = File::open(parent) else { return Ok(()) };
+    tree::remove(parent.as_fd(), &CString::new(name.as_encoded_bytes())?)
+}
+
+/// Reads the request's body to its end.
+pub fn receive(
+    engine: &Engine,
+    id: &str,
+    options: &Options,
+    body: &mut dyn Read,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Context> {
+    let dir = engine.config.data_root.join("tmp").join(format!("build-{id}"));
+    let private = engine.config.exec_root.join(format!("build-{id}"));
+    for path in [&dir, &private] {
+        fs::create_dir_all(path).with_context(|| format!("mkdir {}", path.display()))?;
+    }
+    let root = open_root(&dir.join("context"), "build context")?;
+    let mut context = Context {
+        dir,
+        private,
+        root,
+        named: Default::default(),
+        dockerfile: String::new(),
+        dockerfile_name: options.dockerfile.clone(),
+    };
+    if !options.remote.is_empty() && options.remote != "client-session" {
+        return Err(Error::not_implemented(format!(
+            "build context {}: contexts from URLs are not supported yet; download it and give the folder",
+            options.remote
+        )));
+    }
+    unpack(&context.dir, "context", body, false, cancelled).map_err(|e| e.context("Error processing tar file"))?;
+    context.take_named(options)?;
+    context.find_dockerfile(&options.dockerfile)?;
+    Ok(context)
+}
+
+fn open_root(path: &Path, name: &str) -> Result<Root> {
+    fs::create_dir_all(path).with_context(|| format!("mkdir {}", path.display()))?;
+    let fd = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    Ok(Root { fd: Arc::new(fd.into()), name: name.to_owned() })
+}
+
+impl Context {
+    /// A fresh folder of this build.
+    pub fn folder(&self, name: &str) -> Result<Root> {
+        open_root(&self.dir.join(name), name)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Where the paths of a build's private files begin.
+    pub fn private(&self) -> &Path {
+        &self.private
+    }
+
+    /// Unpacks an archive into a folder of this build, owners kept.
+    pub fn unpack(&self, name: &str, input: &mut dyn Read, cancelled: &dyn Fn() -> bool) -> Result<Root> {
+        let root = self.folder(name)?;
+        unpack(&self.dir, name, input, true, cancelled)?;
+        Ok(root)
+    }
+
+    /// Folders of further contexts leave the main one.
+    fn take_named(&mut self, options: &Options) -> Result<()> {
+        for (n, (name, source)) in options.contexts.iter().enumerate() {
+            let NamedContext::Uploaded(prefix) = source else { continue };
+            if prefix.contains('/') || prefix.starts_with("..") || prefix.is_empty() {
+                return Err(Error::invalid(format!("build context {name}: invalid folder {prefix:?}")));
+            }
+            let target = self.dir.join(format!("named-{n}"));
+            match fs::rename(self.dir.join("context").join(prefix), &target) {
+                Ok(()) => {}
+                // An empty folder has no entry of its own.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e).with_context(|| format!("build context {name}")),
+            }
+            let root = open_root(&target, &format!("build context {name}"))?;
+            self.named.insert(name.to_ascii_lowercase(), root);
+        }
+        Ok(())
+    }
+
+    /// Reads the Dockerfile, and hides it and `.dockerignore` where the rules say so.
+    fn find_dockerfile(&mut self, asked: &str) -> Result<()> {
+        let names: &[&str] = if asked.is_empty() { &["Dockerfile", "dockerfile"] } else { &[asked] };
+        let found = names.iter().find_map(|name| self.read(name).transpose().map(|text| (*name, text)));
+        let (name, text) = found.ok_or_else(|| {
+            Error::invalid(format!("Cannot locate specified Dockerfile: {}", names.first().unwrap_or(&"Dockerfile")))
+        })?;
+        self.dockerfile = text?;
+        name.clone_into(&mut self.dockerfile_name);
+        // Sent beside the context, never a part of it.
+        if name == ".coracle-dockerfile" {
+            self.dockerfile_name = "Dockerfile".into();
+            return self.hide(name);
+        }
+        let specific = self.read(&format!("{name}.dockerignore"))?;
+        let rules = match specific {
+            Some(text) => Some(text),
+            None => self.read(".dockerignore")?,
+        };
+        let Some(rules) = rules else { return Ok(()) };
+        let rules = Ignore::parse(&rules).map_err(|e| Error::invalid(format!("error reading .dockerignore: {e}")))?;
+        for hidden in [name, ".dockerignore"] {
+            if rules.excludes(hidden) {
+                self.hide(hidden)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// None if there is no such file.
+    fn read(&self, name: &str) -> Result<Option<String>> {
+        let target = Target { fd: Some(self.root.fd.try_clone()?), workdir: "/".into() };
+        let Ok(file) = self.root.open(&target.resolve(name)?) else { return Ok(None) };
+        if !file.metadata()?.is_file() {
+            return Err(Error::invalid(format!("the Dockerfile {name} is not a regular file")));
+        }
+        let mut text = Vec::new();
+        file.take(MAX_DOCKERFILE + 1).read_to_end(&mut text).with_context(|| format!("read {name}"))?;
+        if text.len() as u64 > MAX_DOCKERFILE {
+            return Err(Error::invalid(format!("{name} is larger than {} MiB", MAX_DOCKERFILE >> 20)));
+        }
+        String::from_utf8(text).map(Some).map_err(|_| Error::invalid(format!("{name} is not UTF-8")))
+    }
+
+    fn hide(&self, path: &str) -> Result<()> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let parent = CString::new(if parent.is_empty() { "." } else { parent })?;
+        let Ok(dir) = sysfs::open_in(self.root.fd.as_fd(), &parent, flags, Mode::empty()) else { return Ok(()) };
+        tree::remove(dir.as_fd(), &CString::new(name)?)
+    }
+}
+
+/// A plain folder as the extractor wants it.
+struct Folder {
+    root: File,
+    aside: File,
+}
+
+impl Staging for Folder {
+    fn root(&self) -> &File {
+        &self.root
+    }
+    fn aside(&self) -> &File {
+        &self.aside
+    }
+    fn whiteouts(&self) -> Whiteouts {
+        Whiteouts::Apply
+    }
+    fn commit(self: Box<Self>, _: &str) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn unpack(dir: &Path, name: &str, input: &mut dyn Read, owners: bool, cancelled: &dyn Fn() -> bool) -> Result<()> {
+    let mut input = BufReader::with_capacity(128 << 10, input);
+    // No context at all is an empty one.
+    if input.fill_buf().context("read the build context")?.is_empty() {
+        return Ok(());
+    }
+    let aside = dir.join("aside");
+    fs::create_dir_all(&aside)?;
+    let folder = Folder { root: File::open(dir.join(name))?, aside: File::open(&aside)? };
+    let limits = Limits { entries: 4_000_000, ..Limits::default() };
+    // Without owners: to the extractor that is a host with one id.
+    let options = apply::Options { limits, cancelled, single_id: !owners, devices: false };
+    let tar = compress::auto(input).map_err(|e| Error::invalid(e.to_string()))?;
+    let mut tar = BufReader::with_capacity(128 << 10, tar);
+    apply::apply(&mut tar, &folder, None::<std::io::Sink>, options)?;
+    std::io::copy(&mut tar, &mut std::io::sink())?;
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! The steps COPY, ADD and WORKDIR: what they copy is put together, looked up in
+//! the cache by its content, and else taken in as a layer. Runs on the thread of
+//! its stage.
+
+use super::base::Source;
+use super::cache;
+use super::execute::{Build, Ongoing};
+use super::instruction::Transfer;
+use super::parser::{Node, heredoc_marker};
+use super::report::{Progress, shown};
+use super::transfer::{self, Layer, ModeChange, Overrides, Target, owner};
+use crate::error::{Error, Result};
+use crate::image::compress::Compression;
+use crate::image::digest::Digest;
+use crate::image::layer::{Expected, Ingest};
+use crate::image::store::LayerRef;
+use crate::util::id;
+use std::io::Read;
+
+impl Build<'_> {
+    pub fn copy_step(
+        &self,
+        ongoing: &mut Ongoing,
+        node: &Node,
+        copy: &Transfer,
+        add: bool,
+        progress: &Progress<'_>,
+    ) -> Result<()> {
+        let state = &ongoing.state;
+        let word = |text: &str| state.word(text).map_err(Error::invalid);
+        let source = match &copy.from {
+            Some(from) => self.source(ongoing.index, &word(from)?, progress)?,
+            None => Source { root: self.context.root.clone(), layers: None },
+        };
+        let target = self.target(ongoing, copy.link)?;
+        let overrides = Overrides {
+            owner: match &copy.chown {
+                Some(text) => owner(&word(text)?, &self.target(ongoing, false)?)?,
+                None => (0, 0),
+            },
+            mode: copy.chmod.as_ref().map(|m| ModeChange::parse(&word(m)?)).transpose()?,
+        };
+        let destination = word(&copy.destination)?;
+        let mut copy = copy.clone();
+        copy.excludes = copy.excludes.iter().map(|e| word(e)).collect::<Result<_>>()?;
+        let mut layer = Layer::default();
+        let mut plain = Vec::new();
+        for written in &copy.sources {
+            let marker = if copy.exec_form { None } else { heredoc_marker(written) };
+            if let Some(marker) = marker {
+                let Some(heredoc) = copy.heredocs.iter().find(|h| h.name == marker.name) else { continue };
+                let text = if heredoc.expand {
+                    state.heredoc(&heredoc.content).map_err(Error::invalid)?
+                } else {
+                    heredoc.content.clone()
+                };
+                layer.add_bytes(&marker.name, text.into_bytes(), &destination, &target, 0o644, &overrides)?;
+                continue;
+            }
+            let name = word(written)?;
+            if add && is_url(&name) {
+                return Err(Error::not_implemented(format!("ADD {name}: URLs are not supported yet")));
+            }
+            if add
+                && copy.unpack != Some(false)
+                && self.add_archive(&mut layer, &name, &destination, &target, &overrides, &source)?
+            {
+                continue;
+            }
+            plain.push(name);
+        }
+        if !plain.is_empty() {
+            layer.add(&source.root, &plain, &destination, &target, &copy, &overrides)?;
+        }
+        let created_by = shown(node);
+        self.take_in(ongoing, layer, created_by, progress)
+    }
+
+    /// The stage's tree, to resolve destinations in. `--link` does not look at it.
+    fn target(&self, ongoing: &Ongoing, blind: bool) -> Result<Target> {
+        let workdir = match ongoing.state.config.run.working_dir.as_str() {
+            "" => "/".to_owned(),
+            dir => dir.to_owned(),
+        };
+        let fd = match ongoing.state.chain_ids.as_slice() {
+            [] => None,
+            _ if blind => None,
+            layers => Some(self.engine.driver.mount_ro(layers)?),
+        };
+        Ok(Target { fd, workdir })
+    }
+
+    /// Unpacks a local archive; false if the source is none.
+    fn add_archive(
+        &self,
+        layer: &mut Layer,
+        name: &str,
+        destination: &str,
+        target: &Target,
+        overrides: &Overrides,
+        source: &Source,
+    ) -> Result<bool> {
+        let Ok(mut file) = source.root.open(name) else { return Ok(false) };
+        if !file.metadata()?.is_file() || !is_archive(&mut file)? {
+            return Ok(false);
+        }
+        let mut file = source.root.open(name)?;
+        let folder = format!("add-{}", &id::random()[..12]);
+        let unpacked = self.context.unpack(&folder, &mut file, &|| self.abort.cancel.fired())?;
+        layer.add_tree(&unpacked, destination, target, overrides)?;
+        Ok(true)
+    }
+
+    pub fn workdir_step(&self, ongoing: &mut Ongoing, path: &str, progress: &Progress<'_>) -> Result<()> {
+        let workdir = ongoing.state.workdir(path).map_err(Error::invalid)?;
+        let created_by = format!("WORKDIR {workdir}");
+        let target = self.target(ongoing, false)?;
+        if target.is_dir(&workdir) {
+            ongoing.state.record("", created_by, true);
+            return Ok(());
+        }
+        let mut layer = Layer::default();
+        layer.add_dir(&workdir, &target)?;
+        self.take_in(ongoing, layer, created_by, progress)
+    }
+
+    fn take_in(&self, ongoing: &mut Ongoing, layer: Layer, created_by: String, progress: &Progress<'_>) -> Result<()> {
+        let epoch = self.epoch()?;
+        let parent = ongoing.state.chain_ids.last().cloned().unwrap_or_default();
+        let content = layer.digest()?.hex();
+        let key = cache::key(&["copy", &parent, &content, &epoch.unwrap_or(-1).to_string()]);
+        let found = if self.may_use_cache(ongoing) { self.engine.builds.cache.find(self.engine, &key) } else { None };
+        let layer = match found {
+            Some(found) => {
+                progress.cached();
+                found
+            }
+            None => {
+                let made = self.ingest(&mut transfer::stream(layer, epoch)?, &parent)?;
+                self.engine.builds.cache.remember(&key, &made.chain_id, &created_by)?;
+                made
+            }
+        };
+        self.stack(ongoing, layer, created_by);
+        Ok(())
+    }
+
+    /// Takes a tar in as a layer on top of `parent` (hex, or empty).
+    pub fn ingest(&self, tar: &mut dyn Read, parent: &str) -> Result<LayerRef> {
+        let parent = Digest::from_hex(parent);
+        let mut silent = |_| {};
+        let ingest = Ingest { expected: Expected::default(), cancel: self.abort.cancel.flag(), progress: &mut silent };
+        let staged = self.engine.images.ingest(tar, Some(parent.as_ref()), ingest)?;
+        self.engine.images.commit_layer(staged, parent.as_ref())
+    }
+
+    /// SOURCE_DATE_EPOCH, in seconds.
+    pub fn epoch(&self) -> Result<Option<i64>> {
+        match self.request.options.build_args.get("SOURCE_DATE_EPOCH").cloned().flatten() {
+            None => Ok(None),
+            Some(text) if text.is_empty() => Ok(None),
+            Some(text) => match text.parse() {
+                Ok(n) => Ok(Some(n)),
+                Err(_) => Err(Error::invalid(format!("invalid SOURCE_DATE_EPOCH: {text}"))),
+            },
+        }
+    }
+}
+
+fn is_url(name: &str) -> bool {
+    ["http://", "https://", "git@", "git://", "ssh://"].iter().any(|p| name.starts_with(p))
+}
+
+/// A tar of any compression; a packed file that is no tar is copied as it is.
+fn is_archive(file: &mut std::fs::File) -> Result<bool> {
+    let (compression, stream) = crate::image::compress::peek(file)?;
+    let mut head = vec![0; 512];
+    let read = match compression {
+        Compression::None => read_full(&mut { stream }, &mut head),
+        packed => read_full(&mut packed.decoder(std::io::BufReader::new(stream)), &mut head),
+    };
+    Ok(read.is_some_and(|n| n == head.len()) && head.get(257..262) == Some(b"ustar"))
+}
+
+fn read_full(input: &mut dyn Read, buffer: &mut [u8]) -> Option<usize> {
+    let mut have = 0;
+    while have < buffer.len() {
+        match input.read(&mut buffer[have..]) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+    Some(have)
+}

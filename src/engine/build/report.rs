@@ -1,0 +1,113 @@
+//! What a build tells its client: the classic lines, or what happened to which
+//! step. Stages report from their own threads; the request's thread writes.
+
+use super::parser::Node;
+use crate::api::build::{Message, Step};
+use crate::error::Error;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+pub struct Report {
+    sender: Sender<Message>,
+    structured: bool,
+    quiet: bool,
+    numbers: AtomicUsize,
+}
+
+/// A step that has begun.
+pub struct Progress<'a> {
+    report: &'a Report,
+    number: usize,
+    began: Instant,
+}
+
+impl Report {
+    pub fn new(sender: Sender<Message>, structured: bool, quiet: bool) -> Self {
+        Self { sender, structured, quiet, numbers: AtomicUsize::new(0) }
+    }
+
+    pub fn structured(&self) -> bool {
+        self.structured
+    }
+
+    /// Nobody hears the rest of a build whose client is gone.
+    fn send(&self, message: Message) {
+        let _ = self.sender.send(message);
+    }
+
+    /// A line for both kinds of clients.
+    pub fn say(&self, text: impl Into<String>) {
+        if !self.quiet {
+            self.send(Message { stream: Some(text.into()), ..Message::default() });
+        }
+    }
+
+    /// A line that only the classic client is used to.
+    pub fn classic(&self, text: impl Into<String>) {
+        if !self.structured {
+            self.say(text);
+        }
+    }
+
+    /// The image's id goes out even when nothing else does.
+    pub fn result(&self, id: &str) {
+        self.send(Message { aux: Some(serde_json::json!({ "ID": id })), ..Message::default() });
+        if self.quiet {
+            self.send(Message { stream: Some(format!("{id}\n")), ..Message::default() });
+        }
+    }
+
+    /// `place` is what stands in brackets: `build 2/5`.
+    pub fn begin(&self, place: &str, position: (usize, usize), text: &str) -> Progress<'_> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
+        self.classic(format!("Step {}/{} : {text}\n", position.0, position.1));
+        let progress = Progress { report: self, number, began: Instant::now() };
+        progress.step(Step { name: format!("[{place}] {text}"), ..Step::default() });
+        progress
+    }
+}
+
+impl Progress<'_> {
+    fn step(&self, step: Step) {
+        if self.report.structured && !self.report.quiet {
+            let step = Step { number: self.number, ..step };
+            self.report.send(Message { step: Some(step), ..Message::default() });
+        }
+    }
+
+    /// Output of the step.
+    pub fn log(&self, text: String) {
+        if self.report.structured {
+            self.step(Step { log: Some(text), ..Step::default() });
+        } else {
+            self.report.classic(text);
+        }
+    }
+
+    pub fn classic(&self, text: impl Into<String>) {
+        self.report.classic(text);
+    }
+
+    pub fn cached(&self) {
+        self.report.classic(" ---> Using cache\n");
+        self.step(Step { cached: true, ..Step::default() });
+    }
+
+    pub fn done(&self, id: &str) {
+        self.report.classic(format!(" ---> {id}\n"));
+        let took = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.step(Step { done: Some(took), ..Step::default() });
+    }
+
+    pub fn failed(&self, error: &Error) {
+        self.step(Step { error: Some(error.message().to_owned()), ..Step::default() });
+    }
+}
+
+/// An instruction as it is shown: one line, without the bodies of heredocs.
+pub fn shown(node: &Node) -> String {
+    let words = std::iter::once(&node.keyword).chain(&node.flags).chain(std::iter::once(&node.args));
+    let words: Vec<&str> = words.map(String::as_str).filter(|w| !w.is_empty()).collect();
+    words.join(" ").replace('\n', " ")
+}

@@ -1,0 +1,66 @@
+//! `POST /build`, its cancelling, and the build cache's prune.
+
+use crate::api::build::{Options, SECRETS_HEADER, Secrets};
+use crate::api::registry::AuthConfig;
+use crate::engine::Engine;
+use crate::engine::build::{self, Abort};
+use crate::error::{Error, Result};
+use crate::server::request::Request;
+use crate::server::response::{Response, Stream};
+use crate::server::router::{Route, route};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub const ROUTES: &[Route] = &[
+    route("POST", "/build", build_image),
+    route("POST", "/build/prune", build_prune),
+    route("POST", "/build/cancel", build_cancel),
+];
+
+fn decode<T: serde::de::DeserializeOwned + Default>(text: Option<&str>) -> Option<T> {
+    let Some(text) = text.filter(|t| !t.is_empty()) else { return Some(T::default()) };
+    let bytes = URL_SAFE.decode(text).or_else(|_| STANDARD.decode(text)).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+fn build_image(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    if request.query("version") == Some("2") {
+        return Err(Error::invalid(
+            "this daemon builds by the classic API only: use its own client, or set DOCKER_BUILDKIT=0",
+        ));
+    }
+    if request.query("securityopt").is_some_and(|s| !matches!(s, "" | "null" | "[]")) {
+        return Err(Error::invalid("The daemon on this platform does not support setting security options on build"));
+    }
+    let all = &request.query;
+    let options = Options::decode(|key| all.iter().filter(|(k, _)| k == key).map(|(_, v)| v.as_str()).collect())?;
+    let secrets: Secrets = decode(request.header(SECRETS_HEADER))
+        .ok_or_else(|| Error::invalid(format!("invalid {SECRETS_HEADER} header")))?;
+    // As the original: a header that cannot be read is none.
+    let auths: BTreeMap<String, AuthConfig> = decode(request.header("X-Registry-Config")).unwrap_or_default();
+    let wanted = build::Request { options, secrets, auths };
+    let (gone, mut body, engine) = (request.gone()?, request.take_body(), engine.clone());
+    Ok(Response::Stream(Stream {
+        content_type: "application/json",
+        headers: vec![],
+        late_head: true,
+        run: Box::new(move |out| {
+            let abort = Arc::new(Abort::default());
+            let (fired, theirs) = (abort.clone(), engine.clone());
+            let _watch = gone.watch(move || fired.fire(&theirs))?;
+            build::build(&engine, &wanted, &abort, &mut body, out)
+        }),
+    }))
+}
+
+fn build_prune(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    Response::ok(&engine.builds.cache.prune(engine, request.query_bool("all", false))?)
+}
+
+fn build_cancel(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    let id = request.query("id").filter(|id| !id.is_empty());
+    engine.builds.cancel(engine, id.ok_or_else(|| Error::invalid("build ID not provided"))?);
+    Ok(Response::Empty(204))
+}
