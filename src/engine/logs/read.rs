@@ -218,7 +218,7 @@ impl Sink<'_> {
         }
         let mut text = Vec::with_capacity(entry.line.len() + 48);
         if self.framed {
-            text.extend([entry.stream as u8, 0, 0, 0, 0, 0, 0, 0]);
+            text.extend([entry.stream.number(), 0, 0, 0, 0, 0, 0, 0]);
         }
         if options.timestamps {
             text.extend_from_slice(rfc3339_nano_fixed(entry.time).as_bytes());

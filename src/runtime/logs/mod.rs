@@ -13,14 +13,20 @@ use crate::runtime::spec::{LogDriver, LogSpec};
 use crate::util::time::{self, Timestamp};
 use split::{Piece, Splitter};
 
-/// With the numbers that attach and log frames give them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
-    Stdout = 1,
-    Stderr = 2,
+    Stdout,
+    Stderr,
 }
 
 impl Stream {
+    /// What attach and log frames call it.
+    pub fn number(self) -> u8 {
+        match self {
+            Stream::Stdout => 1,
+            Stream::Stderr => 2,
+        }
+    }
     pub fn name(self) -> &'static str {
         match self {
             Stream::Stdout => "stdout",

@@ -64,7 +64,7 @@ impl Client {
         if !wanted || self.dead || self.closing || data.is_empty() {
             return;
         }
-        let header = [1 + stream as u8, 0, 0, 0];
+        let header = [stream.number(), 0, 0, 0];
         let length = (data.len() as u32).to_be_bytes();
         if self.pending() == 0 && !self.framed {
             // The common case sends without a copy.
