@@ -23,6 +23,7 @@ const MAX_CONNECTIONS: usize = 2048;
 /// Handlers unpack layers and decode deep JSON on it; only touched pages count.
 const STACK: usize = 1024 * 1024;
 const TLS_STACK: usize = 256 * 1024;
+const PUMP_STACK: usize = 128 * 1024;
 
 pub enum Listener {
     Unix(UnixListener),
@@ -212,8 +213,7 @@ fn admit(server: &Arc<Server>, fd: OwnedFd, peer: Peer, tls: Option<Arc<Tls>>) {
             drop(counted);
         }),
         Some(tls) => spawn("tls", TLS_STACK, move || {
-            secure(&counted.0, &tls, fd, peer);
-            drop(counted);
+            secure(counted, &tls, fd, peer);
         }),
     };
     if let Err(e) = spawned {
@@ -226,8 +226,9 @@ fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> io::
     std::thread::Builder::new().name(name.into()).stack_size(stack).spawn(work).map(drop)
 }
 
-/// The handshake, then a thread for the requests while this one moves bytes.
-fn secure(server: &Arc<Server>, tls: &Tls, fd: OwnedFd, mut peer: Peer) {
+/// The handshake, then a thread for the requests and one that moves bytes. This
+/// one ends: a handshake's deep stack must not stay with an idle connection.
+fn secure(counted: Counted, tls: &Tls, fd: OwnedFd, mut peer: Peer) {
     let session = match tls::accept(tls, fd, &mut peer) {
         Ok(session) => session,
         Err(why) => {
@@ -236,10 +237,15 @@ fn secure(server: &Arc<Server>, tls: &Tls, fd: OwnedFd, mut peer: Peer) {
         }
     };
     let Ok((ours, handlers)) = UnixStream::pair() else { return };
-    let server = server.clone();
-    let serving = spawn("http", STACK, move || serve::connection(&server, Socket::new(handlers.into()), &peer));
-    match serving {
-        Ok(()) => tls::pump(session, &ours),
-        Err(e) => crate::error!("cannot serve a connection", "error" = e),
+    let server = counted.0.clone();
+    let started = spawn("http", STACK, move || serve::connection(&server, Socket::new(handlers.into()), &peer))
+        .and_then(|()| {
+            spawn("tls", PUMP_STACK, move || {
+                tls::pump(session, &ours);
+                drop(counted);
+            })
+        });
+    if let Err(e) = started {
+        crate::error!("cannot serve a connection", "error" = e);
     }
 }

@@ -35,6 +35,11 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Plain bytes under way in one direction.
 const PIECE: usize = 16 * 1024;
 
+/// Taken for one move and given back: an idle connection holds none.
+fn piece() -> Vec<u8> {
+    vec![0; PIECE]
+}
+
 /// An established session before its first request.
 pub(super) struct Session {
     connection: ServerConnection,
@@ -161,7 +166,6 @@ pub(super) fn pump(session: Session, ours: &UnixStream) {
             session,
             ours,
             inward: Vec::new(),
-            scratch: vec![0; PIECE],
             peer_done: false,
             ours_done: false,
             told_ours: false,
@@ -176,7 +180,6 @@ struct Pump<'a> {
     ours: &'a UnixStream,
     /// Decrypted, not yet written to our side.
     inward: Vec<u8>,
-    scratch: Vec<u8>,
     /// Nothing more comes from there.
     peer_done: bool,
     ours_done: bool,
@@ -265,9 +268,13 @@ impl Pump<'_> {
 
     /// Decrypted bytes out of rustls; notices the peer's close_notify.
     fn take_plain(&mut self) {
-        match self.session.connection.reader().read(&mut self.scratch) {
+        let mut piece = piece();
+        match self.session.connection.reader().read(&mut piece) {
             Ok(0) => self.peer_done = true,
-            Ok(n) => self.inward.extend_from_slice(&self.scratch[..n]),
+            Ok(n) => {
+                piece.truncate(n);
+                self.inward.append(&mut piece);
+            }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             // No close_notify: what HTTP framed is judged there, the rest is an end.
             Err(_) => self.peer_done = true,
@@ -292,11 +299,12 @@ impl Pump<'_> {
     }
 
     fn read_inner(&mut self) -> io::Result<()> {
-        match would_block(Raw(self.ours).read(&mut self.scratch))? {
+        let mut piece = piece();
+        match would_block(Raw(self.ours).read(&mut piece))? {
             None => {}
             Some(0) => self.ours_done = true,
             Some(n) => {
-                self.session.connection.writer().write_all(&self.scratch[..n])?;
+                self.session.connection.writer().write_all(&piece[..n])?;
                 would_block(self.session.connection.write_tls(&mut Raw(&self.session.network)))?;
             }
         }
