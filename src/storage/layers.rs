@@ -16,6 +16,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone)]
 pub(super) struct Layers {
@@ -80,19 +81,34 @@ impl Layers {
         Ok(Box::new(staged))
     }
 
-    /// Takes `path` (below this root) away in one step, then removes it.
+    /// Takes `path` (below this root) away in one step, then removes it. Who waits
+    /// for the answer waits for a moment only: the rest of a big tree goes in a
+    /// thread of its own, or at the next start.
     pub fn discard(&self, path: &Path) -> Result<()> {
         let doomed = self.root.join("staging").join(format!("rm-{}", &id::random()[..16]));
         match fs::rename(path, &doomed) {
-            Ok(()) => remove_all(&doomed),
+            Ok(()) => {
+                if !remove_for(&doomed, Some(PATIENCE))? {
+                    in_background(vec![doomed]);
+                }
+                Ok(())
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e).with_context(|| format!("remove {}", path.display())),
         }
     }
 
     pub fn clean_up(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut left = Vec::new();
         for entry in fs::read_dir(self.root.join("staging"))? {
-            remove_all(&entry?.path())?;
+            let path = entry?.path();
+            if !remove_for(&path, Some(deadline.saturating_duration_since(Instant::now())))? {
+                left.push(path);
+            }
+        }
+        if !left.is_empty() {
+            in_background(left);
         }
         Ok(())
     }
@@ -110,12 +126,33 @@ impl Layers {
     }
 }
 
+/// How long a request waits for a removal.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+fn in_background(doomed: Vec<PathBuf>) {
+    let work = move || {
+        for path in doomed {
+            if let Err(e) = remove_all(&path) {
+                crate::warn!("what is left of a layer could not be removed", "error" = e);
+            }
+        }
+    };
+    if let Err(e) = std::thread::Builder::new().name("discard".into()).stack_size(256 * 1024).spawn(work) {
+        crate::warn!("a layer's files are removed at the next start only", "error" = e);
+    }
+}
+
 /// `rm -rf` that a hostile tree cannot lead astray.
 pub(super) fn remove_all(path: &Path) -> Result<()> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    remove_for(path, None).map(drop)
+}
+
+/// False if it takes longer than `patience`.
+fn remove_for(path: &Path, patience: Option<Duration>) -> Result<bool> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(true) };
     let parent = File::open(parent).with_context(|| format!("open {}", parent.display()))?;
     let name = CString::new(name.as_encoded_bytes()).unwrap_or_default();
-    tree::remove(parent.as_fd(), &name).with_context(|| format!("remove {}", path.display()))
+    tree::remove_until(parent.as_fd(), &name, patience.map(|p| Instant::now() + p)).with_context(|| format!("remove {}", path.display()))
 }
 
 pub(super) struct Staged {

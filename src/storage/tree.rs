@@ -8,12 +8,13 @@ use crate::error::Result;
 use crate::sys::fs as sysfs;
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Instant;
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
@@ -85,14 +86,22 @@ impl<'a> Dirs<'a> {
 
 /// `rm -rf dir/name`; absent is fine.
 pub fn remove(dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    remove_until(dir, name, None).map(drop)
+}
+
+/// The same, but false as soon as it is later than `deadline`: call it again.
+pub fn remove_until(dir: BorrowedFd<'_>, name: &CStr, deadline: Option<Instant>) -> Result<bool> {
     match unlinkat(dir, name, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+        Ok(()) | Err(Errno::ENOENT) => return Ok(true),
         Err(Errno::EISDIR | Errno::EPERM) => {}
         Err(e) => return Err(e.into()),
     }
     let top = openat(dir, name, DIRECTORY, Mode::empty()).or_else(|e| open_locked(dir, name, e))?;
-    empty(top.as_fd(), top.as_fd(), 0, &mut 0)?;
-    Ok(unlinkat(dir, name, UnlinkatFlags::RemoveDir)?)
+    if !empty(top.as_fd(), top.as_fd(), 0, &mut 0, deadline)? {
+        return Ok(false);
+    }
+    unlinkat(dir, name, UnlinkatFlags::RemoveDir)?;
+    Ok(true)
 }
 
 /// A directory that its owner cannot read (mode 0) is made readable first: with
@@ -108,10 +117,19 @@ fn open_locked(dir: BorrowedFd<'_>, name: &CStr, e: Errno) -> nix::Result<OwnedF
 /// Descriptors held at once while removing; deeper trees are lifted up.
 const DEPTH: usize = 64;
 
-fn empty(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, depth: usize, lifted: &mut u64) -> Result<()> {
+fn empty(
+    top: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    depth: usize,
+    lifted: &mut u64,
+    deadline: Option<Instant>,
+) -> Result<bool> {
     loop {
         let mut again = false;
         for (name, kind) in list(dir)? {
+            if deadline.is_some_and(|d| Instant::now() > d) {
+                return Ok(false);
+            }
             if kind != Some(Type::Directory) {
                 match unlinkat(dir, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
                     Ok(()) | Err(Errno::ENOENT) => continue,
@@ -121,18 +139,27 @@ fn empty(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, depth: usize, lifted: &mut u6
             }
             if depth >= DEPTH {
                 // Into the top directory, which is read again afterwards.
-                *lifted += 1;
-                renameat(dir, name.as_c_str(), top, format!(".lifted-{lifted}").as_str())?;
+                // A name may be left of an earlier, interrupted removal.
+                loop {
+                    *lifted += 1;
+                    let flags = RenameFlags::RENAME_NOREPLACE;
+                    match renameat2(dir, name.as_c_str(), top, format!(".lifted-{lifted}").as_str(), flags) {
+                        Err(Errno::EEXIST) => {}
+                        other => break other?,
+                    }
+                }
                 continue;
             }
             let sub = openat(dir, name.as_c_str(), DIRECTORY, Mode::empty()).or_else(|e| open_locked(dir, &name, e))?;
             let before = *lifted;
-            empty(top, sub.as_fd(), depth + 1, lifted)?;
+            if !empty(top, sub.as_fd(), depth + 1, lifted, deadline)? {
+                return Ok(false);
+            }
             unlinkat(dir, name.as_c_str(), UnlinkatFlags::RemoveDir)?;
             again |= depth == 0 && *lifted != before;
         }
         if !again {
-            return Ok(());
+            return Ok(true);
         }
     }
 }
