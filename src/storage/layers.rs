@@ -152,7 +152,8 @@ fn remove_for(path: &Path, patience: Option<Duration>) -> Result<bool> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(true) };
     let parent = File::open(parent).with_context(|| format!("open {}", parent.display()))?;
     let name = CString::new(name.as_encoded_bytes()).unwrap_or_default();
-    tree::remove_until(parent.as_fd(), &name, patience.map(|p| Instant::now() + p)).with_context(|| format!("remove {}", path.display()))
+    tree::remove_until(parent.as_fd(), &name, patience.map(|p| Instant::now() + p))
+        .with_context(|| format!("remove {}", path.display()))
 }
 
 pub(super) struct Staged {
