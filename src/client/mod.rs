@@ -275,8 +275,7 @@ impl<'c> Request<'c> {
         }
     }
 
-    /// One exchange. A kept connection that the daemon has closed meanwhile is
-    /// replaced once; nothing was answered on it, so nothing is done twice.
+    /// One exchange, on the kept connection if the daemon has not closed it meanwhile.
     fn once(&mut self) -> Result<Reply> {
         let client = self.client;
         let target = match self.versioned {
@@ -289,11 +288,15 @@ impl<'c> Request<'c> {
             host: client.inner.endpoint.host_header(),
             headers: [&client.inner.headers[..], &self.headers[..]],
         };
-        let kept = if matches!(self.body, Body::Stream(_)) { None } else { client.idle().take() };
-        if let Some(socket) = kept
-            && let Ok(reply) = http::exchange(socket, &head, &mut self.body)
-        {
-            return Ok(reply.keep(client));
+        let stream = matches!(self.body, Body::Stream(_));
+        let kept = if stream { None } else { client.idle().take().filter(is_open) };
+        if let Some(socket) = kept {
+            match http::exchange(socket, &head, &mut self.body) {
+                Ok(reply) => return Ok(reply.keep(client)),
+                // What only looks can be asked again; what acts may have been done.
+                Err(_) if matches!(self.method, "GET" | "HEAD") => {}
+                Err(e) => return Err(client.inner.endpoint.explain(e, self.method, &target)),
+            }
         }
         client
             .inner
@@ -303,6 +306,14 @@ impl<'c> Request<'c> {
             .map(|reply| reply.keep(client))
             .map_err(|e| client.inner.endpoint.explain(e, self.method, &target))
     }
+}
+
+/// Whether an idle connection is still one: nothing to read, not even its end.
+fn is_open(socket: &UnixStream) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO) == Ok(0)
 }
 
 /// `1.51` → 51, trailing text ignored.
