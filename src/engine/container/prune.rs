@@ -6,12 +6,17 @@ use crate::api::filters::Filters;
 use crate::engine::events::{Attributes, Kind};
 use crate::engine::volume::list::passes_labels;
 use crate::engine::{Engine, until};
-use crate::error::Result;
-use std::sync::Arc;
+use crate::error::{Error, Result};
+use std::sync::{Arc, Mutex};
+
+/// One prune at a time.
+static ONE: Mutex<()> = Mutex::new(());
 
 pub fn prune(engine: &Arc<Engine>, filters: &Filters) -> Result<ContainersPruned> {
     filters.check(&["label", "label!", "until"])?;
     let until = until::parse(filters)?;
+    ONE.clear_poison();
+    let _one = ONE.try_lock().map_err(|_| Error::conflict("a prune operation is already running"))?;
     let mut report = ContainersPruned::default();
     for container in engine.containers.all() {
         let record = container.record();

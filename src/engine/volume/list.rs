@@ -5,9 +5,12 @@ use crate::api::filters::Filters;
 use crate::api::volume::{self as api, VolumeUsage};
 use crate::engine::Engine;
 use crate::engine::events::{Attributes, Kind};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+/// One prune at a time.
+static ONE: Mutex<()> = Mutex::new(());
 
 pub fn list(engine: &Engine, filters: &Filters) -> Result<api::VolumeList> {
     filters.check(&["dangling", "driver", "label", "name"])?;
@@ -66,6 +69,8 @@ pub fn folder_size(dir: &Path) -> u64 {
 pub fn prune(engine: &Engine, filters: &Filters, all_by_default: bool) -> Result<api::VolumesPruned> {
     filters.check(&["all", "label", "label!"])?;
     let all = filters.bool("all", all_by_default)?;
+    ONE.clear_poison();
+    let _one = ONE.try_lock().map_err(|_| Error::conflict("a prune operation is already running"))?;
     let mut report = api::VolumesPruned { volumes_deleted: Vec::new(), space_reclaimed: 0 };
     for volume in engine.volumes.all() {
         let labels = volume.record.labels.clone().unwrap_or_default();
