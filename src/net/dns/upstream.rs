@@ -212,9 +212,14 @@ fn read_stream(fd: &OwnedFd, stream: &mut Stream, id: u16, writable: bool) -> io
         }
     }
     let mut buffer = [0; 8192];
+    let mut ended = false;
     loop {
         match inet::receive(fd, &mut buffer) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            // Servers may close right behind the answer.
+            Ok(0) => {
+                ended = true;
+                break;
+            }
             Ok(n) => stream.incoming.extend_from_slice(&buffer[..n]),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
             // Not connected yet.
@@ -222,9 +227,10 @@ fn read_stream(fd: &OwnedFd, stream: &mut Stream, id: u16, writable: bool) -> io
             Err(e) => return Err(e),
         }
     }
-    let Some(length) = stream.incoming.first_chunk::<2>() else { return Ok(None) };
-    let end = 2 + usize::from(u16::from_be_bytes(*length));
-    let Some(message) = stream.incoming.get(2..end) else { return Ok(None) };
+    let length = stream.incoming.first_chunk::<2>().map(|l| usize::from(u16::from_be_bytes(*l)));
+    let Some(message) = length.and_then(|l| stream.incoming.get(2..2 + l)) else {
+        return if ended { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(None) };
+    };
     match response(message, id) {
         Some(_) => Ok(Some(message.to_vec())),
         None => Err(io::ErrorKind::InvalidData.into()),

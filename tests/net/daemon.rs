@@ -1,0 +1,67 @@
+//! Networks as people use them: the commands, a restart of dockerd, and the
+//! words of refusals.
+
+use crate::harness::{Daemon, eventually, probe};
+use crate::need;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+fn fetch(port: &str) -> std::io::Result<String> {
+    let mut s = TcpStream::connect(format!("127.0.0.1:{port}"))?;
+    s.set_read_timeout(Some(Duration::from_secs(5)))?;
+    s.write_all(b"GET /f HTTP/1.0\r\n\r\n")?;
+    let mut text = String::new();
+    s.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[test]
+fn names_join_and_leave() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    d.docker(&["network", "create", "one"]).ok();
+    d.docker(&["network", "create", "--subnet", "10.123.0.0/24", "two"]).ok();
+    d.run_detached(&["--name", "db", "--network", "one", "--network-alias", "database", "busybox", "sleep", "100"]);
+    let ping = |who: &str| d.docker(&["run", "--rm", "--network", "one", "busybox", "ping", "-c1", "-w3", who]);
+    for who in ["db", "database"] {
+        let _ = ping(who).contains("1 packets received");
+    }
+    ping("nosuchname").fails(1);
+    d.docker(&["network", "connect", "--ip", "10.123.0.77", "two", "db"]).ok();
+    let _ = d.docker(&["exec", "db", "ip", "-4", "-o", "addr", "show", "eth1"]).contains("10.123.0.77/24");
+    assert_eq!(d.inspect("db", "{{.NetworkSettings.Networks.two.IPAddress}}"), "10.123.0.77");
+    let words = d.docker(&["network", "rm", "two"]).fails(1);
+    assert!(words.contains("error while removing network: network two has active endpoints (name:\"db\" id:"), "{words}");
+    d.docker(&["network", "disconnect", "two", "db"]).ok();
+    d.docker(&["network", "rm", "two"]).prints("two");
+    d.docker(&["rename", "db", "store"]).ok();
+    let _ = ping("store").contains("1 packets received");
+    d.docker(&["rm", "-f", "store"]).ok();
+    let _ = d.docker(&["network", "prune", "-f"]).contains("one");
+}
+
+#[test]
+fn a_published_port_outlives_dockerd() {
+    need!(probe::busybox());
+    let mut d = Daemon::with_busybox();
+    let serve = "echo hello > /tmp/f; exec httpd -f -h /tmp";
+    d.run_detached(&["--name", "web", "-p", "127.0.0.1::80", "busybox", "sh", "-c", serve]);
+    let port = d.docker(&["port", "web", "80/tcp"]).ok();
+    let port = port.trim().rsplit(':').next().unwrap_or_default().to_owned();
+    eventually("the server answers", || fetch(&port).is_ok_and(|t| t.ends_with("hello\n")));
+    let mut held = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    d.kill();
+    assert!(fetch(&port).unwrap().ends_with("hello\n"), "new connections without a daemon");
+    d.up();
+    held.write_all(b"GET /f HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    held.read_to_string(&mut text).unwrap();
+    assert!(text.ends_with("hello\n"), "a connection from before: {text}");
+    let taken = format!("127.0.0.1:{port}:80");
+    let words = d.docker(&["run", "--rm", "-p", &taken, "busybox", "true"]).fails(125);
+    assert!(words.contains(&format!("Bind for 127.0.0.1:{port} failed: port is already allocated")), "{words}");
+    d.docker(&["network", "inspect", "-f", "{{range .Containers}}{{.Name}}{{end}}", "bridge"]).prints("web");
+    d.docker(&["rm", "-f", "web"]).ok();
+    eventually("the port is free", || TcpStream::connect(format!("127.0.0.1:{port}")).is_err());
+}
