@@ -32,7 +32,10 @@ fn names_join_and_leave() {
     let _ = d.docker(&["exec", "db", "ip", "-4", "-o", "addr", "show", "eth1"]).contains("10.123.0.77/24");
     assert_eq!(d.inspect("db", "{{.NetworkSettings.Networks.two.IPAddress}}"), "10.123.0.77");
     let words = d.docker(&["network", "rm", "two"]).fails(1);
-    assert!(words.contains("error while removing network: network two has active endpoints (name:\"db\" id:"), "{words}");
+    assert!(
+        words.contains("error while removing network: network two has active endpoints (name:\"db\" id:"),
+        "{words}"
+    );
     d.docker(&["network", "disconnect", "two", "db"]).ok();
     d.docker(&["network", "rm", "two"]).prints("two");
     d.docker(&["rename", "db", "store"]).ok();
