@@ -88,17 +88,25 @@ pub fn enter(config: &BootstrapConfig) -> Result<Bootstrap> {
             .map(|pid| (pid, true))
             .or_else(|| spawner::orphan(&config.exec_root).map(|pid| (pid, false))),
     };
-    let mode = match (is_root, witness) {
+    // A witness may die under our eyes: then there is nothing to take over.
+    let joined = match (is_root, witness) {
+        (false, Some((pid, ours))) => join(pid, ours).map_err(|e| crate::warn!(e)).is_ok(),
+        (_, witness) => witness.is_some(),
+    };
+    if !joined {
+        spawner = None;
+    }
+    let mode = match (is_root, joined) {
         (true, _) => Mode::Root,
-        (false, Some((pid, ours))) => take_over(pid, ours, uid, gid)?,
-        (false, None) => fresh(uid, gid)?,
+        (false, true) => joined_mode(witness.is_some_and(|(_, ours)| ours), uid, gid)?,
+        (false, false) => fresh(uid, gid)?,
     };
     let spawner_fd = match spawner.take() {
         Some((fd, _)) => fd,
         None => spawner::start(&config.exec_root)?,
     };
     let netd = config.netd.map(|main| beside_netd(root.as_fd(), &config.exec_root, main)).transpose()?;
-    Ok(Bootstrap { mode, spawner: spawner_fd, netd, took_over: witness.is_some() })
+    Ok(Bootstrap { mode, spawner: spawner_fd, netd, took_over: joined })
 }
 
 const CAP_SYS_ADMIN: u32 = 21;
@@ -120,9 +128,10 @@ fn live_shim(exec_root: &Path) -> Option<i32> {
     })
 }
 
-/// `ours`: the process is one of the engine's own. Else it is a container's that
-/// nobody else survived: its user namespace is the engine's, its mounts are not.
-fn take_over(pid: i32, ours: bool, uid: u32, gid: u32) -> Result<Mode> {
+/// Enters the namespaces of a live process. `ours`: it is one of the engine's
+/// own. Else it is a container's that nobody else survived: its user namespace
+/// is the engine's, its mounts are not. Err: nothing has changed.
+fn join(pid: i32, ours: bool) -> Result<()> {
     let what = "enter the namespaces of the running engine";
     let pidfd = process::pidfd_open(pid).context(what)?;
     let user = std::fs::metadata(format!("/proc/{pid}/ns/user")).map(|m| m.ino()).context(what)?;
@@ -135,10 +144,14 @@ fn take_over(pid: i32, ours: bool, uid: u32, gid: u32) -> Result<Mode> {
     if !namespaces.is_empty() {
         process::enter(pidfd.as_fd(), namespaces.bits() as u64).context(what)?;
     }
+    Ok(())
+}
+
+fn joined_mode(ours: bool, uid: u32, gid: u32) -> Result<Mode> {
     become_root()?;
     if !ours {
-        unshare(CloneFlags::CLONE_NEWNS).context(what)?;
-        mount::set_root_propagation(libc::MS_SLAVE).context(what)?;
+        unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
+        mount::set_root_propagation(libc::MS_SLAVE).context("detach the mounts from the host's")?;
     }
     current_mode(uid, gid, "an earlier daemon found no id ranges".to_owned())
 }

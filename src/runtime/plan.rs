@@ -69,6 +69,9 @@ pub struct MountStep {
     pub is_null: bool,
 }
 
+/// Keys and, unless they are flags, values for fsconfig.
+pub type Options = Vec<(CString, Option<CString>)>;
+
 pub enum What {
     /// Opened and set up by the shim.
     Ready {
@@ -332,7 +335,7 @@ pub fn is_directory(tree: &OwnedFd) -> bool {
 
 /// mount(8)-like data split for fsconfig; flags that are mount attributes come
 /// back as such.
-pub fn parse_data(data: &str) -> PlanResult<(Vec<(CString, Option<CString>)>, u64)> {
+pub fn parse_data(data: &str) -> PlanResult<(Options, u64)> {
     let mut options = Vec::new();
     let mut attributes = 0;
     for word in data.split(',').filter(|w| !w.is_empty()) {

@@ -65,7 +65,6 @@ pub fn start(exec_root: &Path) -> Result<OwnedFd> {
         .arg(exec_root)
         // Its own /proc/self/exe leads into a mount that has no path.
         .arg(std::env::current_exe().unwrap_or_default())
-        .env_clear()
         .current_dir("/")
         .stdin(theirs)
         .stdout(std::process::Stdio::null())
@@ -255,7 +254,9 @@ pub fn orphan(exec_root: &Path) -> Option<i32> {
             return None;
         }
         let state: State = serde_json::from_slice(&std::fs::read(entry.path().join(names.state)).ok()?).ok()?;
-        (shim::start_time(state.pid)? == state.start_time).then_some(state.pid)
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", state.pid)).ok()?;
+        let dead = stat[stat.rfind(')')? + 1..].trim_start().starts_with('Z');
+        (!dead && shim::start_time(state.pid)? == state.start_time).then_some(state.pid)
     })
 }
 

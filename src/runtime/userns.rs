@@ -200,7 +200,7 @@ fn explain(max: Option<i64>, debian: Option<i64>, apparmor: Option<i64>, cause: 
              with \"userns,\""
         ));
     }
-    let kind = match cause {
+    match cause {
         nix::errno::Errno::EINVAL | nix::errno::Errno::ENOSYS => {
             Error::unavailable(format!("{what}: this kernel has none")).with_hint("it needs CONFIG_USER_NS=y")
         }
@@ -210,8 +210,7 @@ fn explain(max: Option<i64>, debian: Option<i64>, apparmor: Option<i64>, cause: 
         nix::errno::Errno::EPERM => Error::unavailable(format!("{what}: operation not permitted"))
             .with_hint("a seccomp filter, a chroot, or a security module of the host forbids it"),
         other => Error::unavailable(format!("{what}: {}", other.desc().to_lowercase())),
-    };
-    kind
+    }
 }
 
 #[cfg(test)]

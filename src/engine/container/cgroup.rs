@@ -114,13 +114,13 @@ pub fn fill(stats: &mut Stats, usage: &Usage) {
         stats.pids_stats.limit = usage.pids_limit.unwrap_or(u64::MAX);
     }
     if !usage.io.is_empty() {
-        let entries = |pick: fn(&crate::runtime::cgroup::IoStats) -> [(&'static str, u64); 2]| {
-            let list = usage.io.iter().flat_map(|d| {
-                pick(d).map(|(op, value)| BlkioEntry { major: d.major, minor: d.minor, op: op.to_owned(), value })
-            });
-            Some(list.collect())
-        };
-        stats.blkio_stats.io_service_bytes_recursive = entries(|d| [("read", d.read_bytes), ("write", d.write_bytes)]);
+        let mut list = Vec::with_capacity(2 * usage.io.len());
+        for d in &usage.io {
+            for (op, value) in [("read", d.read_bytes), ("write", d.write_bytes)] {
+                list.push(BlkioEntry { major: d.major, minor: d.minor, op: op.to_owned(), value });
+            }
+        }
+        stats.blkio_stats.io_service_bytes_recursive = Some(list);
     }
 }
 

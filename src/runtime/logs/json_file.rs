@@ -60,19 +60,13 @@ fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Line {
     log: String,
     stream: String,
     attrs: Option<BTreeMap<String, String>>,
     time: String,
-}
-
-impl Default for Line {
-    fn default() -> Self {
-        Self { log: String::new(), stream: String::new(), attrs: None, time: String::new() }
-    }
 }
 
 /// One line without its newline. None: not a record (a torn write).
