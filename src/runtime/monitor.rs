@@ -209,8 +209,11 @@ impl Monitor {
         // No shim and no record: perhaps the process itself lives.
         let Some(pidfd) = state(&run_dir, &names).and_then(|s| alive(&s)) else { return Recovered::Gone };
         let (pid, pidfd) = pidfd;
-        let id = id.to_owned();
-        match self.add(Shim { id, run_dir, exec, pid, pidfd, control: None }) {
+        let orphan = Shim { id: id.to_owned(), run_dir, exec, pid, pidfd, control: None };
+        if ended(&orphan.pidfd) {
+            return Recovered::Exited(exit_of_orphan(&orphan));
+        }
+        match self.add(orphan) {
             Ok(()) => Recovered::Orphaned { pid },
             Err(_) => Recovered::Gone,
         }
@@ -241,6 +244,13 @@ impl Monitor {
             _ => None,
         }
     }
+}
+
+/// A pidfd is readable once its process is dead, reaped or not.
+fn ended(pidfd: &OwnedFd) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
 }
 
 fn recorded(run_dir: &Path, names: &Names) -> Option<ExitRecord> {
