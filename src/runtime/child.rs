@@ -439,7 +439,8 @@ fn console(plan: &Plan, ends: &Ends<'_>, root: &OwnedFd, identity: &Identity) ->
     // A container may have put something else there before an exec enters it
     // (CVE-2025-52565): only the real multiplexer of a devpts will do.
     let (stat, fs) = (fstat(&master)?, nix::sys::statfs::fstatfs(&master)?);
-    if stat.st_rdev != libc::makedev(5, 2) || fs.filesystem_type() != nix::sys::statfs::FsType(libc::DEVPTS_SUPER_MAGIC) {
+    if stat.st_rdev != libc::makedev(5, 2) || fs.filesystem_type() != nix::sys::statfs::FsType(libc::DEVPTS_SUPER_MAGIC)
+    {
         return Err(Errno::ENODEV);
     }
     let terminal = term::open_peer(master.as_fd())?;
