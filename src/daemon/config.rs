@@ -116,7 +116,7 @@ impl Config {
             Error::invalid(format!("unable to configure the Docker daemon with file {}: {why}", self.file.display()))
         };
         let mut values = match std::fs::read(&self.file) {
-            Ok(bytes) => self.from_file(&bytes).map_err(in_file)?,
+            Ok(bytes) => self.parse_file(&bytes).map_err(in_file)?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !self.explicit_file => BTreeMap::new(),
             Err(e) => return Err(in_file(format!("open {}: {}", self.file.display(), errno_text(&e)))),
         };
@@ -136,7 +136,7 @@ impl Config {
         self.judge()
     }
 
-    fn from_file(&self, bytes: &[u8]) -> Result<BTreeMap<&'static str, Value>, String> {
+    fn parse_file(&self, bytes: &[u8]) -> Result<BTreeMap<&'static str, Value>, String> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(BTreeMap::new());
         }

@@ -25,13 +25,16 @@ pub enum Response {
     Hijacked,
 }
 
+/// What writes a stream's body.
+pub type Run = Box<dyn FnOnce(&mut dyn Write) -> Result<()> + Send>;
+
 pub struct Stream {
     pub content_type: &'static str,
     pub headers: Vec<(&'static str, String)>,
     /// Send the status line with the first byte of the body, so that an earlier
     /// error can still be a normal HTTP error.
     pub late_head: bool,
-    pub run: Box<dyn FnOnce(&mut dyn Write) -> Result<()> + Send>,
+    pub run: Run,
 }
 
 impl Response {

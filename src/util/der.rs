@@ -73,7 +73,7 @@ pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// The next element's tag and content.
-    pub fn next(&mut self) -> Option<(u8, &'a [u8])> {
+    pub fn element(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
         let (length, rest) = if first < 0x80 {
@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
     }
     /// The next element, if it has this tag.
     pub fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
-        self.next().filter(|(t, _)| *t == tag).map(|(_, content)| content)
+        self.element().filter(|(t, _)| *t == tag).map(|(_, content)| content)
     }
     /// The tag that comes next.
     pub fn peek(&self) -> Option<u8> {
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn lies_about_length_end_the_reading() {
         for bad in [&[4, 5, 1][..], &[4], &[4, 0x85, 1, 1, 1, 1, 1], &[4, 0x80], &[4, 0x84, 0xff, 0xff, 0xff, 0xff]] {
-            assert!(Reader(bad).next().is_none());
+            assert!(Reader(bad).element().is_none());
         }
     }
 }

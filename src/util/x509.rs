@@ -192,22 +192,22 @@ pub fn facts(certificate: &[u8]) -> Option<Facts> {
     let mut body = Reader(Reader(certificate).expect(der::SEQUENCE)?);
     let mut body = Reader(body.expect(der::SEQUENCE)?);
     if body.peek() == Some(0xa0) {
-        body.next()?;
+        body.element()?;
     }
     let serial = body.expect(der::INTEGER)?.to_vec();
     body.expect(der::SEQUENCE)?;
     body.expect(der::SEQUENCE)?;
     let mut validity = Reader(body.expect(der::SEQUENCE)?);
-    let (from, until) = (read_moment(validity.next()?)?, read_moment(validity.next()?)?);
+    let (from, until) = (read_moment(validity.element()?)?, read_moment(validity.element()?)?);
     Some(Facts { subject: read_name(body.expect(der::SEQUENCE)?), serial, from, until })
 }
 
 fn read_name(content: &[u8]) -> String {
     let mut parts = Vec::new();
     let mut sets = Reader(content);
-    while let Some((_, set)) = sets.next() {
+    while let Some((_, set)) = sets.element() {
         let Some(mut pair) = Reader(set).expect(der::SEQUENCE).map(Reader) else { continue };
-        let (Some(id), Some((_, value))) = (pair.expect(der::OID), pair.next()) else { continue };
+        let (Some(id), Some((_, value))) = (pair.expect(der::OID), pair.element()) else { continue };
         let label = match id {
             [0x55, 0x04, 0x03] => "CN",
             [0x55, 0x04, 0x06] => "C",

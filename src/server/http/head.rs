@@ -120,7 +120,8 @@ fn origin_form(target: &str) -> &str {
 
 /// `%41` → `A`; with `plus`, `+` → space as in queries. Broken escapes are `None`.
 pub fn percent_decode(text: &str, plus: bool) -> Option<String> {
-    if !text.contains('%') && !(plus && text.contains('+')) {
+    let plain = |c: char| c != '%' && !(plus && c == '+');
+    if text.chars().all(plain) {
         return Some(text.to_owned());
     }
     let bytes = text.as_bytes();
