@@ -9,6 +9,8 @@ mod harness;
 mod api;
 /// The shipped file: static, small, called by its names.
 mod binary;
+/// `docker build`: the language, the steps, the cache, what fails and how.
+mod build;
 /// Containers through the command line.
 mod container;
 /// Lists, objects and templates as the client prints them.

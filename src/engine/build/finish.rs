@@ -82,7 +82,7 @@ pub fn finish(build: &Build<'_>, made: &Made) -> Result<()> {
     for output in &options.outputs {
         extra.extend(output.attrs.get("name").iter().flat_map(|n| n.split(',')).map(str::to_owned));
     }
-    let new = NewImage { config: config.raw, parent: made.state.base_id.clone(), manifests: Vec::new() };
+    let new = NewImage { config: config.raw, ..NewImage::default() };
     let known = build.engine.images.get(&Digest::of(&new.config)).is_some();
     let image = build.engine.images.put(new)?;
     if !known {

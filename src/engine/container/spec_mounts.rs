@@ -11,7 +11,7 @@ use crate::runtime::spec::{Mount, Propagation, Source};
 use crate::sys::fs::Root;
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// A bind or file system without any restriction.
@@ -106,7 +106,7 @@ fn point_mount(engine: &Engine, point: &MountRecord, fds: &mut Fds) -> Result<Mo
         },
         MountKind::Image => {
             let root = engine.driver.mount_ro(&point.layers)?;
-            let fd = if point.subpath.is_empty() { root } else { subpath(root, &point.subpath)? };
+            let fd = if point.subpath.is_empty() { root } else { part_of_mount(root, &point.subpath)? };
             Source::Fd { fd: fds.add(fd), recursive: true }
         }
     };
@@ -146,6 +146,14 @@ fn bind_source(engine: &Engine, point: &MountRecord) -> Result<Source> {
         Err(e) => return Err(e).with_context(|| format!("stat {}", path.display())),
     }
     Ok(Source::Path { path, recursive: !point.non_recursive })
+}
+
+/// A part of a detached mount as a mount of its own. Only who made the mount may
+/// copy it, so the shim could not.
+fn part_of_mount(root: OwnedFd, path: &str) -> Result<OwnedFd> {
+    let place = subpath(root, path)?;
+    crate::sys::mount::clone_tree(Some(place.as_fd()), c"", true)
+        .with_context(|| format!("mount a part of an image, which needs Linux 6.15: {path}"))
 }
 
 /// A place below a volume's or image's root, symlinks resolved inside it.

@@ -1,0 +1,48 @@
+//! Errors with their places; what a failed build leaves.
+
+use super::build;
+use crate::harness::{Client, Daemon, eventually, probe};
+use crate::need;
+
+#[test]
+fn errors_say_where() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for (n, (file, part)) in [
+        ("FROM busybox\n\nFOO x\n", "Dockerfile:3:1: unknown instruction: FOO"),
+        ("FROM busybox\nCOPY nope /\n", "Dockerfile:2:1: failed to compute cache key"),
+        ("FROM busybox\nRUN exit 7\n", "did not complete successfully: exit code: 7"),
+        ("FROM busybox AS a\nCOPY --from=a /x /x\n", "circular dependency"),
+        ("FROM busybox\nRUN --security=insecure true\n", "security.insecure is not allowed"),
+        ("FROM busybox\nRUN --mount=type=secret,id=q,required=true true\n", "secret q: not found"),
+        ("RUN x\n", "no build stage in current context"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let shown = build(&d, Client::Ours, &format!("e{n}"), &[("Dockerfile", file)], &[]).fails(1);
+        assert!(shown.contains(part), "{file}: {shown}");
+    }
+    let shown = build(&d, Client::Real, "classic", &[("Dockerfile", "FROM busybox\nRUN exit 7\n")], &[]).fails(7);
+    assert!(shown.contains("The command '/bin/sh -c exit 7' returned a non-zero code: 7"), "{shown}");
+    let folder = super::context(&d, "none", &[("f", "x")]).display().to_string();
+    let shown =
+        d.with(Client::Ours, &["build", "-o", "type=oci,dest=x", "-f", &format!("{folder}/f"), &folder]).fails(1);
+    assert!(shown.contains("output type \"oci\" is not supported"), "{shown}");
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_build() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let folder = super::context(&d, "slow", &[("Dockerfile", "FROM busybox\nRUN sleep 1000\n")]);
+    let mut command = d.cli(Client::Ours);
+    command.args(["build", "--network", "none", "-q"]).arg(&folder);
+    let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    eventually("the step's container", || !d.docker(&["ps", "-q"]).ok().is_empty());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    eventually("no container", || d.docker(&["ps", "-aq"]).ok().is_empty());
+    let left = || std::fs::read_dir(d.scratch.join("data/tmp")).unwrap().count();
+    eventually("no context", || left() == 0);
+}

@@ -1,0 +1,37 @@
+//! Builds from Dockerfiles: what is in the image afterwards, and what is left
+//! behind. Steps run without a network, so that nothing here depends on one.
+
+use crate::harness::{Client, Daemon};
+use std::path::PathBuf;
+
+/// The cache: what hits, what misses, pruning, and ids that stay.
+mod cache;
+/// Errors with their places; what a failed build leaves.
+mod errors;
+/// Instructions, flags and forms, and the tree and configuration they make.
+mod language;
+/// RUN: its mounts, users, environment and secrets.
+mod run;
+
+/// A context folder with these files.
+fn context(d: &Daemon, name: &str, files: &[(&str, &str)]) -> PathBuf {
+    for (path, text) in files {
+        d.scratch.file(&format!("{name}/{path}"), text);
+    }
+    d.scratch.join(name)
+}
+
+/// Builds `name` from a folder of that name and gives everything that was shown.
+fn build(d: &Daemon, client: Client, name: &str, files: &[(&str, &str)], flags: &[&str]) -> crate::harness::Output {
+    let folder = context(d, name, files).display().to_string();
+    let mut args = vec!["build", "--network", "none", "-t", name];
+    args.extend(flags);
+    args.push(&folder);
+    d.with(client, &args)
+}
+
+/// A shell in the image.
+fn sh(d: &Daemon, image: &str, script: &str) -> String {
+    let args = ["run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", script];
+    d.docker(&args).ok().trim().to_owned()
+}
