@@ -20,7 +20,7 @@ echo one > /script
 echo two >> /script
 EOF
 RUN <<EOF
-#!/usr/bin/awk -f
+#!/bin/awk -f
 BEGIN { print "awk" > "/awk" }
 EOF
 RUN cat <<A > /ha && cat <<B > /hb
@@ -54,12 +54,12 @@ fn secrets_leave_no_trace() {
     need!(probe::busybox());
     let d = Daemon::with_busybox();
     let secret = "tr0ub4dor-and-3";
-    d.scratch.file("secret", secret);
+    d.scratch.file("token", secret);
     let file = "FROM busybox\n\
         RUN --mount=type=secret,id=s test $(cat /run/secrets/s) = tr0ub4dor\"-and-\"3 && stat -c '%a %u' /run/secrets/s > /stat\n\
         RUN --mount=type=secret,id=s,env=TOKEN,target=/tok test $TOKEN = $(cat /tok)\n\
         RUN --mount=type=secret,id=none test ! -e /run/secrets/none\n";
-    let source = format!("id=s,src={}", d.scratch.join("secret").display());
+    let source = format!("id=s,src={}", d.scratch.join("token").display());
     build(&d, Client::Ours, "secret", &[("Dockerfile", file)], &["--secret", &source]).ok();
     assert_eq!(sh(&d, "secret", "cat /stat; ls -d /run /tok 2>/dev/null"), "400 0");
     let found = std::process::Command::new("grep")
