@@ -133,7 +133,9 @@ impl Client {
 
     /// The version in use if a daemon has answered yet.
     pub fn settled(&self) -> Option<String> {
-        (*self.version() != Negotiated::Assumed).then(|| format!("1.{}", self.minor()))
+        // A guard within the condition would still be held when minor() locks again.
+        let settled = *self.version() != Negotiated::Assumed;
+        settled.then(|| format!("1.{}", self.minor()))
     }
 
     fn minor(&self) -> u16 {
