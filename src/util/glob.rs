@@ -109,10 +109,10 @@ impl Pattern {
                     Token::AnyChar if inside => next[i + 1] = true,
                     Token::AnyRun if inside => next[i] = true,
                     Token::AnyDepth => next[i] = true,
-                    Token::Class { negated, ranges } if inside => {
-                        if ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated {
-                            next[i + 1] = true;
-                        }
+                    Token::Class { negated, ranges }
+                        if inside && ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated =>
+                    {
+                        next[i + 1] = true;
                     }
                     _ => {}
                 }

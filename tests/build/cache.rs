@@ -8,7 +8,7 @@ use crate::need;
 fn content_decides() {
     need!(probe::busybox());
     let mut d = Daemon::with_busybox();
-    let file = "FROM busybox\nRUN date +%N > /a\nCOPY f /f\nRUN date +%N > /b\n";
+    let file = "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /a\nCOPY f /f\nRUN cat /proc/sys/kernel/random/uuid > /b\n";
     let files = [("Dockerfile", file), ("f", "1")];
     let made = |d: &Daemon, files: &[(&str, &str)], flags: &[&str]| {
         let shown = build(d, Client::Real, "cached", files, flags).ok();

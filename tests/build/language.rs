@@ -34,14 +34,14 @@ CMD ["/env"]
 "#;
     for client in d.clients() {
         build(&d, client, "conf", &[("Dockerfile", file)], &["--build-arg", "W=given"]).ok();
-        d.docker(&["run", "--rm", "--network", "none", "conf"]).prints("latest given 2 1-d-two ");
+        d.docker(&["run", "--rm", "--network", "none", "conf"]).prints("latest given 2 1-d-two");
         let shown = d.inspect(
             "conf",
             "{{.Config.User}} {{.Config.WorkingDir}} {{.Config.StopSignal}} {{json .Config.Cmd}} {{json .Config.Entrypoint}} \
              {{json .Config.Labels}} {{json .Config.ExposedPorts}} {{json .Config.Volumes}} {{json .Config.Shell}} \
-             {{json .Config.OnBuild}} {{.Config.Healthcheck.Interval}}",
+             {{json .Config.OnBuild}} {{json .Config.Healthcheck.Interval}}",
         );
-        let wanted = r#"7:8 /w/sub SIGINT ["/env"] ["cat"] {"l":"v w","m":"n"} {"53/udp":{},"80/tcp":{}} {"/vol":{}} ["/bin/sh","-ec"] ["RUN x"] 5s"#;
+        let wanted = r#"7:8 /w/sub SIGINT ["/env"] ["cat"] {"l":"v w","m":"n"} {"53/udp":{},"80/tcp":{}} {"/vol":{}} ["/bin/sh","-ec"] ["RUN x"] 5000000000"#;
         assert_eq!(shown, wanted);
     }
 }

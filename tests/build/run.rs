@@ -40,7 +40,7 @@ RUN id > /tmp/id
     let shown = sh(
         &d,
         "forms",
-        "cat /exec /shell /script /awk /ha /hb /from /runs /tmp/id; ls -d /t /ctx /o /cache 2>&1 | grep -vc No",
+        "cat /exec /shell /script /awk /ha /hb /from /runs /tmp/id; ls -d /t /ctx /o /cache 2>&1 | grep -vc No || true",
     );
     assert_eq!(
         shown,
@@ -61,7 +61,7 @@ fn secrets_leave_no_trace() {
         RUN --mount=type=secret,id=none test ! -e /run/secrets/none\n";
     let source = format!("id=s,src={}", d.scratch.join("token").display());
     build(&d, Client::Ours, "secret", &[("Dockerfile", file)], &["--secret", &source]).ok();
-    assert_eq!(sh(&d, "secret", "cat /stat; ls -d /run /tok 2>/dev/null"), "400 0");
+    assert_eq!(sh(&d, "secret", "cat /stat; ls -d /run /tok 2>/dev/null || true"), "400 0");
     let found = std::process::Command::new("grep")
         .args(["-rl", secret])
         .args([d.scratch.join("data"), d.scratch.join("run")])

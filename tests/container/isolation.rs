@@ -164,7 +164,8 @@ fn hostile_layers_stay_in_their_root() {
     let outside = d.scratch.dir("victim");
     std::fs::write(outside.join("keep"), "keep").unwrap();
     let target = outside.to_str().unwrap();
-    let hostile: Vec<(&str, Box<dyn Fn(&mut image::Tar)>)> = vec![
+    type Make<'a> = Box<dyn Fn(&mut image::Tar) + 'a>;
+    let hostile: Vec<(&str, Make<'_>)> = vec![
         ("dotdot", Box::new(|t| t.file("../../../../../../../../tmp/coracle-escape", 0o644, b"x"))),
         ("absolute", Box::new(|t| t.file("/tmp/../../coracle-escape", 0o644, b"x"))),
         (

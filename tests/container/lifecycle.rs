@@ -19,9 +19,7 @@ fn create_start_stop_rm() {
         d.with(c, &["start", "xx"]).prints("xx");
         assert_eq!(d.inspect("xx", "{{.State.Status}} {{.State.Running}}"), "running true");
         let words = d.with(c, &["rm", "xx"]).fails(1);
-        assert!(words.contains(&format!(
-            "cannot remove container \"xx\": container is running: stop the container before removing or force remove"
-        )), "{words}");
+        assert!(words.contains("cannot remove container \"xx\": container is running: stop the container before removing or force remove"), "{words}");
         // The shell needs a moment to set its trap.
         std::thread::sleep(std::time::Duration::from_millis(300));
         d.with(c, &["stop", "xx"]).prints("xx");

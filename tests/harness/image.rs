@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 const APPLETS: &str = "sh sleep true false echo cat ls ps httpd nc wget id env uname hostname ip ping mkdir rm rmdir touch cp mv \
                        ln grep sed head tail wc dd kill date stat mount umount vi tar top seq test printf nslookup ifconfig \
                        route adduser chmod chown find xargs sort tr cut tee yes stty tty nproc readlink od md5sum sha256sum \
-                       mknod basename dirname expr pwd sync usleep nohup timeout";
+                       mknod awk basename dirname expr pwd sync usleep nohup timeout";
 
 /// The layer: busybox, its applets as links, and the few files of /etc that
 /// programs expect. Uncompressed.

@@ -189,7 +189,7 @@ fn many_connections_leak_nothing() {
         let before = lab.status().open_files;
         let begun = Instant::now();
         c.run(move || {
-            (0..3000).for_each(|n: u32| assert_eq!(ask(address, &n.to_be_bytes()).unwrap(), n.to_be_bytes()))
+            (0..3000).for_each(|n: u32| assert_eq!(ask(address, &n.to_be_bytes()).unwrap(), n.to_be_bytes()));
         });
         println!("measured: 3,000 connections one after another in {:?}", begun.elapsed());
         let idle = c.run(move || (0..400).map(|_| TcpStream::connect(address).unwrap()).collect::<Vec<_>>());
@@ -312,7 +312,7 @@ fn networks_are_isolated_and_internal_ones_closed() {
             let listener = c.run(|| TcpListener::bind("0.0.0.0:7000").unwrap());
             std::thread::spawn(move || {
                 for s in listener.incoming() {
-                    drop(s)
+                    drop(s);
                 }
             });
             SocketAddr::new(c.ip(), 7000)

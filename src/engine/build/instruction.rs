@@ -151,8 +151,8 @@ fn is_known(keyword: &str) -> bool {
 /// Names the nearest keyword where a typing error is likely.
 fn unknown(keyword: &str) -> String {
     // Of equally near ones, the one that begins alike: the first letter is rarely wrong.
-    let rank = |k: &&'static str| (distance(k, keyword), k.as_bytes().first() != keyword.as_bytes().first(), *k);
-    match KEYWORDS.iter().map(|k| rank(&k)).min().filter(|(d, _, _)| *d <= 2) {
+    let rank = |k: &'static str| (distance(k, keyword), k.as_bytes().first() != keyword.as_bytes().first(), k);
+    match KEYWORDS.iter().map(|k| rank(k)).min().filter(|(d, _, _)| *d <= 2) {
         Some((_, _, k)) => format!("unknown instruction: {keyword} (did you mean {k}?)"),
         None => format!("unknown instruction: {keyword}"),
     }

@@ -66,7 +66,7 @@ pub fn plan(file: &Dockerfile, inputs: &Inputs<'_>) -> Result<Plan, SyntaxError>
         let instruction = interpret(node, escape).map_err(|message| at(node, message))?;
         match (instruction, stages.last_mut()) {
             (Instruction::Arg(args), None) => {
-                global_args(args, &mut globals, inputs, escape).map_err(|m| at(node, m))?
+                global_args(args, &mut globals, inputs, escape).map_err(|m| at(node, m))?;
             }
             (Instruction::From { image, platform, name }, _) => {
                 let lookup = |key: &str| globals.get(key).cloned();

@@ -9,6 +9,7 @@ use crate::engine::volume::Data;
 use crate::error::{Context, Error, Result};
 use crate::runtime::spec::{Mount, Propagation, Source};
 use crate::sys::fs::Root;
+use crate::util::id;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -106,7 +107,7 @@ fn point_mount(engine: &Engine, point: &MountRecord, fds: &mut Fds) -> Result<Mo
         },
         MountKind::Image => {
             let root = engine.driver.mount_ro(&point.layers)?;
-            let fd = if point.subpath.is_empty() { root } else { part_of_mount(root, &point.subpath)? };
+            let fd = if point.subpath.is_empty() { root } else { part_of_mount(engine, root, &point.subpath)? };
             Source::Fd { fd: fds.add(fd), recursive: true }
         }
     };
@@ -148,12 +149,22 @@ fn bind_source(engine: &Engine, point: &MountRecord) -> Result<Source> {
     Ok(Source::Path { path, recursive: !point.non_recursive })
 }
 
-/// A part of a detached mount as a mount of its own. Only who made the mount may
-/// copy it, so the shim could not.
-fn part_of_mount(root: OwnedFd, path: &str) -> Result<OwnedFd> {
-    let place = subpath(root, path)?;
-    crate::sys::mount::clone_tree(Some(place.as_fd()), c"", true)
-        .with_context(|| format!("mount a part of an image, which needs Linux 6.15: {path}"))
+/// A part of a detached mount as a mount of its own. The kernel copies only from
+/// mounts that are attached, so it is attached for that moment at a place of ours
+/// in dockerd's own mount namespace; a kill in between leaves it there until the
+/// namespace ends, where nobody looks.
+fn part_of_mount(engine: &Engine, root: OwnedFd, path: &str) -> Result<OwnedFd> {
+    let place = engine.config.exec_root.join("parts").join(&id::random()[..16]);
+    std::fs::create_dir_all(&place).with_context(|| format!("create {}", place.display()))?;
+    let name = CString::new(place.as_os_str().as_encoded_bytes()).map_err(|_| Error::invalid("NUL in exec-root"))?;
+    let part = crate::sys::mount::attach_at(root.as_fd(), &name).map_err(Error::from).and_then(|()| {
+        let part = subpath(root, path)
+            .and_then(|part| crate::sys::mount::clone_tree(Some(part.as_fd()), c"", true).map_err(Error::from));
+        nix::mount::umount2(&place, nix::mount::MntFlags::MNT_DETACH)?;
+        part
+    });
+    let _ = std::fs::remove_dir(&place);
+    part.context(format_args!("mount {path} of an image"))
 }
 
 /// A place below a volume's or image's root, symlinks resolved inside it.

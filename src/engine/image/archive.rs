@@ -67,7 +67,7 @@ pub fn select(engine: &Engine, wanted: &[String], platform: Option<&Platform>) -
         let reference = reference.filter(|r| r.tag().is_some());
         match saved.iter_mut().find(|s| s.image.id == image.id) {
             Some(have) => {
-                have.names.extend(reference.filter(|r| !have.names.contains(r)).into_iter().collect::<Vec<_>>())
+                have.names.extend(reference.filter(|r| !have.names.contains(r)).into_iter().collect::<Vec<_>>());
             }
             None => saved.push(Saved { image, names: reference.into_iter().collect() }),
         }

@@ -95,7 +95,7 @@ fn run_config(run: &RunConfig, version: Version) -> Value {
     optional("Healthcheck", run.healthcheck.as_ref().map(|h| json!(h)));
     optional("StopSignal", Some(&run.stop_signal).filter(|s| !s.is_empty()).map(|s| json!(s)));
     optional("Shell", run.shell.as_ref().filter(|s| !s.is_empty()).map(|s| json!(s)));
-    optional("ArgsEscaped", run.args_escaped.then(|| json!(true)));
+    optional("ArgsEscaped", run.args_escaped.then_some(json!(true)));
     if version < Version(50) {
         for key in ["AttachStderr", "AttachStdin", "AttachStdout", "OpenStdin", "StdinOnce", "Tty"] {
             map.insert(key.to_owned(), json!(false));
