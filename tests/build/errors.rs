@@ -10,7 +10,7 @@ fn errors_say_where() {
     let d = Daemon::with_busybox();
     for (n, (file, part)) in [
         ("FROM busybox\n\nFOO x\n", "Dockerfile:3:1: unknown instruction: FOO"),
-        ("FROM busybox\nCOPY nope /\n", "Dockerfile:2:1: failed to compute cache key"),
+        ("FROM busybox\nCOPY nope /\n", "Dockerfile:2:1: COPY failed: file not found in build context or excluded by .dockerignore: stat nope: file does not exist"),
         ("FROM busybox\nRUN exit 7\n", "did not complete successfully: exit code: 7"),
         ("FROM busybox AS a\nCOPY --from=a /x /x\n", "circular dependency"),
         ("FROM busybox\nRUN --security=insecure true\n", "security.insecure is not allowed"),

@@ -95,10 +95,12 @@ impl Layer {
         for source in sources {
             let matches = match_source(root, source, copy.exec_form)?;
             if matches.is_empty() {
-                return Err(Error::not_found(format!(
-                    "failed to compute cache key: failed to calculate checksum of ref: {source:?}: not found in the {}",
-                    root.name
-                )));
+                let place = match copy.from {
+                    Some(_) => format!("in {}", root.name),
+                    None => "in build context or excluded by .dockerignore".to_owned(),
+                };
+                let what = format!("COPY failed: file not found {place}: stat {source}: file does not exist");
+                return Err(Error::not_found(what));
             }
             found.extend(matches.into_iter().map(|m| (source.clone(), m)));
         }

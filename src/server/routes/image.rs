@@ -143,6 +143,9 @@ fn save(engine: &Arc<Engine>, request: &Request, names: &[String]) -> Result<Res
 /// `POST /images/create?fromSrc=-`: the body is the tar.
 pub fn import(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     let from = request.query("fromSrc").unwrap_or("");
+    if from.is_empty() {
+        return Err(Error::invalid("either fromImage or fromSrc must be given"));
+    }
     if from != "-" {
         return Err(Error::not_implemented("import from a URL: give the archive as a file or on standard input"));
     }
