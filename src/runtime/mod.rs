@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod caps;
 pub mod cgroup;
 mod child;
 pub mod handle;

@@ -1,51 +1,7 @@
 //! Capability names and Docker's default set. Pure.
 
 use crate::error::{Error, Result};
-
-/// In the kernel's order: the index is the number.
-const NAMES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
+use crate::runtime::caps::{self, NAMES};
 
 /// CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP
 /// NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE
@@ -71,8 +27,7 @@ pub fn normalise(list: &[String], what: &str) -> Result<Vec<String>> {
 }
 
 fn bit(full: &str) -> Option<u64> {
-    let bare = full.strip_prefix("CAP_")?;
-    NAMES.iter().position(|n| *n == bare).map(|n| 1 << n)
+    full.strip_prefix("CAP_").and(caps::number(full)).map(|n| 1 << n)
 }
 
 /// The set of a container, by Docker's order: start from the default, or from

@@ -3,6 +3,7 @@
 
 use super::{Action, Comparison, Condition, EPERM, Operator, Profile, Rule};
 use crate::error::{Error, Result};
+use crate::runtime::caps::number;
 use serde::Deserialize;
 
 #[derive(Deserialize, Default)]
@@ -85,7 +86,7 @@ fn compat(document: &Document) -> bool {
 }
 
 fn applies(entry: &Entry, caps: u64, kernel: (u32, u32)) -> bool {
-    let has = |name: &String| capability(name).is_some_and(|bit| caps & (1 << bit) != 0);
+    let has = |name: &String| number(name).is_some_and(|bit| caps & (1 << bit) != 0);
     let here = |arches: &[String]| arches.iter().any(|a| a == ARCH || (ARCH == "amd64" && a == "x86"));
     let recent = |version: &String| {
         let mut parts = version.split('.').map(|p| p.parse::<u32>().unwrap_or(0));
@@ -98,54 +99,6 @@ fn applies(entry: &Entry, caps: u64, kernel: (u32, u32)) -> bool {
         && !exc.caps.iter().any(has)
         && !here(&exc.arches)
         && !exc.min_kernel.iter().any(recent)
-}
-
-fn capability(name: &str) -> Option<u32> {
-    const NAMES: &[&str] = &[
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "DAC_READ_SEARCH",
-        "FOWNER",
-        "FSETID",
-        "KILL",
-        "SETGID",
-        "SETUID",
-        "SETPCAP",
-        "LINUX_IMMUTABLE",
-        "NET_BIND_SERVICE",
-        "NET_BROADCAST",
-        "NET_ADMIN",
-        "NET_RAW",
-        "IPC_LOCK",
-        "IPC_OWNER",
-        "SYS_MODULE",
-        "SYS_RAWIO",
-        "SYS_CHROOT",
-        "SYS_PTRACE",
-        "SYS_PACCT",
-        "SYS_ADMIN",
-        "SYS_BOOT",
-        "SYS_NICE",
-        "SYS_RESOURCE",
-        "SYS_TIME",
-        "SYS_TTY_CONFIG",
-        "MKNOD",
-        "LEASE",
-        "AUDIT_WRITE",
-        "AUDIT_CONTROL",
-        "SETFCAP",
-        "MAC_OVERRIDE",
-        "MAC_ADMIN",
-        "SYSLOG",
-        "WAKE_ALARM",
-        "BLOCK_SUSPEND",
-        "AUDIT_READ",
-        "PERFMON",
-        "BPF",
-        "CHECKPOINT_RESTORE",
-    ];
-    let bare = name.strip_prefix("CAP_").unwrap_or(name);
-    NAMES.iter().position(|n| *n == bare).map(|n| n as u32)
 }
 
 fn action(name: &str, errno: Option<u16>) -> std::result::Result<Action, String> {
