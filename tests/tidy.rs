@@ -10,17 +10,7 @@ const EDGES: &[(&str, &[&str])] = &[
     // `docker manifest` speaks with registries itself, and both ends read references.
     (
         "cli",
-        &[
-            "client",
-            "api",
-            "util",
-            "sys",
-            "runtime::names",
-            "image::digest",
-            "image::manifest",
-            "image::reference",
-            "image::registry",
-        ],
+        &["client", "api", "util", "sys", "image::digest", "image::manifest", "image::reference", "image::registry"],
     ),
     ("client", &["api", "util", "sys"]),
     ("daemon", &["server", "engine", "runtime", "net", "storage", "image", "api", "util", "sys"]),
