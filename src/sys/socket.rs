@@ -168,6 +168,15 @@ pub fn try_write(socket: BorrowedFd<'_>, data: &[u8]) -> Result<usize> {
     .map(|n| n as usize)
 }
 
+/// Bytes that the other end of a unix stream has not read yet (on TCP: that its
+/// kernel has not acknowledged). SIOCOUTQ, unix(7) and tcp(7).
+pub fn unread(socket: BorrowedFd<'_>) -> Result<usize> {
+    let mut n: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ, the same number as SIOCOUTQ, writes one int, which lives here.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut n) })?;
+    Ok(usize::try_from(n).unwrap_or(0))
+}
+
 /// Brings the loopback interface of the current network namespace up.
 pub fn loopback_up() -> Result<()> {
     let fd = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
@@ -184,6 +193,16 @@ pub fn loopback_up() -> Result<()> {
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn what_is_unread_counts() {
+        let (a, b) = stream_pair().unwrap();
+        assert_eq!(unread(a.as_fd()), Ok(0));
+        try_write(a.as_fd(), b"head").unwrap();
+        assert!(unread(a.as_fd()).unwrap() >= 4);
+        try_read(b.as_fd(), &mut [0; 16]).unwrap();
+        assert_eq!(unread(a.as_fd()), Ok(0));
+    }
 
     #[test]
     fn descriptors_travel() {

@@ -10,8 +10,9 @@ use crate::runtime::Attach;
 use crate::sys::socket;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -50,6 +51,21 @@ pub fn check(engine: &Engine, reference: &str, options: &Options) -> Result<Read
     }
 }
 
+/// Waits a moment until the client has read the head of its stream. The Python SDK
+/// reads the head through a buffer and the stream past it, and so loses whatever
+/// arrives together with the head.
+pub fn let_head_be_read(client: BorrowedFd<'_>) {
+    let mut pause = Duration::from_micros(20);
+    // 80 ms at most: a client that does not read cannot hold us up.
+    for _ in 0..12 {
+        match socket::unread(client) {
+            Ok(1..) => std::thread::sleep(pause),
+            _ => return,
+        }
+        pause *= 2;
+    }
+}
+
 /// Returns when the shim has `client`, or when it left before the container
 /// started. `head` is what it is to read first.
 ///
@@ -69,6 +85,7 @@ pub fn attach(
     if options.logs {
         let mut out = File::from(client.try_clone().context("duplicate the client's connection")?);
         out.write_all(std::mem::take(&mut head)).map_err(|_| Error::cancelled())?;
+        let_head_be_read(client.as_fd());
         let choice = logs::Options { stdout: options.stdout, stderr: options.stderr, ..logs::Options::default() };
         logs::read::logs(engine, &container, &choice, !tty, &mut out, None)?;
     }
@@ -96,6 +113,7 @@ pub fn attach(
         if live.record.state.is_up() {
             drop(live);
             drop(probe);
+            let_head_be_read(attach.client.as_fd());
             return engine.runtime.attach(&container.id, attach);
         }
         live.next_pending += 1;

@@ -2,7 +2,7 @@
 //! then wait for the exit to be settled by others, holding no turn meanwhile.
 
 use super::state::Phase;
-use super::{Container, publish, start};
+use super::{Container, Live, publish, start};
 use crate::engine::watch::Woken;
 use crate::engine::{Engine, signal};
 use crate::error::{Context, Error, Kind, Result};
@@ -36,15 +36,9 @@ fn halt(engine: &Arc<Engine>, container: &Arc<Container>, signal: Option<i32>, t
     };
     let signal = signal.or_else(|| signal::parse(&own_signal).ok()).unwrap_or(signal::TERM);
     let timeout = timeout.or(own_timeout).unwrap_or(DEFAULT_TIMEOUT);
-    if end_restarting(engine, container) {
+    let Some(exits) = end_policy(engine, container) else {
         publish(engine, container, "stop", &[]);
         return Ok(());
-    }
-    let exits = {
-        let mut live = container.live();
-        live.no_restart = true;
-        live.record.state.manually_stopped = true;
-        live.exits
     };
     let deadline = (timeout >= 0).then(|| Duration::from_secs(timeout as u64));
     let sent = deliver(engine, container, signal);
@@ -66,17 +60,27 @@ fn halt(engine: &Arc<Engine>, container: &Arc<Container>, signal: Option<i32>, t
     Ok(())
 }
 
-/// A container that waits for its policy has no process to signal: it is down
-/// as soon as nobody starts it again. True if that was the case.
-fn end_restarting(engine: &Engine, container: &Container) -> bool {
+/// Nobody starts it again by its policy. A container that waits for its policy has
+/// no process to signal and is down by that alone: `None`. Else the number of its
+/// exits so far, to wait for the next.
+fn end_policy(engine: &Engine, container: &Container) -> Option<u64> {
+    let forbid = |live: &mut Live| {
+        live.no_restart = true;
+        live.record.state.manually_stopped = true;
+        (live.record.state.phase != Phase::Restarting).then_some(live.exits)
+    };
+    // Said and looked at under one lock: an exit that is settled later finds it.
+    if let Some(exits) = forbid(&mut container.live()) {
+        return Some(exits);
+    }
+    // The policy may be starting it this moment; after its turn it runs or waits.
+    let _turn = container.turn();
     {
         let mut live = container.live();
-        if live.record.state.phase != Phase::Restarting {
-            return false;
+        if let Some(exits) = forbid(&mut live) {
+            return Some(exits);
         }
         live.record.state.phase = Phase::Exited;
-        live.record.state.manually_stopped = true;
-        live.no_restart = true;
         if let Some(ticket) = live.restart_ticket.take() {
             engine.timers.cancel(ticket);
         }
@@ -85,7 +89,7 @@ fn end_restarting(engine: &Engine, container: &Container) -> bool {
         crate::warn!("cannot save a container", "id" = container.id, "error" = e);
     }
     container.notify();
-    true
+    None
 }
 
 /// Sends a signal and publishes `kill`. A paused container is thawed, so that
@@ -140,13 +144,14 @@ fn kill_with(engine: &Arc<Engine>, container: &Arc<Container>, signal: i32) -> R
     let stop_signal = container.live().record.config.stop_signal.clone();
     let final_signal =
         signal == signal::KILL || stop_signal.is_empty() || signal::parse(&stop_signal).is_ok_and(|s| s == signal);
-    if final_signal && end_restarting(engine, container) {
-        return Ok(());
-    }
-    let exits = {
+    let exits = if final_signal {
+        let Some(exits) = end_policy(engine, container) else {
+            return Ok(());
+        };
+        exits
+    } else {
         let mut live = container.live();
         live.record.state.manually_stopped = true;
-        live.no_restart |= final_signal;
         live.exits
     };
     match deliver(engine, container, signal) {

@@ -3,6 +3,7 @@
 use super::container::{created, size};
 use crate::api::exec::{ExecCreate, ExecStart};
 use crate::api::version;
+use crate::engine::container::attach;
 use crate::engine::exec::start::{self, Client};
 use crate::engine::{Engine, exec};
 use crate::error::{Context, Error, Result};
@@ -11,6 +12,7 @@ use crate::server::request::Request;
 use crate::server::response::Response;
 use crate::server::router::{Route, route};
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 pub const ROUTES: &[Route] = &[
@@ -51,6 +53,7 @@ fn start_one(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     if out.write_all(&hijack::head_with(request, tty, &usual)).is_err() {
         return Ok(Response::Hijacked);
     }
+    attach::let_head_be_read(client.as_fd());
     if let Err(e) = start::start(engine, &exec, Some(Client { socket: client, leftover }), console) {
         let text = format!("{e}\r\n");
         let mut bytes = Vec::new();
