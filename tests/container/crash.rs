@@ -18,10 +18,11 @@ fn a_killed_daemon_kills_no_container() {
     let always = d.run_detached(&["--restart", "always", "busybox", "sleep", "1"]);
     let pid = d.inspect(&ticker, "{{.State.Pid}}");
     d.kill();
+    // Both sleeps end while there is no daemon.
     std::thread::sleep(std::time::Duration::from_millis(1500));
     d.up();
     assert_eq!(d.inspect(&ticker, "{{.State.Status}} {{.State.Pid}}"), format!("running {pid}"));
-    assert_eq!(d.inspect(&ends, "{{.State.Status}} {{.State.ExitCode}}"), "exited 42");
+    eventually("the end", || d.inspect(&ends, "{{.State.Status}} {{.State.ExitCode}}") == "exited 42");
     eventually("the policy to go on", || d.inspect(&always, "{{.State.Running}}") == "true");
     d.docker(&["exec", &ticker, "echo", "alive"]).prints("alive");
     let lines =

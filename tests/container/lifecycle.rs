@@ -11,7 +11,15 @@ fn create_start_stop_rm() {
         let id = d
             .with(
                 c,
-                &["create", "--name", "xx", "busybox", "sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.05; done"],
+                &[
+                    "create",
+                    "--name",
+                    "xx",
+                    "busybox",
+                    "sh",
+                    "-c",
+                    "trap 'exit 5' TERM; echo set; while :; do sleep 0.05; done",
+                ],
             )
             .ok();
         assert_eq!(id.trim().len(), 64);
@@ -20,8 +28,7 @@ fn create_start_stop_rm() {
         assert_eq!(d.inspect("xx", "{{.State.Status}} {{.State.Running}}"), "running true");
         let words = d.with(c, &["rm", "xx"]).fails(1);
         assert!(words.contains("cannot remove container \"xx\": container is running: stop the container before removing or force remove"), "{words}");
-        // The shell needs a moment to set its trap.
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        eventually("the trap", || d.docker(&["logs", "xx"]).stdout.contains("set"));
         d.with(c, &["stop", "xx"]).prints("xx");
         assert_eq!(d.inspect("xx", "{{.State.Status}} {{.State.ExitCode}}"), "exited 5");
         d.with(c, &["start", "xx"]).prints("xx");
@@ -49,9 +56,9 @@ fn stop_waits_then_kills() {
         "busybox",
         "sh",
         "-c",
-        "trap 'exit 9' USR1; while :; do sleep 0.05; done",
+        "trap 'exit 9' USR1; echo set; while :; do sleep 0.05; done",
     ]);
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    eventually("the trap", || d.docker(&["logs", &id]).stdout.contains("set"));
     d.docker(&["stop", &id]).ok();
     assert_eq!(d.inspect(&id, "{{.State.ExitCode}}"), "9");
 }

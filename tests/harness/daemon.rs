@@ -305,7 +305,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             signal(child.id(), "TERM");
-            let limit = Instant::now() + Duration::from_secs(15);
+            let limit = Instant::now() + Duration::from_secs(60);
             while child.try_wait().ok().flatten().is_none() && Instant::now() < limit {
                 std::thread::sleep(Duration::from_millis(5));
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 fn fetch(port: &str) -> std::io::Result<String> {
     let mut s = TcpStream::connect(format!("127.0.0.1:{port}"))?;
-    s.set_read_timeout(Some(Duration::from_secs(5)))?;
+    s.set_read_timeout(Some(Duration::from_secs(40)))?;
     s.write_all(b"GET /f HTTP/1.0\r\n\r\n")?;
     let mut text = String::new();
     s.read_to_string(&mut text)?;

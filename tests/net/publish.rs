@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-const LONG: Duration = Duration::from_secs(5);
+const LONG: Duration = Duration::from_secs(40);
 
 fn port(host_ip: IpAddr, host: u16, container_port: u16, protocol: Protocol) -> PortSpec {
     PortSpec { container_port, protocol, host_ip, host_ports: (host, host), with_previous: false }
@@ -37,7 +37,7 @@ fn from(source: &str, target: SocketAddr) -> (String, TcpStream) {
     inet::bind(&fd, &SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
     let _ = inet::connect(&fd, &target);
     let s = TcpStream::from(fd);
-    std::thread::sleep(Duration::from_millis(20));
+    crate::harness::eventually("the connection", || s.peer_addr().is_ok());
     s.set_nonblocking(false).unwrap();
     (s.local_addr().unwrap().to_string(), s)
 }
