@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 #[test]
 fn milestones_pid_file_and_socket_mode() {
     let mut daemon = Daemon::start();
+    // It may answer before it has said so.
+    eventually("the last milestone", || daemon.log().contains("API listen on "));
     let log = daemon.log();
     let mut at = 0;
     for line in [
