@@ -53,7 +53,7 @@ pub fn run(cx: &mut Context, words: &[String]) -> std::io::Result<ExitCode> {
     }
     let mut found = candidates(&mut |kind| names(cx, kind), before, last);
     if before.iter().all(|w| w.starts_with('-')) && !last.starts_with('-') {
-        found.items.extend(plugin::entries(cx).into_iter().map(|p| (p.name, p.about)));
+        found.items.extend(plugin::entries(cx).0.into_iter().map(|p| (p.name, p.about)));
     }
     let mut text = String::new();
     for (name, about) in found.items.iter().filter(|(name, _)| name.starts_with(last)) {

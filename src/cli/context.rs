@@ -111,8 +111,21 @@ impl Context {
             ),
             _ => None,
         };
-        let client = Client::new(endpoint, self.config().strings("HttpHeaders"), pinned);
+        let client = Client::new(endpoint, self.headers()?, pinned);
         Ok(self.client.get_or_init(|| client).clone())
+    }
+
+    /// Headers of every request: those of `DOCKER_CUSTOM_HEADERS`, else those of the
+    /// configuration. What names the client cannot be changed.
+    fn headers(&self) -> Result<Vec<(String, String)>> {
+        let version = crate::cli::version();
+        let mut all = vec![("User-Agent".to_owned(), format!("Docker-Client/{version} (linux)"))];
+        let own = match std::env::var("DOCKER_CUSTOM_HEADERS") {
+            Ok(text) if !text.is_empty() => custom_headers(&text)?,
+            _ => self.config().strings("HttpHeaders"),
+        };
+        all.extend(own.into_iter().filter(|(name, _)| !name.eq_ignore_ascii_case("user-agent")));
+        Ok(all)
     }
 
     /// Asks on stdout, reads a line; only `y` and `yes` agree.
@@ -192,6 +205,28 @@ impl Context {
         }
         Error::join(failures).map(|()| std::process::ExitCode::SUCCESS)
     }
+}
+
+/// `NAME=VALUE,…`; a field in quotes may hold commas.
+fn custom_headers(text: &str) -> Result<Vec<(String, String)>> {
+    let bad = |why: &str| {
+        Error::invalid(format!("failed to parse custom headers from DOCKER_CUSTOM_HEADERS environment variable: {why}"))
+    };
+    let shape = "value must be formatted as comma-separated key=value pairs";
+    let fields = crate::cli::flags::csv(text).map_err(|_| bad(shape))?;
+    let mut all = Vec::new();
+    for field in &fields {
+        let (name, value) = field.split_once('=').ok_or_else(|| bad(shape))?;
+        let (name, value) = (name.trim(), value.trim());
+        if name.is_empty() {
+            return Err(bad(&format!("value contains a key=value pair with an empty key: '{field}'")));
+        }
+        if !name.bytes().all(|b| b.is_ascii_graphic() && b != b':') || value.bytes().any(|b| b.is_ascii_control()) {
+            return Err(bad(&format!("'{field}' is not a header")));
+        }
+        all.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(all)
 }
 
 pub fn config_dir(globals: &Globals) -> PathBuf {

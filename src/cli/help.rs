@@ -100,8 +100,9 @@ fn listing(out: &mut String, title: &str, entries: &[Entry]) {
     }
 }
 
-/// Help of `docker` itself. `plugins` are the programs beside it that add commands.
-pub fn root(flags: &[FlagInfo<'_>], config_dir: &str, plugins: &[Entry]) -> String {
+/// Help of `docker` itself. `plugins` are the programs beside it that add commands,
+/// `broken` those that would if they worked.
+pub fn root(flags: &[FlagInfo<'_>], config_dir: &str, plugins: &[Entry], broken: &[Entry]) -> String {
     let mut out = "Usage:  docker [OPTIONS] COMMAND\n\nRun programs in containers\n".to_owned();
     let (groups, commands) = children("");
     let (common, rest): (Vec<_>, Vec<_>) = commands.into_iter().partition(|e| COMMON.contains(&e.name.as_str()));
@@ -114,6 +115,7 @@ pub fn root(flags: &[FlagInfo<'_>], config_dir: &str, plugins: &[Entry]) -> Stri
     listing(&mut out, "Management Commands", &management);
     listing(&mut out, "Swarm Commands", &swarm);
     listing(&mut out, "Commands", &rest);
+    listing(&mut out, "Invalid Plugins", broken);
     out.push_str("\nGlobal Options:\n");
     let mut text = String::new();
     options(&mut text, flags.iter().filter(|f| f.long != "--help").collect(), WIDTH);

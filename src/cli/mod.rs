@@ -170,7 +170,8 @@ fn completion(cx: &mut Context, words: &[String]) -> std::io::Result<ExitCode> {
 }
 
 fn root_help(cx: &Context) -> String {
-    help::root(Globals::get_args_info().flags, &cx.config_dir().display().to_string(), &plugin::entries(cx))
+    let (plugins, broken) = plugin::entries(cx);
+    help::root(Globals::get_args_info().flags, &cx.config_dir().display().to_string(), &plugins, &broken)
 }
 
 fn help_command(cx: &mut Context, words: &[String]) -> std::io::Result<ExitCode> {

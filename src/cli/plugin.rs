@@ -1,14 +1,15 @@
 //! Programs that add commands: `docker-NAME` in one of the plugin folders is run for
 //! `docker NAME …`, with the very arguments we got. A plugin is asked who it is
-//! (`docker-cli-plugin-metadata`) only where that is shown: in help and in `info`.
+//! (`docker-cli-plugin-metadata`) before it is run and where that is shown: in help
+//! and in `info`. What gives no sensible answer is no plugin.
 //!
 //! A plugin gets an abstract socket by name and holds a connection to it; when we
 //! are told to stop we close it, and the plugin winds down. Three times told, it is
 //! killed.
 
 use crate::cli::context::{self, Context};
-use crate::cli::{exit, help, host};
-use crate::error::{Context as _, Error, Result};
+use crate::cli::{exit, help, host, tree};
+use crate::error::{Context as _, Error, Result, errno_text};
 use crate::util::id;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -18,7 +19,6 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -64,16 +64,14 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
-fn is_program(path: &Path) -> bool {
-    path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
-}
-
-/// The program behind a command that is not ours.
+/// The plugin behind a command that is not ours.
 pub fn find(cx: &Context, name: &str) -> Option<PathBuf> {
     if !is_name(name) {
         return None;
     }
-    dirs(cx).into_iter().map(|d| d.join(format!("docker-{name}"))).find(|p| is_program(p))
+    let path = dirs(cx).into_iter().map(|d| d.join(format!("docker-{name}"))).find(|p| p.is_file())?;
+    let plugin = ask(name.to_owned(), path);
+    plugin.error.is_none().then_some(plugin.path)
 }
 
 /// All plugins by name; of several with one name the first folder's counts.
@@ -83,7 +81,7 @@ pub fn list(cx: &Context) -> Vec<Plugin> {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
             let file = entry.file_name();
             let Some(name) = file.to_str().and_then(|f| f.strip_prefix("docker-")) else { continue };
-            if is_program(&entry.path()) {
+            if entry.path().is_file() {
                 found.entry(name.to_owned()).or_insert_with(|| entry.path());
             }
         }
@@ -91,10 +89,12 @@ pub fn list(cx: &Context) -> Vec<Plugin> {
     found.into_iter().map(|(name, path)| ask(name, path)).collect()
 }
 
-/// Plugins as entries of the help.
-pub fn entries(cx: &Context) -> Vec<help::Entry> {
-    let usable = list(cx).into_iter().filter(|p| p.error.is_none());
-    usable.map(|p| help::Entry { name: p.name, about: p.metadata.short_description }).collect()
+/// Plugins as entries of the help: those that can be used, and the others with the
+/// reason.
+pub fn entries(cx: &Context) -> (Vec<help::Entry>, Vec<help::Entry>) {
+    let (usable, broken): (Vec<_>, Vec<_>) = list(cx).into_iter().partition(|p| p.error.is_none());
+    let entry = |p: Plugin| help::Entry { name: p.name, about: p.error.unwrap_or(p.metadata.short_description) };
+    (usable.into_iter().map(entry).collect(), broken.into_iter().map(entry).collect())
 }
 
 /// The metadata call.
@@ -104,22 +104,38 @@ fn ask(name: String, path: PathBuf) -> Plugin {
         let why = format!("plugin candidate \"{name}\" did not match \"^[a-z][a-z0-9]*$\"");
         return plugin(Metadata::default(), Some(why));
     }
+    if tree::is_word(&name) {
+        let why = format!("plugin \"{name}\" duplicates builtin command");
+        return plugin(Metadata::default(), Some(why));
+    }
     let output =
         Command::new(&path).arg("docker-cli-plugin-metadata").stdin(Stdio::null()).stderr(Stdio::null()).output();
-    let failed = |e: &dyn std::fmt::Display| Some(format!("failed to fetch metadata: {e}"));
+    let failed = |why: String| Some(format!("failed to fetch metadata: {why}"));
     let output = match output {
         Ok(output) if output.status.success() => output,
-        Ok(output) => return plugin(Metadata::default(), failed(&output.status)),
-        Err(e) => return plugin(Metadata::default(), failed(&e)),
+        Ok(output) => return plugin(Metadata::default(), failed(output.status.to_string().replace(": ", " "))),
+        Err(e) => {
+            let why = format!("fork/exec {}: {}", path.display(), errno_text(&e));
+            return plugin(Metadata::default(), failed(why));
+        }
     };
     match serde_json::from_slice::<Metadata>(&output.stdout) {
-        Err(e) => plugin(Metadata::default(), Some(format!("invalid metadata: {e}"))),
+        Err(e) => plugin(Metadata::default(), Some(format!("invalid metadata: {}", no_json(&output.stdout, &e)))),
         Ok(m) if m.schema_version != "0.1.0" && !m.schema_version.starts_with("0.") => {
             let why = format!("plugin SchemaVersion \"{}\" is not valid, must be 0.1.0", m.schema_version);
             plugin(m, Some(why))
         }
         Ok(m) if m.vendor.is_empty() => plugin(m, Some("plugin metadata does not define a vendor".into())),
         Ok(m) => plugin(m, None),
+    }
+}
+
+/// What Go's decoder says of a text that does not even begin as JSON.
+fn no_json(text: &[u8], e: &serde_json::Error) -> String {
+    match text.trim_ascii().first() {
+        None => "unexpected end of JSON input".into(),
+        Some(b'{' | b'[' | b'"') => e.to_string(),
+        Some(first) => format!("invalid character '{}' looking for beginning of value", char::from(*first)),
     }
 }
 
@@ -135,6 +151,9 @@ pub fn run(cx: &mut Context, path: &Path, args: &[String]) -> Result<ExitCode> {
     command.env("DOCKER_CLI_PLUGIN_SOCKET", format!("@{socket}"));
     if let Some(address) = own_default(cx) {
         command.env("DOCKER_HOST", address);
+    }
+    if path.file_name().is_some_and(|n| n == "docker-compose") && builds_classically(cx) {
+        command.env("DOCKER_BUILDKIT", "0").env("COMPOSE_BAKE", "false");
     }
     let mut mask = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD] {
@@ -190,6 +209,14 @@ fn own_default(cx: &Context) -> Option<String> {
     let address = host::default_socket();
     let ours = plain && host::context_name(cx).is_ok_and(|n| n == "default");
     (ours && address != "unix:///var/run/docker.sock").then_some(address)
+}
+
+/// Compose takes BuildKit for granted unless it is told; the daemon's ping says who
+/// builds. Words of the user's own stand.
+fn builds_classically(cx: &Context) -> bool {
+    let unsaid = |name: &str| std::env::var_os(name).is_none_or(|v| v.is_empty());
+    let builder = || cx.client().ok()?.ping().ok()?.builder;
+    unsaid("DOCKER_BUILDKIT") && unsaid("COMPOSE_BAKE") && builder().is_some_and(|b| b == "1")
 }
 
 /// `docker bake`: another name of `docker buildx bake`.

@@ -299,6 +299,14 @@ pub fn find_group(words: &[String]) -> Option<&'static Group> {
         .max_by_key(|g| g.name.len())
 }
 
+/// Whether `docker WORD` is a command or a group of ours.
+pub fn is_word(word: &str) -> bool {
+    let first = |name: &str| name.split(' ').next() == Some(word);
+    matches!(word, "help" | "completion")
+        || COMMANDS.iter().flat_map(|c| c.names).any(|n| first(n))
+        || GROUPS.iter().any(|g| first(g.name))
+}
+
 /// The name that messages use: an alias under the same parent gives way to the
 /// canonical name.
 pub fn shown(command: &'static Command, used: &'static str) -> &'static str {

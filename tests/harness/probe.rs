@@ -60,6 +60,14 @@ pub fn real_docker_path() -> PathBuf {
     std::env::var_os("CORACLE_REAL_DOCKER").map_or_else(|| "/opt/coracle-test/docker".into(), PathBuf::from)
 }
 
+/// A plugin of the original's client, `compose` or `buildx`.
+pub fn plugin(name: &str) -> Result<PathBuf, String> {
+    let path = real_docker_path().with_file_name("plugins").join(format!("docker-{name}"));
+    path.exists()
+        .then_some(path)
+        .ok_or_else(|| format!("no {name} plugin of the original; `sudo make test` fetches it"))
+}
+
 /// More than one id in our user namespace.
 pub fn subordinate_ids() -> Need {
     program("newuidmap", "uidmap")?;

@@ -11,7 +11,7 @@ mod port;
 mod volume;
 
 pub use files::environment;
-pub use list::check;
+pub use list::{check, csv};
 pub use port::exposed;
 
 use crate::api::Empty;

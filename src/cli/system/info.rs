@@ -61,9 +61,10 @@ fn plugin_value(plugin: &Plugin) -> Value {
     Value::map(fields)
 }
 
-/// The plugins as `info` shows them to people; those that cannot be used are told apart.
-fn plugin_lines(plugins: &[Plugin]) -> String {
-    let mut out = String::new();
+/// The plugins as `info` shows them to people, and its warnings of those that cannot
+/// be used.
+fn plugin_lines(plugins: &[Plugin]) -> (String, String) {
+    let (mut out, mut warnings) = (String::new(), String::new());
     let (usable, broken): (Vec<_>, Vec<_>) = plugins.iter().partition(|p| p.error.is_none());
     if !usable.is_empty() {
         out.push_str(" Plugins:\n");
@@ -78,9 +79,9 @@ fn plugin_lines(plugins: &[Plugin]) -> String {
     }
     for plugin in broken {
         let why = plugin.error.as_deref().unwrap_or_default();
-        let _ = writeln!(out, " WARNING: Plugin \"{}\" is not valid: {why}", plugin.path.display());
+        let _ = writeln!(warnings, "WARNING: Plugin \"{}\" is not valid: {why}", plugin.path.display());
     }
-    out
+    (out, warnings)
 }
 
 /// One struct of the daemon's fields and the client's.
@@ -250,12 +251,15 @@ impl Verb for Info {
         } else {
             let about = about();
             let debug = cx.globals.debug;
-            let plugins = plugin_lines(&plugins);
+            let (plugins, warnings) = plugin_lines(&plugins);
             write!(
                 cx.out,
-                "Client:\n Version:    {}\n Context:    {context}\n Debug Mode: {debug}\n{plugins}\nServer:\n",
+                "Client:\n Version:    {}\n Context:    {context}\n Debug Mode: {debug}\n{plugins}",
                 about.version
             )?;
+            cx.out.flush()?;
+            write!(cx.err, "{warnings}")?;
+            write!(cx.out, "\nServer:\n")?;
             if let Some(bytes) = &bytes {
                 let info: Wire = crate::api::decode::from_slice(bytes)?;
                 let user = credentials::get(cx.config(), "docker.io").ok().flatten().map(|c| c.username);
