@@ -81,7 +81,7 @@ struct Apply<'a, W: Write> {
     split: Option<Writer<W>>,
     moved: Vec<Moved>,
     /// What this layer has made, where that must be told from the parent's
-    /// (`Whiteouts::Apply` only).
+    /// (not with `Whiteouts::Overlay`).
     made: HashSet<Vec<u8>>,
     /// Directory times, set when nothing will touch the directories any more:
     /// seconds, nanos, path length, path.
@@ -202,7 +202,7 @@ impl<W: Write> Apply<'_, W> {
             return if entry.kind == Kind::Dir { self.root_directory(entry) } else { Ok(()) };
         }
         let (dir, name) = split_path(&path);
-        if name.starts_with(WHITEOUT) {
+        if name.starts_with(WHITEOUT) && self.whiteouts != Whiteouts::Literal {
             return self.whiteout(dir, name, entry);
         }
         let name = c(name)?;
@@ -218,7 +218,7 @@ impl<W: Write> Apply<'_, W> {
             _ => self.node(reader, parent.as_fd(), &path, &name, entry),
         };
         result.map_err(|e| no_space(e, entry.length()).context(display(&path)))?;
-        if self.whiteouts == Whiteouts::Apply {
+        if self.whiteouts != Whiteouts::Overlay {
             self.made.insert(path);
         }
         Ok(())
@@ -459,8 +459,8 @@ impl<W: Write> Apply<'_, W> {
                     other => other.with_context(|| format!("whiteout {}", display(&path))),
                 }
             }
-            Whiteouts::Apply if self.made.contains(&path) => self.opaque(&path),
-            Whiteouts::Apply => {
+            _ if self.made.contains(&path) => self.opaque(&path),
+            _ => {
                 let parent = match tree::open_dir(self.root.as_fd(), dir) {
                     Ok(parent) => parent,
                     Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
@@ -475,7 +475,7 @@ impl<W: Write> Apply<'_, W> {
     fn opaque(&mut self, dir: &[u8]) -> Result<()> {
         match self.whiteouts {
             Whiteouts::Overlay => self.make_opaque(dir, true),
-            Whiteouts::Apply => {
+            _ => {
                 self.dirs.forget();
                 let made = &self.made;
                 let below = |p: &[u8]| made.contains(p);

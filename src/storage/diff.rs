@@ -56,10 +56,20 @@ pub fn layer(trees: &Trees<'_>, out: &mut dyn Write) -> Result<()> {
     for (path, change) in &changes {
         match change {
             Change::Deleted => packer.whiteout(path)?,
+            Change::Added | Change::Modified if path.rsplit(|b| *b == b'/').next().is_some_and(is_mark) => {
+                let name = String::from_utf8_lossy(path);
+                return Err(Error::invalid(format!(
+                    "/{name} cannot be a part of a layer: names that begin with .wh. stand for deleted files"
+                )));
+            }
             Change::Added | Change::Modified => packer.entry(trees.merged, path, path)?,
         }
     }
     packer.finish()
+}
+
+fn is_mark(name: &[u8]) -> bool {
+    name.starts_with(b".wh.")
 }
 
 /// Walks overlay's upper. `hidden`: an opaque directory above hides the lower

@@ -52,6 +52,8 @@ pub enum Whiteouts {
     Overlay,
     /// Remove what the name stands for.
     Apply,
+    /// None of it: a plain archive, where the name is a name.
+    Literal,
 }
 
 /// One way to keep layers. All methods may be called from any thread; per-layer

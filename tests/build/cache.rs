@@ -28,6 +28,15 @@ fn content_decides() {
     assert!(hits == 0 && third != first, "{hits}");
     // Layers of the cache outlive their images, until it is pruned.
     d.docker(&["rmi", "-f", &third, &second, &first]).ok();
+    let rows = d.json("GET", "/system/df", None)["BuildCache"].clone();
+    assert!(rows.as_array().is_some_and(|r| r.len() >= 5 && r.iter().all(|r| r["InUse"] == false)), "{rows}");
+    assert!(rows.to_string().contains("RUN /bin/sh -c cat /proc/sys/kernel"), "{rows}");
+    // Filters: nothing is that old, nothing has that name.
+    for filter in ["until=24h", "unused-for=1h", "id=nosuch", "type=exec.cachemount", "inuse=true"] {
+        let shown = d.docker(&["builder", "prune", "-af", "--filter", filter]).ok();
+        assert!(shown.contains("Total reclaimed space: 0B") && !shown.contains("Deleted"), "{filter}: {shown}");
+    }
+    d.docker(&["builder", "prune", "-af", "--filter", "nosuch=1"]).contains("invalid filter 'nosuch'").fails(1);
     assert_eq!(made(&d, &files, &[]).0, 3);
     d.docker(&["builder", "prune", "-af"]).contains("Total reclaimed space").ok();
     assert_eq!(made(&d, &files, &[]).0, 0);

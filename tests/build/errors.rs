@@ -16,6 +16,8 @@ fn errors_say_where() {
         ("FROM busybox\nRUN --security=insecure true\n", "security.insecure is not allowed"),
         ("FROM busybox\nRUN --mount=type=secret,id=q,required=true true\n", "secret q: not found"),
         ("RUN x\n", "no build stage in current context"),
+        ("FROM busybox\nRUN touch /.wh.bin\n", "names that begin with .wh. stand for deleted files"),
+        ("FROM busybox\nCOPY <<.wh.a /\n.wh.a\n", "cannot copy /.wh.a"),
     ]
     .into_iter()
     .enumerate()

@@ -10,6 +10,8 @@ mod cache;
 mod errors;
 /// Instructions, flags and forms, and the tree and configuration they make.
 mod language;
+/// Sources that the daemon fetches itself.
+mod remote;
 /// RUN: its mounts, users, environment and secrets.
 mod run;
 

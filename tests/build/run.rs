@@ -1,8 +1,9 @@
 //! RUN: its mounts, users, environment and secrets.
 
 use super::{build, sh};
-use crate::harness::{Client, Daemon, probe};
+use crate::harness::{Client, Daemon, eventually, probe};
 use crate::need;
+use std::process::Stdio;
 
 #[test]
 fn forms_and_mounts() {
@@ -68,4 +69,35 @@ fn secrets_leave_no_trace() {
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+}
+
+/// A secret as a variable is the process's alone: not in the record of the step's
+/// container, not on disk, not in the cache's description of it.
+#[test]
+fn a_secret_variable_is_in_no_record() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let secret = "correct-horse-battery";
+    d.scratch.file("token", secret);
+    let file = "FROM busybox\nRUN --mount=type=secret,id=s,env=TOKEN test -n \"$TOKEN\" && echo ready && sleep 1000\n";
+    let folder = super::context(&d, "env", &[("Dockerfile", file)]);
+    let mut command = d.cli(Client::Ours);
+    command
+        .args(["build", "--network", "none", "--secret"])
+        .arg(format!("id=s,src={}", d.scratch.join("token").display()));
+    command.arg(&folder).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    eventually("the step's container", || !d.docker(&["ps", "-q"]).ok().is_empty());
+    let id = d.docker(&["ps", "-q", "--no-trunc"]).ok().trim().to_owned();
+    eventually("its command", || d.docker(&["top", &id]).ok().contains("sleep 1000"));
+    assert!(!d.docker(&["inspect", &id]).ok().contains(secret));
+    let holds = |dir: &str| {
+        let output =
+            std::process::Command::new("grep").args(["-rlF", secret]).arg(d.scratch.join(dir)).output().unwrap();
+        !output.stdout.is_empty()
+    };
+    assert!(!holds("data") && !holds("run"), "the secret is on disk");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    eventually("no container", || d.docker(&["ps", "-aq"]).ok().is_empty());
 }

@@ -6,11 +6,12 @@
 
 use crate::api::build::NamedContext;
 use crate::error::{Context, Error, Result};
+use crate::util::git::GitUrl;
 use crate::util::ignore::Ignore;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where the context comes from.
@@ -24,6 +25,8 @@ pub(super) struct Source {
     extra: Option<Vec<u8>>,
     /// Folders of `--build-context`, with the prefix they get in the tar.
     folders: Vec<(String, PathBuf)>,
+    /// Removed when the context has been sent.
+    checkout: Option<Checkout>,
 }
 
 enum Kind {
@@ -45,6 +48,7 @@ pub(super) fn open(context: &str, file: Option<&str>) -> Result<Source> {
         named: BTreeMap::new(),
         extra: None,
         folders: Vec::new(),
+        checkout: None,
     };
     if context == "-" {
         if file == Some("-") {
@@ -53,10 +57,7 @@ pub(super) fn open(context: &str, file: Option<&str>) -> Result<Source> {
         return stdin(source(Kind::Empty), file);
     }
     if is_remote(context) {
-        let mut remote = source(Kind::Empty);
-        remote.remote = Some(context.to_owned());
-        remote.dockerfile = file.unwrap_or("").to_owned();
-        return Ok(remote);
+        return remote(source(Kind::Empty), context, file);
     }
     let root =
         fs::canonicalize(context).with_context(|| format!("unable to prepare context: path {context:?} not found"))?;
@@ -68,12 +69,9 @@ pub(super) fn open(context: &str, file: Option<&str>) -> Result<Source> {
     }
     let mut found = source(Kind::Folder(root.clone()));
     match file {
-        Some("-") => {
-            let mut text = Vec::new();
-            io::stdin().read_to_end(&mut text).context("read the Dockerfile from stdin")?;
-            found.extra = Some(text);
-            found.dockerfile = EXTRA.into();
-        }
+        Some("-") => found.dockerfile_from_stdin()?,
+        // The daemon gets it.
+        Some(url) if url.starts_with("http://") || url.starts_with("https://") => found.dockerfile = url.to_owned(),
         Some(path) => {
             let path = fs::canonicalize(path).map_err(|e| {
                 Error::invalid(format!(
@@ -110,6 +108,60 @@ pub(super) fn open(context: &str, file: Option<&str>) -> Result<Source> {
     Ok(found)
 }
 
+/// A URL is the daemon's to fetch; but only here are the keys that a repository
+/// behind ssh asks for.
+fn remote(mut source: Source, context: &str, file: Option<&str>) -> Result<Source> {
+    match GitUrl::parse(context) {
+        Some(git) if !git.remote.contains("://") || git.remote.starts_with("ssh://") => {
+            let checkout = Checkout::new(&git)?;
+            let mut local = open(&checkout.inside(&git.subdir)?, if file == Some("-") { file } else { None })?;
+            if let Some(file) = file.filter(|f| *f != "-") {
+                local.dockerfile = file.to_owned();
+            }
+            local.checkout = Some(checkout);
+            return Ok(local);
+        }
+        _ => source.remote = Some(context.to_owned()),
+    }
+    match file {
+        Some("-") => source.dockerfile_from_stdin()?,
+        file => source.dockerfile = file.unwrap_or("").to_owned(),
+    }
+    Ok(source)
+}
+
+/// A clone, for as long as it is sent.
+struct Checkout(PathBuf);
+
+impl Checkout {
+    fn new(git: &GitUrl) -> Result<Self> {
+        let name = format!("docker-build-git-{}", &crate::util::id::random()[..12]);
+        let path = std::env::temp_dir().join(name);
+        fs::DirBuilder::new().mode(0o700).create(&path).with_context(|| format!("mkdir {}", path.display()))?;
+        let checkout = Self(path);
+        git.fetch(&checkout.0, &|| false).map_err(|e| e.context("unable to prepare context: unable to 'git clone'"))?;
+        if !git.keep_git_dir {
+            fs::remove_dir_all(checkout.0.join(".git"))?;
+        }
+        Ok(checkout)
+    }
+
+    fn inside(&self, subdir: &str) -> Result<String> {
+        let path = fs::canonicalize(self.0.join(subdir.trim_matches('/')))
+            .with_context(|| format!("unable to prepare context: {subdir}"))?;
+        if !path.starts_with(fs::canonicalize(&self.0)?) {
+            return Err(Error::invalid(format!("unable to prepare context: {subdir} leads out of the repository")));
+        }
+        Ok(path.to_string_lossy().into_owned())
+    }
+}
+
+impl Drop for Checkout {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Stdin is a tar (of any compression) or the Dockerfile itself.
 fn stdin(mut source: Source, file: Option<&str>) -> Result<Source> {
     let mut start = vec![0; 512];
@@ -144,6 +196,14 @@ fn is_remote(context: &str) -> bool {
 }
 
 impl Source {
+    fn dockerfile_from_stdin(&mut self) -> Result<()> {
+        let mut text = Vec::new();
+        io::stdin().read_to_end(&mut text).context("read the Dockerfile from stdin")?;
+        self.extra = Some(text);
+        self.dockerfile = EXTRA.into();
+        Ok(())
+    }
+
     pub(super) fn add_named(&mut self, name: &str, target: &str) -> Result<()> {
         let context = if let Some(image) = target.strip_prefix("docker-image://") {
             NamedContext::Image(image.to_owned())
@@ -171,7 +231,7 @@ impl Source {
         if let Kind::Stream(start) = self.kind {
             return Ok(Box::new(io::Cursor::new(start).chain(io::stdin())));
         }
-        if self.remote.is_some() && self.folders.is_empty() {
+        if self.remote.is_some() && self.folders.is_empty() && self.extra.is_none() {
             return Ok(Box::new(io::empty()));
         }
         let (reader, writer) = io::pipe()?;

@@ -5,6 +5,8 @@
 //! of layers, with no owners and no devices, and read through `openat2` inside
 //! its root afterwards.
 
+use super::Abort;
+use super::remote::{self, Fetched};
 use super::transfer::{Root, Target};
 use crate::api::build::{NamedContext, Options};
 use crate::engine::Engine;
@@ -25,6 +27,10 @@ use std::sync::Arc;
 
 /// A Dockerfile larger than this is none.
 const MAX_DOCKERFILE: u64 = 16 << 20;
+/// More files than this are a mistake: the root of a file system, a cache.
+const MAX_ENTRIES: u64 = 4_000_000;
+/// A Dockerfile that is no part of the context, as our client sends it.
+const SENT: &str = ".coracle-dockerfile";
 
 /// What one build has on disk. Removed when dropped.
 pub struct Context {
@@ -36,6 +42,8 @@ pub struct Context {
     pub named: std::collections::BTreeMap<String, Root>,
     pub dockerfile: String,
     pub dockerfile_name: String,
+    /// It came beside a context that was fetched.
+    given: bool,
 }
 
 impl Drop for Context {
@@ -66,13 +74,7 @@ fn remove_all(path: &Path) -> Result<()> {
 }
 
 /// Reads the request's body to its end.
-pub fn receive(
-    engine: &Engine,
-    id: &str,
-    options: &Options,
-    body: &mut dyn Read,
-    cancelled: &dyn Fn() -> bool,
-) -> Result<Context> {
+pub fn receive(engine: &Engine, id: &str, options: &Options, body: &mut dyn Read, abort: &Abort) -> Result<Context> {
     let dir = engine.config.data_root.join("tmp").join(format!("build-{id}"));
     let private = engine.config.exec_root.join(format!("build-{id}"));
     for path in [&dir, &private] {
@@ -86,16 +88,20 @@ pub fn receive(
         named: Default::default(),
         dockerfile: String::new(),
         dockerfile_name: options.dockerfile.clone(),
+        given: false,
     };
-    if !options.remote.is_empty() && options.remote != "client-session" {
-        return Err(Error::not_implemented(format!(
-            "build context {}: contexts from URLs are not supported yet; download it and give the folder",
-            options.remote
-        )));
-    }
-    unpack(&context.dir, "context", body, false, cancelled).map_err(|e| e.context("Error processing tar file"))?;
+    let cancelled = || abort.cancel.fired();
+    let unpack = Unpack { dir: &context.dir, name: "context", owners: false, cancelled: &cancelled };
+    unpack.run(body).map_err(|e| e.context("Error processing tar file"))?;
     context.take_named(options)?;
-    context.find_dockerfile(&options.dockerfile)?;
+    let mut asked = options.dockerfile.clone();
+    if !matches!(options.remote.as_str(), "" | "client-session") {
+        asked = context.take_remote(engine, &options.remote, &asked, abort)?;
+    }
+    if asked.starts_with("http://") || asked.starts_with("https://") {
+        context.fetch_dockerfile(engine, &asked, abort)?;
+    }
+    context.find_dockerfile(&asked)?;
     Ok(context)
 }
 
@@ -123,8 +129,61 @@ impl Context {
     /// Unpacks an archive into a folder of this build, owners kept.
     pub fn unpack(&self, name: &str, input: &mut dyn Read, cancelled: &dyn Fn() -> bool) -> Result<Root> {
         let root = self.folder(name)?;
-        unpack(&self.dir, name, input, true, cancelled)?;
+        Unpack { dir: &self.dir, name, owners: true, cancelled }.run(input)?;
         Ok(root)
+    }
+
+    /// The main context is fetched; what was uploaded beside it is a Dockerfile at
+    /// most. Gives the name of the Dockerfile.
+    fn take_remote(&mut self, engine: &Engine, url: &str, asked: &str, abort: &Abort) -> Result<String> {
+        let sent = self.read(SENT)?;
+        match remote::context(engine, url, &self.dir.join("remote"), abort)? {
+            // Nothing but the Dockerfile: COPY has nothing to take.
+            Fetched::Dockerfile(root) => {
+                self.root = root;
+                self.dockerfile = self.read(remote::ALONE)?.unwrap_or_default();
+                self.root = self.folder("alone")?;
+                fs::write(self.dir.join("alone").join(SENT), &self.dockerfile)?;
+                return Ok(SENT.into());
+            }
+            Fetched::Tree(root) => self.root = Root { name: "build context".into(), ..root },
+        }
+        if let Some(text) = sent {
+            self.filter("")?;
+            self.dockerfile = text;
+            self.given = true;
+            return Ok(SENT.into());
+        }
+        self.filter(if asked.is_empty() { "Dockerfile" } else { asked })?;
+        Ok(asked.to_owned())
+    }
+
+    fn fetch_dockerfile(&mut self, engine: &Engine, url: &str, abort: &Abort) -> Result<()> {
+        let held = self.folder("dockerfile")?;
+        let got = remote::http::download(engine, url, &self.dir.join("dockerfile"), abort)?;
+        let outside = Self::read_of(&held, &got.name)?;
+        (self.dockerfile, self.given) = (outside.unwrap_or_default(), true);
+        Ok(())
+    }
+
+    /// As the client filters what it sends.
+    fn filter(&self, dockerfile: &str) -> Result<()> {
+        let rules = self.rules(dockerfile)?;
+        // Asked with a slash behind it: may that folder hold the Dockerfile?
+        let keep = |path: &str| {
+            path == dockerfile || path == ".dockerignore" || (path.ends_with('/') && dockerfile.starts_with(path))
+        };
+        remote::filter(&self.root, &rules, &keep)
+    }
+
+    /// `<dockerfile>.dockerignore` beside the Dockerfile, else `.dockerignore`.
+    fn rules(&self, dockerfile: &str) -> Result<Ignore> {
+        let text = match self.read(&format!("{dockerfile}.dockerignore"))? {
+            Some(text) => Some(text),
+            None => self.read(".dockerignore")?,
+        };
+        Ignore::parse(&text.unwrap_or_default())
+            .map_err(|e| Error::invalid(format!("error reading .dockerignore: {e}")))
     }
 
     /// Folders of further contexts leave the main one.
@@ -149,6 +208,10 @@ impl Context {
 
     /// Reads the Dockerfile, and hides it and `.dockerignore` where the rules say so.
     fn find_dockerfile(&mut self, asked: &str) -> Result<()> {
+        if self.given {
+            self.dockerfile_name = "Dockerfile".into();
+            return Ok(());
+        }
         let names: &[&str] = if asked.is_empty() { &["Dockerfile", "dockerfile"] } else { &[asked] };
         let found = names.iter().find_map(|name| self.read(name).transpose().map(|text| (*name, text)));
         let (name, text) = found.ok_or_else(|| {
@@ -157,17 +220,11 @@ impl Context {
         self.dockerfile = text?;
         name.clone_into(&mut self.dockerfile_name);
         // Sent beside the context, never a part of it.
-        if name == ".coracle-dockerfile" {
+        if name == SENT {
             self.dockerfile_name = "Dockerfile".into();
             return self.hide(name);
         }
-        let specific = self.read(&format!("{name}.dockerignore"))?;
-        let rules = match specific {
-            Some(text) => Some(text),
-            None => self.read(".dockerignore")?,
-        };
-        let Some(rules) = rules else { return Ok(()) };
-        let rules = Ignore::parse(&rules).map_err(|e| Error::invalid(format!("error reading .dockerignore: {e}")))?;
+        let rules = self.rules(name)?;
         for hidden in [name, ".dockerignore"] {
             if rules.excludes(hidden) {
                 self.hide(hidden)?;
@@ -178,8 +235,12 @@ impl Context {
 
     /// None if there is no such file.
     fn read(&self, name: &str) -> Result<Option<String>> {
-        let target = Target { fd: Some(self.root.fd.try_clone()?), workdir: "/".into() };
-        let Ok(file) = self.root.open(&target.resolve(name)?) else { return Ok(None) };
+        Self::read_of(&self.root, name)
+    }
+
+    fn read_of(root: &Root, name: &str) -> Result<Option<String>> {
+        let target = Target { fd: Some(root.fd.try_clone()?), workdir: "/".into() };
+        let Ok(file) = root.open(&target.resolve(name)?) else { return Ok(None) };
         if !file.metadata()?.is_file() {
             return Err(Error::invalid(format!("the Dockerfile {name} is not a regular file")));
         }
@@ -214,28 +275,40 @@ impl Staging for Folder {
         &self.aside
     }
     fn whiteouts(&self) -> Whiteouts {
-        Whiteouts::Apply
+        Whiteouts::Literal
     }
     fn commit(self: Box<Self>, _: &str) -> Result<()> {
         Ok(())
     }
 }
 
-fn unpack(dir: &Path, name: &str, input: &mut dyn Read, owners: bool, cancelled: &dyn Fn() -> bool) -> Result<()> {
-    let mut input = BufReader::with_capacity(128 << 10, input);
-    // No context at all is an empty one.
-    if input.fill_buf().context("read the build context")?.is_empty() {
-        return Ok(());
+/// An archive that becomes a folder.
+pub struct Unpack<'a> {
+    pub dir: &'a Path,
+    /// The folder's name in it.
+    pub name: &'a str,
+    /// Owners of the archive count.
+    pub owners: bool,
+    pub cancelled: &'a dyn Fn() -> bool,
+}
+
+impl Unpack<'_> {
+    pub fn run(&self, input: &mut dyn Read) -> Result<()> {
+        let mut input = BufReader::with_capacity(128 << 10, input);
+        // No context at all is an empty one.
+        if input.fill_buf().context("read the build context")?.is_empty() {
+            return Ok(());
+        }
+        let aside = self.dir.join("aside");
+        fs::create_dir_all(&aside)?;
+        let folder = Folder { root: File::open(self.dir.join(self.name))?, aside: File::open(&aside)? };
+        let limits = Limits { entries: MAX_ENTRIES, ..Limits::default() };
+        // Without owners: to the extractor that is a host with one id.
+        let options = apply::Options { limits, cancelled: self.cancelled, single_id: !self.owners, devices: false };
+        let tar = compress::auto(input).map_err(|e| Error::invalid(e.to_string()))?;
+        let mut tar = BufReader::with_capacity(128 << 10, tar);
+        apply::apply(&mut tar, &folder, None::<std::io::Sink>, options)?;
+        std::io::copy(&mut tar, &mut std::io::sink())?;
+        Ok(())
     }
-    let aside = dir.join("aside");
-    fs::create_dir_all(&aside)?;
-    let folder = Folder { root: File::open(dir.join(name))?, aside: File::open(&aside)? };
-    let limits = Limits { entries: 4_000_000, ..Limits::default() };
-    // Without owners: to the extractor that is a host with one id.
-    let options = apply::Options { limits, cancelled, single_id: !owners, devices: false };
-    let tar = compress::auto(input).map_err(|e| Error::invalid(e.to_string()))?;
-    let mut tar = BufReader::with_capacity(128 << 10, tar);
-    apply::apply(&mut tar, &folder, None::<std::io::Sink>, options)?;
-    std::io::copy(&mut tar, &mut std::io::sink())?;
-    Ok(())
 }

@@ -7,13 +7,16 @@ use super::cache;
 use super::execute::{Build, Ongoing};
 use super::instruction::Transfer;
 use super::parser::{Node, heredoc_marker};
+use super::remote;
 use super::report::{Progress, shown};
-use super::transfer::{self, Layer, ModeChange, Overrides, Target, owner};
+use super::transfer::attributes::{ModeChange, owner};
+use super::transfer::{self, Layer, Overrides, Target};
 use crate::error::{Error, Result};
 use crate::image::compress::Compression;
 use crate::image::digest::Digest;
 use crate::image::layer::{Expected, Ingest};
 use crate::image::store::LayerRef;
+use crate::util::git::GitUrl;
 use crate::util::id;
 use std::io::Read;
 
@@ -40,8 +43,9 @@ impl Build<'_> {
             },
             mode: copy.chmod.as_ref().map(|m| ModeChange::parse(&word(m)?)).transpose()?,
         };
+        let checksum = copy.checksum.as_ref().map(|c| word(c)).transpose()?;
         let destination = word(&copy.destination)?;
-        let mut copy = copy.clone();
+        let mut copy = Transfer { checksum, ..copy.clone() };
         copy.excludes = copy.excludes.iter().map(|e| word(e)).collect::<Result<_>>()?;
         let mut layer = Layer::default();
         let mut plain = Vec::new();
@@ -58,8 +62,8 @@ impl Build<'_> {
                 continue;
             }
             let name = word(written)?;
-            if add && is_url(&name) {
-                return Err(Error::not_implemented(format!("ADD {name}: URLs are not supported yet")));
+            if add && self.add_remote(&mut layer, &name, &destination, &target, &overrides, &copy)? {
+                continue;
             }
             if add
                 && copy.unpack != Some(false)
@@ -88,6 +92,58 @@ impl Build<'_> {
             layers => Some(self.engine.driver.mount_ro(layers)?),
         };
         Ok(Target { fd, workdir })
+    }
+
+    /// A URL or a repository; false if the source is neither.
+    fn add_remote(
+        &self,
+        layer: &mut Layer,
+        name: &str,
+        destination: &str,
+        target: &Target,
+        overrides: &Overrides,
+        add: &Transfer,
+    ) -> Result<bool> {
+        let folder = format!("remote-{}", &id::random()[..12]);
+        let checksum = add.checksum.as_deref().unwrap_or("");
+        if let Some(mut url) = GitUrl::parse(name) {
+            if !checksum.is_empty() {
+                checksum.clone_into(&mut url.commit);
+            }
+            let keep = add.keep_git_dir || url.keep_git_dir;
+            let (root, made) = remote::repository(&url, &self.context.path(&folder), keep, self.abort)?;
+            let mut tree = Layer::default();
+            let everything = ["/".to_owned()];
+            let destination = format!("{}/", destination.trim_end_matches('/'));
+            tree.add(&root, &everything, &destination, target, add, overrides)?;
+            // Files of a checkout have the time of the clone, which says nothing.
+            tree.stamp(made.time);
+            layer.merge(tree);
+            return Ok(true);
+        }
+        if !name.starts_with("http://") && !name.starts_with("https://") {
+            return Ok(false);
+        }
+        let wanted = match checksum {
+            "" => None,
+            text => Some(text.parse::<Digest>().map_err(|e| e.context(format_args!("invalid checksum {text:?}")))?),
+        };
+        let root = self.context.folder(&folder)?;
+        let mut got = remote::http::download(self.engine, name, &self.context.path(&folder), self.abort)?;
+        if let Some(wanted) = wanted
+            && wanted != got.digest
+        {
+            return Err(Error::invalid(format!("digest mismatch {}: {wanted}", got.digest)));
+        }
+        if add.unpack == Some(true) && got.is_archive()? {
+            let source = Source { root, layers: None };
+            return self.add_archive(layer, &got.name, destination, target, overrides, &source);
+        }
+        if destination.ends_with('/') && !got.named {
+            return Err(Error::invalid(format!("cannot determine filename from url: {name}")));
+        }
+        layer.add_download((&root, &got.name), got.modified, destination, target, overrides)?;
+        Ok(true)
     }
 
     /// Unpacks a local archive; false if the source is none.
@@ -167,12 +223,8 @@ impl Build<'_> {
     }
 }
 
-fn is_url(name: &str) -> bool {
-    ["http://", "https://", "git@", "git://", "ssh://"].iter().any(|p| name.starts_with(p))
-}
-
 /// A tar of any compression; a packed file that is no tar is copied as it is.
-fn is_archive(file: &mut std::fs::File) -> Result<bool> {
+pub fn is_archive(file: &mut std::fs::File) -> Result<bool> {
     let (compression, stream) = crate::image::compress::peek(file)?;
     let mut head = vec![0; 512];
     let read = match compression {

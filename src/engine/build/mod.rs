@@ -15,6 +15,7 @@ pub mod finish;
 pub mod instruction;
 pub mod mounts;
 pub mod parser;
+pub mod remote;
 pub mod report;
 pub mod run;
 pub mod stage;
@@ -164,8 +165,7 @@ fn whole(
     out: &mut dyn Write,
 ) -> Result<()> {
     finish::check(&request.options)?;
-    let cancelled = || abort.cancel.fired();
-    let context = context::receive(engine, &id::random()[..16], &request.options, body, &cancelled)?;
+    let context = context::receive(engine, &id::random()[..16], &request.options, body, abort)?;
     let structured = request.options.structured;
     let plan = execute::plan(request, &context)
         .map_err(|fault| Error::invalid(fault.message(&context.dockerfile_name, structured)))?;

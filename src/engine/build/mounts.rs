@@ -6,7 +6,7 @@
 //! and nothing of them is in the tree when the layer is packed.
 
 use super::base::Source;
-use super::cache::CacheMount;
+use super::cache::mounts::CacheMount;
 use super::execute::{Build, Ongoing};
 use super::report::Progress;
 use super::transfer::{Layer, Overrides, Target, stream};
@@ -16,6 +16,7 @@ use crate::util::id;
 use base64::Engine as _;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -32,6 +33,7 @@ pub struct Mount {
 pub struct Real<'a> {
     pub records: Vec<MountRecord>,
     pub env: Vec<String>,
+    pub secret_env: Vec<String>,
     _caches: Vec<CacheMount<'a>>,
     files: Vec<std::path::PathBuf>,
 }
@@ -215,12 +217,14 @@ impl<'a> Build<'a> {
             let kind = MountKind::Image;
             return Ok(MountRecord { kind, layers: layers.clone(), subpath: inside, rw: false, ..base });
         }
-        if !mount.truth("rw") && mount.attr("from").is_empty() {
+        if !mount.truth("rw") && source.layers.is_none() {
             // Symlinks are resolved inside the context, so the path has none left.
             let target = Target { fd: Some(source.root.fd.try_clone()?), workdir: "/".into() };
-            let path = self.context.path("context").join(target.resolve(&inside)?.trim_start_matches('/'));
-            fs::symlink_metadata(&path)
-                .map_err(|_| Error::not_found(format!("mount source {inside:?}: not found in the build context")))?;
+            let root = fs::read_link(format!("/proc/self/fd/{}", source.root.fd.as_raw_fd()))?;
+            let path = root.join(target.resolve(&inside)?.trim_start_matches('/'));
+            fs::symlink_metadata(&path).map_err(|_| {
+                Error::not_found(format!("mount source {inside:?}: not found in the {}", source.root.name))
+            })?;
             return Ok(MountRecord { source: path.display().to_string(), rw: false, ..base });
         }
         let name = format!("mount-{}", &id::random()[..12]);
@@ -287,7 +291,7 @@ impl<'a> Build<'a> {
             .map_err(|_| Error::invalid(format!("secret {id}: invalid encoding")))?;
         if !mount.attr("env").is_empty() {
             let text = String::from_utf8(value).map_err(|_| Error::invalid(format!("secret {id} is not UTF-8")))?;
-            real.env.push(format!("{}={text}", mount.attr("env")));
+            real.secret_env.push(format!("{}={text}", mount.attr("env")));
             if mount.target.is_empty() {
                 return Ok(());
             }

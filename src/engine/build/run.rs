@@ -9,11 +9,13 @@ use super::parser::heredoc_marker;
 use super::report::Progress;
 use crate::api::container::{ContainerConfig, CreateRequest, Healthcheck, HostConfig, LogConfig, Ulimit};
 use crate::engine::container::create::{self, Step};
+use crate::engine::container::record::Record;
 use crate::engine::container::{Pending, remove, start, wait};
 use crate::engine::copy::commit;
 use crate::error::{Context, Error, Result};
 use crate::image::store::LayerRef;
 use crate::runtime::Attach;
+use crate::storage::RwOptions;
 use crate::sys::fs as sysfs;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -163,7 +165,11 @@ impl Build<'_> {
             None => argv.words,
         };
         let request = self.request(ongoing, run, words, args, &real.env);
-        let step = Step { layers: ongoing.state.chain_ids.clone(), mounts: std::mem::take(&mut real.records) };
+        let step = Step {
+            layers: ongoing.state.chain_ids.clone(),
+            mounts: std::mem::take(&mut real.records),
+            secret_env: std::mem::take(&mut real.secret_env),
+        };
         let targets: Vec<String> = step.mounts.iter().map(|m| m.destination.clone()).collect();
         let id = create::create_step(self.engine, request, step)?;
         let running = Running { build: self, id };
@@ -175,13 +181,27 @@ impl Build<'_> {
             return Err(self.failed_command(&shown, code));
         }
         let record = self.engine.containers.get(&running.id)?.record();
-        if let Some(upper) = self.engine.driver.upper_root(&record.id)? {
-            remove_stubs(upper.as_fd(), &targets);
-        }
+        self.tidy(&record, &targets)?;
         let layer = commit::layer(self.engine, &record)?;
         drop(running);
         progress.classic(format!(" ---> Removed intermediate container {short}\n"));
         Ok(layer)
+    }
+}
+
+impl Build<'_> {
+    /// Takes the mount points away that the start made.
+    fn tidy(&self, record: &Record, targets: &[String]) -> Result<()> {
+        let driver = &self.engine.driver;
+        if let Some(upper) = driver.upper_root(&record.id)? {
+            remove_stubs(upper.as_fd(), targets, None);
+            return Ok(());
+        }
+        // A driver without an upper has one tree: what the image had must stay.
+        let whole = driver.mount_rw(&record.id, &record.layers, RwOptions { volatile: record.volatile })?;
+        let lower = if record.layers.is_empty() { None } else { Some(driver.mount_ro(&record.layers)?) };
+        remove_stubs(whole.as_fd(), targets, lower.as_ref().map(AsFd::as_fd));
+        Ok(())
     }
 }
 
@@ -283,17 +303,22 @@ fn argv(ongoing: &Ongoing, run: &Run) -> Argv {
 }
 
 /// Mount points that the start made and the command left empty.
-fn remove_stubs(upper: BorrowedFd<'_>, targets: &[String]) {
+fn remove_stubs(upper: BorrowedFd<'_>, targets: &[String], lower: Option<BorrowedFd<'_>>) {
     let made = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/shm", "/dev", "/proc", "/sys", "/.dockerenv"];
     let mut all: Vec<&str> = targets.iter().map(String::as_str).chain(made).collect();
     all.sort_by_key(|t| std::cmp::Reverse(t.matches('/').count()));
     for target in all {
         let mut path = target.trim_matches('/');
         // The point itself, then the directories above it that are now empty.
-        while !path.is_empty() && remove_empty(upper, path) {
+        while !path.is_empty() && !lower.is_some_and(|l| is_there(l, path)) && remove_empty(upper, path) {
             path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
         }
     }
+}
+
+fn is_there(root: BorrowedFd<'_>, path: &str) -> bool {
+    let Ok(path) = CString::new(path) else { return false };
+    sysfs::open_in(root, &path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()).is_ok()
 }
 
 /// An empty file or directory goes; an upper directory over one of the image

@@ -23,6 +23,8 @@ pub fn create(engine: &Arc<Engine>, name: Option<&str>, request: CreateRequest) 
 pub struct Step {
     pub layers: Vec<String>,
     pub mounts: Vec<MountRecord>,
+    /// Further environment that no record may hold.
+    pub secret_env: Vec<String>,
 }
 
 /// A container for one RUN of a build.
@@ -80,8 +82,12 @@ fn make(
     let options = RwOptions { volatile: record.volatile };
     engine.driver.create_rw(&id, &record.layers, options)?;
     undo.rw = true;
+    let mut secret_env = Vec::new();
     record.mounts = match step {
-        Some(step) => step.mounts,
+        Some(step) => {
+            secret_env = step.secret_env;
+            step.mounts
+        }
         None => resolve_mounts(engine, &id, &mut config, &host)?,
     };
     record.config = config;
@@ -92,6 +98,7 @@ fn make(
     std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     undo.dir = Some(dir.clone());
     let container = Arc::new(Container::new(dir, record));
+    container.live().secret_env = secret_env;
     container.save(engine, Durability::Renamed)?;
     engine.containers.insert(container.clone());
     undo.armed = false;

@@ -97,6 +97,9 @@ pub struct Live {
     pub health_ticket: Option<Ticket>,
     /// The terminal's size, if a client told it before the start: rows, columns.
     pub console_size: Option<(u16, u16)>,
+    /// Secrets of a build's step, as environment: never in the record, which is
+    /// on disk and shown by inspect.
+    pub secret_env: Vec<String>,
 }
 
 /// An attach that waits for the start.

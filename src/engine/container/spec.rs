@@ -73,6 +73,12 @@ pub fn security(host: &HostConfig) -> Result<Security> {
     Ok(security)
 }
 
+fn environment(container: &Container, record: &Record) -> Vec<String> {
+    let mut env = merge::environment(&record.config, &record.config.hostname, &[]);
+    merge::replace_or_append(&mut env, &container.live().secret_env);
+    env
+}
+
 /// Builds the spec of a container whose network is `sandbox` (none: it joins
 /// another container's).
 pub fn build(
@@ -92,7 +98,7 @@ pub fn build(
     let capabilities = capabilities(host)?;
     let process = Process {
         args: std::iter::once(record.path.clone()).chain(record.args.iter().cloned()).collect(),
-        env: merge::environment(&record.config, &record.config.hostname, &[]),
+        env: environment(container, record),
         cwd: if record.config.working_dir.is_empty() { "/".into() } else { record.config.working_dir.clone() },
         user: User {
             spec: record.config.user.clone(),

@@ -28,7 +28,7 @@ pub fn disk_usage(engine: &Engine, asked: Version, kinds: &[&str]) -> Result<Dis
         usage.volumes = Some(volume::list::usage(engine));
     }
     if wanted("build-cache") {
-        usage.build_cache = Some(Vec::new());
+        usage.build_cache = Some(engine.builds.cache.usage(engine)?);
     }
     Ok(usage)
 }

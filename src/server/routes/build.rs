@@ -3,6 +3,7 @@
 use crate::api::build::{Options, SECRETS_HEADER, Secrets};
 use crate::api::registry::AuthConfig;
 use crate::engine::Engine;
+use crate::engine::build::cache::prune::Wanted;
 use crate::engine::build::{self, Abort};
 use crate::error::{Error, Result};
 use crate::server::request::Request;
@@ -56,7 +57,19 @@ fn build_image(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> 
 }
 
 fn build_prune(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
-    Response::ok(&engine.builds.cache.prune(engine, request.query_bool("all", false))?)
+    let number = |key: &str| -> Result<u64> {
+        let text = request.query(key).unwrap_or("");
+        let bad = |_| Error::invalid(format!("{key} is in bytes and expects an integer, got {text}"));
+        if text.is_empty() { Ok(0) } else { text.parse().map_err(bad) }
+    };
+    // The newer name of the same thing wins, as with the original.
+    let keep = match number("reserved-space")? {
+        0 => number("keep-storage")?,
+        bytes => bytes,
+    };
+    let keep = keep.max(number("max-used-space")?);
+    let wanted = Wanted { all: request.query_bool("all", false), filters: request.filters()?, keep };
+    Response::ok(&engine.builds.cache.prune(engine, &wanted)?)
 }
 
 fn build_cancel(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {

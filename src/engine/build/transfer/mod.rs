@@ -1,0 +1,216 @@
+//! COPY and ADD: which files go where, what they hash to, and the layer they
+//! make. Runs on the thread of its stage.
+//!
+//! Theory of operation. Sources and the destination are trees of strangers, so
+//! every path is resolved by `openat2` inside its root. A first pass lists the
+//! entries and hashes names, modes, owners and contents, without times: that is
+//! the cache's key. Only when the cache has nothing, a second pass writes the
+//! entries as a tar, which the image store takes in like any pulled layer.
+
+pub mod attributes;
+mod stream;
+pub mod tree;
+mod walk;
+
+use super::instruction::Transfer;
+use crate::error::{Error, Result};
+use crate::storage::tar::{Entry, Kind, Time};
+use crate::util::glob::Pattern;
+use attributes::ModeChange;
+use nix::sys::stat::SFlag;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use stream::Content;
+pub use stream::stream;
+pub use tree::{Root, Target};
+use tree::{file_name, from_stat, is, join};
+pub use walk::everything;
+use walk::{Walk, below_pivot, match_source};
+
+/// Owner and mode that replace those of the source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    pub owner: (u64, u64),
+    pub mode: Option<ModeChange>,
+}
+
+/// One entry of the layer to be.
+#[derive(Clone)]
+struct Item {
+    entry: Entry,
+    content: Content,
+}
+
+/// The entries in order, each path once: a later source wins over an earlier one.
+#[derive(Default)]
+pub struct Layer {
+    items: BTreeMap<Vec<u8>, Item>,
+}
+
+impl Layer {
+    /// Adds what one COPY takes from `root`. `sources` and `destination` are
+    /// expanded; globs are matched here.
+    pub fn add(
+        &mut self,
+        root: &Root,
+        sources: &[String],
+        destination: &str,
+        target: &Target,
+        copy: &Transfer,
+        overrides: &Overrides,
+    ) -> Result<()> {
+        let excludes = copy.excludes.iter().map(|e| Pattern::new(e.trim_start_matches('/')));
+        let excludes: Vec<Pattern> =
+            excludes.collect::<Result<_, _>>().map_err(|e| Error::invalid(format!("--exclude: {e}")))?;
+        let mut found = Vec::new();
+        for source in sources {
+            let matches = match_source(root, source, copy.exec_form)?;
+            if matches.is_empty() {
+                let place = match copy.from {
+                    Some(_) => format!("in {}", root.name),
+                    None => "in build context or excluded by .dockerignore".to_owned(),
+                };
+                let what = format!("COPY failed: file not found {place}: stat {source}: file does not exist");
+                return Err(Error::not_found(what));
+            }
+            found.extend(matches.into_iter().map(|m| (source.clone(), m)));
+        }
+        let into_dir = found.len() > 1 || destination.ends_with('/') || target.is_dir(destination);
+        if found.len() > 1 && !destination.ends_with('/') && !target.is_dir(destination) {
+            return Err(Error::invalid(
+                "When using COPY with more than one source file, the destination must be a directory and end with a /",
+            ));
+        }
+        let destination = target.resolve(destination)?;
+        for (pattern, path) in found {
+            let stat = root.stat(&path)?;
+            let base = match (copy.parents, is(&stat, SFlag::S_IFDIR)) {
+                (true, _) => join(&destination, &below_pivot(&pattern, &path)),
+                (false, true) => destination.clone(),
+                (false, false) if into_dir => join(&destination, file_name(&path)),
+                (false, false) => destination.clone(),
+            };
+            let walk = Walk { root, excludes: &excludes, overrides, source: &path };
+            self.parents(&base, target);
+            walk.add(self, &path, &base, &stat, copy.parents || !is(&stat, SFlag::S_IFDIR))?;
+        }
+        Ok(())
+    }
+
+    /// A heredoc.
+    pub fn add_bytes(
+        &mut self,
+        name: &str,
+        bytes: Vec<u8>,
+        destination: &str,
+        target: &Target,
+        mode: u32,
+        overrides: &Overrides,
+    ) -> Result<()> {
+        let into_dir = destination.ends_with('/') || target.is_dir(destination);
+        let resolved = target.resolve(destination)?;
+        let path = if into_dir { join(&resolved, name) } else { resolved };
+        self.parents(&path, target);
+        let mode = overrides.mode.as_ref().map_or(mode, |m| m.apply(mode, false));
+        let entry = Entry {
+            name: path.clone().into_bytes(),
+            kind: Kind::File,
+            mode,
+            uid: overrides.owner.0,
+            gid: overrides.owner.1,
+            size: bytes.len() as u64,
+            ..Entry::default()
+        };
+        self.insert(entry, Content::Bytes(Arc::new(bytes)));
+        Ok(())
+    }
+
+    /// One file of `root` as it is named there, with the time that its server gave it.
+    pub fn add_download(
+        &mut self,
+        (root, name): (&Root, &str),
+        time: i64,
+        destination: &str,
+        target: &Target,
+        overrides: &Overrides,
+    ) -> Result<()> {
+        let resolved = target.resolve(destination)?;
+        let into_dir = destination.ends_with('/') || target.is_dir(destination);
+        let path = if into_dir { join(&resolved, name) } else { resolved };
+        self.parents(&path, target);
+        let mut entry = from_stat(&path, &root.stat(name)?);
+        (entry.uid, entry.gid) = overrides.owner;
+        entry.mode = overrides.mode.as_ref().map_or(0o600, |m| m.apply(0o600, false));
+        entry.mtime = Time { secs: time, nanos: 0 };
+        self.insert(entry, Content::File(root.clone(), name.to_owned()));
+        Ok(())
+    }
+
+    /// Gives everything one time.
+    pub fn stamp(&mut self, secs: i64) {
+        for item in self.items.values_mut() {
+            item.entry.mtime = Time { secs, nanos: 0 };
+        }
+    }
+
+    /// Later entries win.
+    pub fn merge(&mut self, other: Self) {
+        self.items.extend(other.items);
+    }
+
+    /// An unpacked archive: owners stay, unless they are overridden.
+    pub fn add_tree(&mut self, root: &Root, destination: &str, target: &Target, overrides: &Overrides) -> Result<()> {
+        let base = target.resolve(destination)?;
+        self.add_dir(&base, target)?;
+        let mut tree = everything(root)?;
+        for (path, mut item) in std::mem::take(&mut tree.items) {
+            if path == b"/" {
+                continue;
+            }
+            let path = [base.trim_end_matches('/').as_bytes(), &path].concat();
+            if overrides.owner != (0, 0) {
+                (item.entry.uid, item.entry.gid) = overrides.owner;
+            }
+            if let Some(mode) = &overrides.mode
+                && item.entry.kind != Kind::Symlink
+            {
+                item.entry.mode = mode.apply(item.entry.mode, item.entry.kind == Kind::Dir);
+            }
+            item.entry.name.clone_from(&path);
+            self.items.insert(path, item);
+        }
+        Ok(())
+    }
+
+    /// A directory by itself (WORKDIR).
+    pub fn add_dir(&mut self, path: &str, target: &Target) -> Result<()> {
+        let resolved = target.resolve(path)?;
+        self.parents(&join(&resolved, "x"), target);
+        Ok(())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    fn insert(&mut self, entry: Entry, content: Content) {
+        self.items.insert(entry.name.clone(), Item { entry, content });
+    }
+
+    /// The directories above `path`: those that the lower layers have come along
+    /// as they are (a layer would else reset them), missing ones are root's, 0755.
+    fn parents(&mut self, path: &str, target: &Target) {
+        let ends: Vec<usize> = path.match_indices('/').map(|(i, _)| i).filter(|i| *i > 0).collect();
+        for end in ends {
+            let parent = &path[..end];
+            if self.items.contains_key(parent.as_bytes()) {
+                continue;
+            }
+            let entry = match target.stat(parent) {
+                Some(stat) if is(&stat, SFlag::S_IFDIR) => from_stat(parent, &stat),
+                _ => Entry { name: parent.as_bytes().to_vec(), kind: Kind::Dir, mode: 0o755, ..Entry::default() },
+            };
+            self.insert(entry, Content::None);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Which paths a source names, and the walk below each of them.
+
+use super::stream::Content;
+use super::tree::{Root, Target, file_name, from_stat, is, join};
+use super::{Layer, Overrides};
+use crate::engine::build::state::clean;
+use crate::error::{Error, Result};
+use crate::storage::tar::Kind;
+use crate::storage::tree;
+use crate::util::glob::{self, Pattern};
+use nix::sys::stat::{FileStat, SFlag};
+use std::os::fd::AsFd;
+
+pub(super) struct Walk<'a> {
+    pub(super) root: &'a Root,
+    pub(super) excludes: &'a [Pattern],
+    pub(super) overrides: &'a Overrides,
+    pub(super) source: &'a str,
+}
+
+impl Walk<'_> {
+    /// `own`: the entry itself goes too, not only what a directory holds.
+    pub(super) fn add(&self, layer: &mut Layer, path: &str, to: &str, stat: &FileStat, own: bool) -> Result<()> {
+        let inside = path.strip_prefix(self.source).unwrap_or(path).trim_start_matches('/');
+        let name = if inside.is_empty() { file_name(path) } else { inside };
+        if !(inside.is_empty() && is(stat, SFlag::S_IFDIR)) && self.excludes.iter().any(|e| e.matches_or_parent(name)) {
+            return Ok(());
+        }
+        let mut entry = from_stat(to, stat);
+        (entry.uid, entry.gid) = self.overrides.owner;
+        if let Some(change) = &self.overrides.mode
+            && entry.kind != Kind::Symlink
+        {
+            entry.mode = change.apply(entry.mode, entry.kind == Kind::Dir);
+        }
+        match entry.kind {
+            Kind::Dir => {
+                // The destination itself keeps what it was if it was there.
+                if own || !layer.items.contains_key(to.as_bytes()) {
+                    layer.insert(entry, Content::None);
+                }
+                return self.children(layer, path, to);
+            }
+            Kind::Symlink => {
+                entry.link = self.root.read_link(path)?;
+                layer.insert(entry, Content::None);
+            }
+            Kind::File => {
+                entry.xattrs = self.root.xattrs(path);
+                layer.insert(entry, Content::File(self.root.clone(), path.to_owned()));
+            }
+            // Devices cannot be made by us; sockets and fifos are no content.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn children(&self, layer: &mut Layer, path: &str, to: &str) -> Result<()> {
+        let dir = self.root.open_dir(path)?;
+        let mut names: Vec<String> = tree::list(dir.as_fd())?
+            .into_iter()
+            .map(|(name, _)| {
+                name.into_string().map_err(|_| Error::invalid(format!("a file name below {path} is not UTF-8")))
+            })
+            .collect::<Result<_>>()?;
+        names.sort();
+        for name in names {
+            let child = join(path, &name);
+            let stat = self.root.stat(&child)?;
+            self.add(layer, &child, &join(to, &name), &stat, true)?;
+        }
+        Ok(())
+    }
+}
+
+/// Paths that a source names, "" being the root itself.
+pub(super) fn match_source(root: &Root, source: &str, literal: bool) -> Result<Vec<String>> {
+    let cleaned = clean(source);
+    let path = cleaned.trim_start_matches('/');
+    if literal || glob::is_literal(path) {
+        return match root.stat(path) {
+            // The named entry itself is followed: COPY link /x copies the file.
+            Ok(stat) if is(&stat, SFlag::S_IFLNK) => Ok(vec![followed(root, path)?]),
+            Ok(_) => Ok(vec![path.to_owned()]),
+            Err(_) => Ok(Vec::new()),
+        };
+    }
+    let pattern = Pattern::new(path).map_err(|e| Error::invalid(format!("{source}: {e}")))?;
+    let mut found = Vec::new();
+    let deep = path.contains("**");
+    let depth = path.matches('/').count();
+    search(root, "", depth, deep, &pattern, &mut found)?;
+    found.sort();
+    Ok(found)
+}
+
+fn search(root: &Root, dir: &str, depth: usize, deep: bool, pattern: &Pattern, found: &mut Vec<String>) -> Result<()> {
+    let Ok(fd) = root.open_dir(dir) else { return Ok(()) };
+    for (name, _) in tree::list(fd.as_fd())? {
+        let Ok(name) = name.into_string() else { continue };
+        let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+        if pattern.matches(&path) {
+            found.push(path.clone());
+        }
+        if (depth > 0 || deep) && root.stat(&path).is_ok_and(|s| is(&s, SFlag::S_IFDIR)) {
+            search(root, &path, depth.saturating_sub(1), deep, pattern, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// The path that a symlink leads to, inside the root.
+fn followed(root: &Root, path: &str) -> Result<String> {
+    let target = Target { fd: Some(root.fd.try_clone()?), workdir: "/".into() };
+    let resolved = target.resolve(&format!("/{path}"))?;
+    Ok(resolved.trim_start_matches('/').to_owned())
+}
+
+/// With --parents: the path of the source below its pivot `/./`.
+pub(super) fn below_pivot(pattern: &str, path: &str) -> String {
+    let skip = match pattern.split_once("/./") {
+        Some((pivot, _)) => clean(pivot).matches('/').count(),
+        None => 0,
+    };
+    let kept: Vec<&str> = path.split('/').skip(skip).collect();
+    kept.join("/")
+}
+
+/// The whole tree below a root, for `--output type=tar` and `local`.
+pub fn everything(root: &Root) -> Result<Layer> {
+    let mut layer = Layer::default();
+    keep_owner(root, &mut layer, "", &root.stat("")?)?;
+    Ok(layer)
+}
+
+fn keep_owner(root: &Root, layer: &mut Layer, path: &str, stat: &FileStat) -> Result<()> {
+    let mut entry = from_stat(&format!("/{path}"), stat);
+    let content = match entry.kind {
+        Kind::File => {
+            entry.xattrs = root.xattrs(path);
+            Content::File(root.clone(), path.to_owned())
+        }
+        Kind::Symlink => {
+            entry.link = root.read_link(path)?;
+            Content::None
+        }
+        Kind::Dir => Content::None,
+        _ => return Ok(()),
+    };
+    let is_dir = entry.kind == Kind::Dir;
+    layer.insert(entry, content);
+    if is_dir {
+        let dir = root.open_dir(path)?;
+        for (name, _) in tree::list(dir.as_fd())? {
+            let Ok(name) = name.into_string() else { continue };
+            let child = if path.is_empty() { name } else { format!("{path}/{name}") };
+            let stat = root.stat(&child)?;
+            keep_owner(root, layer, &child, &stat)?;
+        }
+    }
+    Ok(())
+}
