@@ -111,6 +111,12 @@ impl Error {
         self.message = format!("{what}: {}", self.message);
         self
     }
+    /// Puts what else is to be known behind the message, in parentheses.
+    #[must_use]
+    pub fn followed_by(mut self, what: impl fmt::Display) -> Self {
+        self.message = format!("{} ({what})", self.message);
+        self
+    }
     /// Several failures told as one, a line each; nothing failed is `Ok`.
     pub fn join(errors: Vec<Self>) -> Result<()> {
         let mut errors = errors.into_iter();
@@ -126,6 +132,11 @@ impl Error {
     }
     pub fn message(&self) -> &str {
         &self.message
+    }
+    /// The disk (or the user's share of it) is full.
+    pub fn is_no_space(&self) -> bool {
+        let io = self.source.as_ref().and_then(|s| s.downcast_ref::<std::io::Error>());
+        matches!(io.and_then(std::io::Error::raw_os_error), Some(libc::ENOSPC | libc::EDQUOT))
     }
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()

@@ -57,7 +57,8 @@ impl Store {
     fn needed_layers(&self, tables: &Tables, used: &HashSet<String>) -> HashSet<Digest> {
         let mut needed: HashSet<Digest> = tables.images.values().flat_map(|i| digest::chain_ids(&i.diff_ids)).collect();
         let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        let roots = used.iter().filter_map(|hex| Digest::from_hex(hex)).chain(pins.keys().copied());
+        let unfinished = self.unfinished.layers();
+        let roots = used.iter().filter_map(|hex| Digest::from_hex(hex)).chain(pins.keys().copied()).chain(unfinished);
         for mut chain in roots.collect::<Vec<_>>() {
             // Down to the bottom, or to where somebody has been already.
             while needed.insert(chain) {

@@ -1,7 +1,6 @@
 //! Taking a layer in: stream → digest → decompress → diff ID → untar, in one
-//! pass. The calling thread reads, hashes and decompresses; a second one writes
-//! the tree. Between them stand four buffers of 256 KiB, so memory does not grow
-//! with the layer.
+//! pass (`flow` has the threads and buffers), so memory does not grow with the
+//! layer, and what was written or read is dropped from the page cache.
 //!
 //! Fidelity: what arrived compressed is kept compressed (the blob), because a
 //! deflate stream cannot be made again: every encoder has its own, and a push
@@ -13,18 +12,21 @@
 
 use super::compress::{self, Compression};
 use super::digest::{Digest, Hasher};
+use super::flow::{Copy, Meter, Source, drain, untar};
+use super::room::{self, Reached};
+use super::unfinished::Partial;
 use crate::error::{Context, Error, Result};
-use crate::storage::apply::{self, Limits, Outcome};
-use crate::storage::split::SPLIT;
+use crate::storage::apply::Outcome;
+use crate::storage::behind::Behind;
 use crate::storage::{Driver, Staging};
 use crate::util::id;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
+use std::cell::Cell;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+const READ: usize = 64 * 1024;
 
 /// What is known of a layer before it comes. Everything may be unknown.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +45,16 @@ pub struct Ingest<'a> {
     pub cancel: &'a AtomicBool,
     /// Gets the count of bytes read so far (compressed).
     pub progress: &'a mut dyn FnMut(u64),
+    /// What an earlier try has already; the input goes on behind it.
+    pub partial: Option<Partial>,
+    /// The input is a blob of the store: it is not stored again.
+    pub stored: bool,
+}
+
+impl<'a> Ingest<'a> {
+    pub fn new(expected: Expected, cancel: &'a AtomicBool, progress: &'a mut dyn FnMut(u64)) -> Self {
+        Self { expected, cancel, progress, partial: None, stored: false }
+    }
 }
 
 /// The bytes of a layer as they came, kept for pushing.
@@ -74,28 +86,35 @@ pub(super) enum Body {
     Spooled(TempFile),
 }
 
-/// Removed when dropped, unless it is renamed away.
+/// Removed when dropped, unless it is renamed away or a later try may go on
+/// with it.
 #[derive(Debug)]
 pub(super) struct TempFile {
     pub path: PathBuf,
     pub file: File,
+    pub resumable: bool,
 }
 
 impl TempFile {
     pub fn new(dir: &Path) -> Result<Self> {
         let path = dir.join(&id::random()[..20]);
         let file = File::options().read(true).write(true).create_new(true).open(&path);
-        Ok(Self { file: file.with_context(|| format!("create {}", path.display()))?, path })
+        Ok(Self { file: file.with_context(|| format!("create {}", path.display()))?, path, resumable: false })
     }
-    pub fn keep(self, target: &Path) -> Result<()> {
-        fs::rename(&self.path, target).with_context(|| format!("rename to {}", target.display()))
+    pub fn keep(mut self, target: &Path) -> Result<()> {
+        fs::rename(&self.path, target).with_context(|| format!("rename to {}", target.display()))?;
+        // The old name may be somebody else's by now.
+        self.resumable = true;
+        Ok(())
     }
 }
 
 impl Drop for TempFile {
     fn drop(&mut self) {
         // Gone already if it was kept.
-        let _ = fs::remove_file(&self.path);
+        if !self.resumable {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -129,42 +148,61 @@ pub(super) fn take_in(
     parent: Option<Option<&str>>,
     ingest: Ingest<'_>,
 ) -> Result<Staged> {
-    let Ingest { expected, cancel, progress } = ingest;
-    let (compression, input) = compress::peek(input).map_err(stream_error)?;
+    let Ingest { expected, cancel, progress, partial, stored } = ingest;
     let spool = !place.driver.independent_layers() && parent.is_none();
-    let keep = spool || (place.keep_blobs && matches!(compression, Compression::Gzip | Compression::Zstd));
-    let blob = if keep { Some(TempFile::new(place.tmp)?) } else { None };
+    let have = partial.as_ref().map_or(0, |p| p.length);
+    let mut earlier = partial.map(|p| p.file);
+    let mut source = Source { input, earlier: earlier.as_ref().map(|e| (&e.file, have)), at: 0, failed: false };
+    let (compression, stream) = compress::peek(&mut source).map_err(stream_error)?;
+    let packed = matches!(compression, Compression::Gzip | Compression::Zstd);
+    let keep = spool || (place.keep_blobs && packed && !stored);
+    let fresh = if keep && earlier.is_none() { Some(TempFile::new(place.tmp)?) } else { None };
+    let file = earlier.as_ref().or(fresh.as_ref()).filter(|_| keep).map(|f| &f.file);
     let meter = Meter {
-        input,
+        input: stream,
         hasher: (compression != Compression::None).then(Hasher::new),
         count: 0,
         limit: expected.size,
-        copy: blob.as_ref().map(|b| &b.file),
+        copy: file.map(|file| Copy { file, have, behind: Behind::from(have) }),
         cancel,
         progress,
+        failure: None,
     };
-    let mut input = BufReader::with_capacity(128 * 1024, meter);
-    let (body, diff_id, tar_size) = if spool {
-        let (diff_id, size) = drain(compression, &mut input, |_| Ok(()))?;
-        (None, diff_id, size)
+    let mut stream = BufReader::with_capacity(READ, meter);
+    let seen = Cell::new(0);
+    let unpacked = if spool {
+        drain(compression, &mut stream, &seen, || None, |_| Ok(())).map(|diff_id| (None, diff_id))
     } else {
-        let staging = place.driver.stage(parent.flatten())?;
-        let (outcome, diff_id, size) = untar(place, compression, &mut input, &*staging, cancel)?;
-        (Some((staging, outcome)), diff_id, size)
+        place.driver.stage(parent.flatten()).and_then(|staging| {
+            let (outcome, diff_id) = untar(place, compression, &mut stream, &*staging, cancel, &seen)?;
+            Ok((Some((staging, outcome)), diff_id))
+        })
     };
     // Bytes after the end of the packed stream belong to the blob as well.
-    io::copy(&mut input, &mut io::sink()).map_err(stream_error)?;
-    let meter = input.into_inner();
-    let digest = meter.hasher.map_or(diff_id, Hasher::finish);
-    let size = meter.count;
-    verify(&expected, digest, size, diff_id)?;
-    let (body, blob) = match (body, blob) {
+    let rest = |done| io::copy(&mut stream, &mut io::sink()).map(|_| done).map_err(stream_error);
+    let unpacked = unpacked.and_then(rest);
+    let Meter { hasher, count: size, failure, copy, .. } = stream.into_inner();
+    if let Some(copy) = copy {
+        copy.behind.finish(copy.file, size);
+    }
+    let verified = unpacked.map_err(|e| failure.unwrap_or(e)).and_then(|(body, diff_id)| {
+        let digest = hasher.map_or(diff_id, Hasher::finish);
+        verify(&expected, digest, size, diff_id).map(|()| (body, diff_id, digest))
+    });
+    // A cut link says nothing against what came before; all else does.
+    let broken_off = source.failed || cancel.load(Ordering::Relaxed);
+    if let Some(earlier) = &mut earlier {
+        earlier.resumable = keep && (verified.is_ok() || broken_off);
+    }
+    let reached = Reached { announced: expected.size, read: size, unpacked: seen.get(), kept: keep };
+    let (body, diff_id, digest) = verified.map_err(|e| room::explain(e, place.tmp, reached))?;
+    let (body, blob) = match (body, earlier.or(fresh).filter(|_| keep)) {
         (Some((staging, outcome)), blob) => (Body::Tree(staging, outcome), blob),
         (None, Some(file)) => (Body::Spooled(file), None),
         (None, None) => return Err(Error::system("layer was neither unpacked nor spooled")),
     };
     let blob = blob.map(|file| Blob { digest, size, compression, file });
-    Ok(Staged { diff_id, digest, compressed_size: size, tar_size, compression, blob, body })
+    Ok(Staged { diff_id, digest, compressed_size: size, tar_size: seen.get(), compression, blob, body })
 }
 
 fn verify(expected: &Expected, digest: Digest, size: u64, diff_id: Digest) -> Result<()> {
@@ -196,8 +234,8 @@ pub(super) fn unspool(
     let file = File::open(&spool.path)?;
     let (compression, input) = compress::peek(file).map_err(Error::from)?;
     let staging = place.driver.stage(parent)?;
-    let mut input = BufReader::with_capacity(128 * 1024, input);
-    let (outcome, _, _) = untar(place, compression, &mut input, &*staging, cancel)?;
+    let mut input = BufReader::with_capacity(READ, input);
+    let (outcome, _) = untar(place, compression, &mut input, &*staging, cancel, &Cell::new(0))?;
     Ok((staging, outcome))
 }
 
@@ -208,157 +246,5 @@ pub(super) fn stream_error(e: io::Error) -> Error {
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Error::invalid("unexpected EOF"),
         Err(e) if e.raw_os_error().is_some() => e.into(),
         Err(e) => Error::invalid(e.to_string()),
-    }
-}
-
-/// Decompresses and hashes; `sink` gets the tar.
-fn drain<R: BufRead>(
-    compression: Compression,
-    input: &mut R,
-    mut sink: impl FnMut(Vec<u8>) -> Result<()>,
-) -> Result<(Digest, u64)> {
-    let mut hasher = Hasher::new();
-    let mut size = 0;
-    let mut decoder = compression.decoder(input);
-    loop {
-        let mut buffer = vec![0; CHUNK];
-        let mut have = 0;
-        while have < CHUNK {
-            match decoder.read(&mut buffer[have..]) {
-                Ok(0) => break,
-                Ok(n) => have += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(stream_error(e)),
-            }
-        }
-        if have == 0 {
-            return Ok((hasher.finish(), size));
-        }
-        buffer.truncate(have);
-        hasher.update(&buffer);
-        size += have as u64;
-        sink(buffer)?;
-    }
-}
-
-const CHUNK: usize = 256 * 1024;
-const IN_FLIGHT: usize = 4;
-/// Deepest frames are a decoder's tables and one path buffer.
-const STACK: usize = 512 * 1024;
-
-fn untar<R: BufRead>(
-    place: &Place<'_>,
-    compression: Compression,
-    input: &mut R,
-    staging: &dyn Staging,
-    cancel: &AtomicBool,
-) -> Result<(Outcome, Digest, u64)> {
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let split = File::from(openat(staging.aside(), SPLIT, flags, Mode::from_bits_truncate(0o600))?);
-    let (sender, receiver) = sync_channel(IN_FLIGHT);
-    // The reader failed or was cancelled: the end of the channel is then no end
-    // of the tar.
-    let broken = AtomicBool::new(false);
-    let (single_id, devices) = (place.single_id, place.devices);
-    std::thread::scope(|scope| {
-        let (broken, cancel) = (&broken, cancel);
-        let writer =
-            std::thread::Builder::new().name("untar".into()).stack_size(STACK).spawn_scoped(scope, move || {
-                let cancelled = || cancel.load(Ordering::Relaxed);
-                let options = apply::Options { limits: Limits::default(), cancelled: &cancelled, single_id, devices };
-                let pipe = Pipe { receiver, current: Vec::new(), at: 0, broken };
-                apply::apply(pipe, staging, Some(BufWriter::new(split)), options)
-            })?;
-        let sent = drain(compression, input, |buffer| send(&sender, buffer));
-        broken.store(sent.is_err(), Ordering::Release);
-        drop(sender);
-        let written = writer.join().map_err(|_| Error::system("the unpacking thread panicked"))?;
-        match (sent, written) {
-            // A gone writer is only the symptom.
-            (Err(e), Err(w)) => Err(if e.message() == WRITER_GONE { w } else { e }),
-            (Err(e), Ok(_)) | (Ok(_), Err(e)) => Err(e),
-            (Ok((diff_id, size)), Ok((outcome, split))) => {
-                if let Some(mut split) = split {
-                    split.flush().context("write the layer's tar record")?;
-                }
-                Ok((outcome, diff_id, size))
-            }
-        }
-    })
-}
-
-const WRITER_GONE: &str = "the unpacking thread has stopped";
-
-fn send(sender: &SyncSender<Vec<u8>>, buffer: Vec<u8>) -> Result<()> {
-    sender.send(buffer).map_err(|_| Error::system(WRITER_GONE))
-}
-
-/// The receiving end as a reader.
-struct Pipe<'a> {
-    receiver: Receiver<Vec<u8>>,
-    current: Vec<u8>,
-    at: usize,
-    broken: &'a AtomicBool,
-}
-
-impl BufRead for Pipe<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.at == self.current.len() {
-            self.at = 0;
-            self.current = self.receiver.recv().unwrap_or_default();
-            if self.current.is_empty() && self.broken.load(Ordering::Acquire) {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        Ok(&self.current[self.at..])
-    }
-    fn consume(&mut self, n: usize) {
-        self.at += n;
-    }
-}
-
-impl Read for Pipe<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let buffer = self.fill_buf()?;
-        let n = buffer.len().min(out.len());
-        out[..n].copy_from_slice(&buffer[..n]);
-        self.consume(n);
-        Ok(n)
-    }
-}
-
-/// Counts, hashes and copies bytes as they pass.
-struct Meter<'a, R> {
-    input: R,
-    hasher: Option<Hasher>,
-    count: u64,
-    limit: Option<u64>,
-    copy: Option<&'a File>,
-    cancel: &'a AtomicBool,
-    progress: &'a mut dyn FnMut(u64),
-}
-
-impl<R: Read> Read for Meter<'_, R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.cancel.load(Ordering::Relaxed) {
-            return Err(io::Error::other(Error::cancelled()));
-        }
-        let n = self.input.read(out)?;
-        let data = &out[..n];
-        self.count += n as u64;
-        if self.limit.is_some_and(|limit| self.count > limit) {
-            let limit = self.limit.unwrap_or_default();
-            return Err(io::Error::other(Error::invalid(format!("layer has more than the announced {limit} bytes"))));
-        }
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(data);
-        }
-        if let Some(mut copy) = self.copy {
-            copy.write_all(data)?;
-        }
-        if n > 0 {
-            (self.progress)(self.count);
-        }
-        Ok(n)
     }
 }

@@ -6,6 +6,7 @@
 //!     image/layers/<chain>.json  a layer is there if this is there
 //!     image/images/<hex>.json    an image is there if this is there
 //!     image/repositories.json    names → image ids
+//!     image/unfinished           see `unfinished`
 //!     image/tmp                  emptied at start
 //!
 //! Invariant: everything that a record names was on disk before the record was
@@ -19,6 +20,7 @@ use super::digest::{self, Digest};
 use super::layer::{self, Body, Ingest, Place, Staged};
 use super::manifest::Descriptor;
 use super::reference::{AnyReference, Reference};
+use super::unfinished::Unfinished;
 use crate::error::{Context, Error, Result};
 use crate::storage::Driver;
 use crate::storage::split::{self, Assemble, SPLIT};
@@ -160,6 +162,7 @@ pub struct Store {
     /// Held while a layer comes into or goes from the driver's directory, so
     /// that none comes while it goes. Taken before `tables`.
     pub(super) disk: Mutex<()>,
+    pub(super) unfinished: Unfinished,
 }
 
 impl Store {
@@ -177,8 +180,10 @@ impl Store {
             tables: Mutex::default(),
             pins: Pins::default(),
             disk: Mutex::default(),
+            unfinished: Unfinished::default(),
         };
         store.load()?;
+        store.load_unfinished()?;
         Ok(store)
     }
 
@@ -418,7 +423,8 @@ impl Store {
         produce: impl FnOnce(&mut dyn Write) -> Result<()> + Send,
     ) -> Result<LayerRef> {
         let (mut input, output) = std::io::pipe()?;
-        let ingest = Ingest { expected: layer::Expected::default(), cancel, progress: &mut |_| {} };
+        let mut silent = |_| {};
+        let ingest = Ingest::new(layer::Expected::default(), cancel, &mut silent);
         let staged = std::thread::scope(|scope| {
             let producer = scope.spawn(move || {
                 let mut output = BufWriter::with_capacity(128 * 1024, output);
@@ -467,10 +473,13 @@ impl Store {
 
     /// Remembers how a layer is called in its compressed form (after a push
     /// that compressed it), so that the next push can ask for it by digest.
-    pub fn remember_blob(&self, chain_id: &Digest, blob: Descriptor) -> Result<()> {
+    pub fn remember_blob(&self, chain_id: &Digest, blob: &Descriptor) -> Result<()> {
         let mut tables = self.lock();
         let Some(layer) = tables.layers.get(chain_id) else { return Ok(()) };
-        let layer = Layer { blob: Some(blob), ..(**layer).clone() };
+        if layer.blob.as_ref().is_some_and(|b| b.digest == blob.digest) {
+            return Ok(());
+        }
+        let layer = Layer { blob: Some(blob.clone()), ..(**layer).clone() };
         self.write_layer(chain_id, &layer)?;
         tables.layers.insert(*chain_id, Arc::new(layer));
         Ok(())

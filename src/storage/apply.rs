@@ -11,6 +11,7 @@
 //! there unless both are directories; device nodes are left out in a user
 //! namespace (mknod is EPERM there), the split record still has them.
 
+use super::behind::{Behind, Trail};
 use super::split::{Moved, Writer};
 use super::tar::read::Reader;
 use super::tar::{Entry, Kind, Time};
@@ -88,6 +89,7 @@ struct Apply<'a, W: Write> {
     times: Vec<u8>,
     outcome: Outcome,
     claimed: u64,
+    trail: Trail,
 }
 
 /// Unpacks `tar` into `staging`; with `split`, records what makes it again and
@@ -110,6 +112,7 @@ pub fn apply<R: BufRead, W: Write>(
         times: Vec::new(),
         outcome: Outcome::default(),
         claimed: 0,
+        trail: Trail::default(),
     };
     let mut reader = Reader::new(tar, Tap(None));
     reader.capture.0 = this.split.take();
@@ -217,7 +220,7 @@ impl<W: Write> Apply<'_, W> {
             Kind::Symlink => self.symlink(reader, parent.as_fd(), &path, &name, entry),
             _ => self.node(reader, parent.as_fd(), &path, &name, entry),
         };
-        result.map_err(|e| no_space(e, entry.length()).context(display(&path)))?;
+        result.with_context(|| display(&path))?;
         if self.whiteouts != Whiteouts::Overlay {
             self.made.insert(path);
         }
@@ -281,8 +284,9 @@ impl<W: Write> Apply<'_, W> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o600);
         let file: File = self.replacing(reader, parent, path, name, || openat(parent, name, flags, mode))?.into();
+        let mut behind = Behind::default();
         let crc = match &entry.sparse {
-            None => copy_whole(reader, &file, self.options.cancelled)?,
+            None => copy_whole(reader, &file, &mut behind, self.options.cancelled)?,
             Some(sparse) => {
                 let crc = copy_pieces(reader, &file, &sparse.pieces)?;
                 file.set_len(sparse.length)?;
@@ -297,7 +301,11 @@ impl<W: Write> Apply<'_, W> {
             }
         }
         self.outcome.size += entry.length();
-        self.attributes(file.as_fd(), entry)
+        self.attributes(file.as_fd(), entry)?;
+        if entry.sparse.is_none() {
+            self.trail.push(file, &behind, entry.size);
+        }
+        Ok(())
     }
 
     fn attributes(&self, fd: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
@@ -565,9 +573,11 @@ fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<()> {
 fn copy_whole<R: BufRead, W: Write>(
     reader: &mut Reader<R, Tap<W>>,
     mut file: &File,
+    behind: &mut Behind,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<u32> {
     let mut crc = Crc::new();
+    let mut end = 0;
     loop {
         let data = reader.payload().map_err(tar_error)?;
         if data.is_empty() {
@@ -577,6 +587,8 @@ fn copy_whole<R: BufRead, W: Write>(
         file.write_all(data)?;
         let n = data.len();
         reader.consume(n);
+        end += n as u64;
+        behind.grown(file, end);
         if cancelled() {
             return Err(Error::cancelled());
         }
@@ -605,16 +617,4 @@ fn copy_pieces<R: BufRead, W: Write>(
         }
     }
     Ok(crc.sum())
-}
-
-/// Says how much was wanted when the disk is full.
-fn no_space(e: Error, wanted: u64) -> Error {
-    use std::error::Error as _;
-    let errno = e.source().and_then(|s| s.downcast_ref::<std::io::Error>()).and_then(std::io::Error::raw_os_error);
-    match errno {
-        Some(libc::ENOSPC | libc::EDQUOT) => e.with_hint(format!(
-            "the disk is full: a file of {wanted} bytes did not fit; free some space and try again"
-        )),
-        _ => e,
-    }
 }

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 pub mod apply;
+pub mod behind;
 #[cfg(test)]
 mod conformance;
 mod copy;

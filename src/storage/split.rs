@@ -260,6 +260,7 @@ impl Payload {
         if self.crc.sum() != self.expected {
             return Err(changed(&self.path, "its content differs"));
         }
+        super::behind::done_reading(&self.file, self.pieces.iter().map(|p| p.1).sum());
         Ok(0)
     }
 }

@@ -108,6 +108,21 @@ pub fn reflink(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     check(unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONE, from.as_raw_fd()) }).map(drop)
 }
 
+/// Begins to write the range's dirty pages to the disk. `wait` also waits until
+/// they (and what was begun before) are there; no metadata is synced.
+pub fn write_back(file: BorrowedFd<'_>, offset: u64, length: u64, wait: bool) -> Result<()> {
+    let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    let flags = if wait { all } else { libc::SYNC_FILE_RANGE_WRITE };
+    // SAFETY: takes integers only.
+    check(unsafe { libc::sync_file_range(file.as_raw_fd(), offset as i64, length as i64, flags) }).map(drop)
+}
+
+/// Lets the range's clean pages go that nobody has mapped. `length` 0: to the end.
+pub fn drop_cached(file: BorrowedFd<'_>, offset: u64, length: u64) {
+    // SAFETY: takes integers only; advice has no effect on content.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), offset as i64, length as i64, libc::POSIX_FADV_DONTNEED) };
+}
+
 /// Value of one attribute; ENODATA if it has none. Grows as needed.
 fn get_with(call: impl Fn(*mut libc::c_void, usize) -> isize) -> Result<Vec<u8>> {
     let mut buffer = vec![0u8; 256];

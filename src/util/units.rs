@@ -205,6 +205,26 @@ pub fn quote(text: &str) -> String {
     out
 }
 
+/// Decimal units with four significant digits, as progress shows them: Go's `%.4g`.
+pub fn human_size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    while value >= 1000.0 && unit < UNITS.len() - 1 {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let decimals = match value {
+        v if v >= 1000.0 => 0,
+        v if v >= 100.0 => 1,
+        v if v >= 10.0 => 2,
+        _ => 3,
+    };
+    let text = format!("{value:.decimals$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{}", UNITS[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,5 +259,19 @@ mod tests {
         assert_eq!(parse_nano_cpus("1.5"), Ok(1_500_000_000));
         assert_eq!(parse_nano_cpus("1/4"), Ok(250_000_000));
         assert_eq!(parse_nano_cpus("z").unwrap_err(), "failed to parse z as a rational number");
+    }
+
+    #[test]
+    fn human_sizes() {
+        for (n, want) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (18_081_754, "18.08MB"),
+            (458_752, "458.8kB"),
+            (1_500_000, "1.5MB"),
+        ] {
+            assert_eq!(human_size(n), want);
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The distribution protocol against registries that misbehave on purpose, and
 //! against the real one.
 
+/// Images made on the spot.
+mod sample;
 /// A server that does as it is told, down to the byte at which it hangs up.
 mod scripted;
 
@@ -10,6 +12,8 @@ mod credentials;
 mod daemon;
 /// Blobs over bad links.
 mod links;
+/// Pulls that end early.
+mod resume;
 /// Blobs on their way out.
 mod uploads;
 

@@ -205,7 +205,7 @@ impl Build<'_> {
     pub fn ingest(&self, tar: &mut dyn Read, parent: &str) -> Result<LayerRef> {
         let parent = Digest::from_hex(parent);
         let mut silent = |_| {};
-        let ingest = Ingest { expected: Expected::default(), cancel: self.abort.cancel.flag(), progress: &mut silent };
+        let ingest = Ingest::new(Expected::default(), self.abort.cancel.flag(), &mut silent);
         let staged = self.engine.images.ingest(tar, Some(parent.as_ref()), ingest)?;
         self.engine.images.commit_layer(staged, parent.as_ref())
     }

@@ -142,7 +142,7 @@ pub fn layer(engine: &Arc<Engine>, record: &Record) -> Result<LayerRef> {
         })
         .context("start the thread that packs the layer")?;
     let (cancel, mut progress) = (AtomicBool::new(false), |_| {});
-    let ingest = Ingest { expected: Expected::default(), cancel: &cancel, progress: &mut progress };
+    let ingest = Ingest::new(Expected::default(), &cancel, &mut progress);
     let staged = engine.images.ingest(&mut ours, Some(parent.as_ref()), ingest);
     drop(ours);
     let written = writer.join().unwrap_or_else(|_| Err(Error::system("the packing thread panicked")));

@@ -2,6 +2,7 @@
 //! them. Runs on the request's thread, which alone writes to the client.
 
 use crate::error::{Error, Result};
+use crate::util::units::human_size;
 use serde_json::{Value, json};
 use std::io::Write;
 
@@ -78,26 +79,6 @@ fn bar(current: u64, total: u64) -> String {
     format!("[{}>{}] {done:>8}/{}", "=".repeat(filled), " ".repeat(50 - filled), human_size(total))
 }
 
-/// Decimal units with four significant digits: Go's `%.4g`.
-fn human_size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    while value >= 1000.0 && unit < UNITS.len() - 1 {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let decimals = match value {
-        v if v >= 1000.0 => 0,
-        v if v >= 100.0 => 1,
-        v if v >= 10.0 => 2,
-        _ => 3,
-    };
-    let text = format!("{value:.decimals$}");
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{text}{}", UNITS[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,19 +111,5 @@ mod tests {
             r#"{"errorDetail":{"message":"no basic auth credentials"},"error":"no basic auth credentials"}"#,
         ];
         assert_eq!(got, want.map(|l| format!("{l}\r\n")).concat());
-    }
-
-    #[test]
-    fn sizes() {
-        for (n, want) in [
-            (0, "0B"),
-            (999, "999B"),
-            (1000, "1kB"),
-            (18_081_754, "18.08MB"),
-            (458_752, "458.8kB"),
-            (1_500_000, "1.5MB"),
-        ] {
-            assert_eq!(human_size(n), want);
-        }
     }
 }

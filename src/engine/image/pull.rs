@@ -6,13 +6,14 @@
 //! pull that ends anywhere leaves no half image; the layers that did arrive
 //! stay for the next try.
 
+use super::layers_in_use;
 use super::progress::Lines;
 use crate::engine::Engine;
 use crate::engine::events;
 use crate::error::{Error, Kind, Result};
 use crate::image::config::ImageConfig;
 use crate::image::digest::{Digest, chain_ids};
-use crate::image::layer::{Expected, Ingest};
+use crate::image::layer::{Expected, Ingest, Staged};
 use crate::image::manifest::{Descriptor, Platform};
 use crate::image::reference::Reference;
 use crate::image::registry::auth::Credentials;
@@ -24,7 +25,10 @@ use crate::image::registry::service::{self, at_endpoint, find_manifest, wanted};
 use crate::image::registry::transfer::{Handle, Job, Step, Update, Watch};
 use crate::image::registry::transport::Cancel;
 use crate::image::store::{Image, NewImage};
+use crate::image::unfinished::Partial;
+use crate::storage::behind::Once;
 use crate::util::id::short;
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -160,6 +164,7 @@ fn one(
             let held = fetch_layers(engine, client, &config, &manifest.layers, lines, cancel)?;
             let image = engine.images.put(NewImage { config: config.raw, parent: None, manifests })?;
             drop(held);
+            engine.images.end_pull(&id);
             image
         }
     };
@@ -259,6 +264,8 @@ fn fetch_layers(
     cancel: &Arc<Cancel>,
 ) -> Result<Held> {
     let chains = chain_ids(config.diff_ids());
+    let id = config.id();
+    engine.images.begin_pull(&id, &chains, layers.iter().map(|l| l.digest).collect())?;
     let (to, from) = channel();
     let mut all: Vec<Wanted> = Vec::with_capacity(layers.len());
     let mut pinned = Vec::new();
@@ -287,19 +294,27 @@ fn fetch_layers(
         all.push(Wanted { chain: *chain, id, _watch: Some(watch), done: false, told: false });
     }
     drop(to);
-    listen(&mut all, &from, lines, cancel)?;
-    Ok((all, pinned))
+    let Err(fault) = listen(&mut all, &from, lines, cancel) else { return Ok((all, pinned)) };
+    drop((all, pinned));
+    if !fault.resumable() {
+        engine.images.end_pull(&id);
+        engine.images.collect(&|| layers_in_use(engine))?;
+    }
+    if fault.class == Class::NoSpace {
+        engine.images.make_room(&|| layers_in_use(engine))?;
+    }
+    Err(fault.into())
 }
 
 /// Tells the client what the transfers do until all have ended.
-fn listen(all: &mut [Wanted], from: &Receiver<Update>, lines: &mut Lines<'_>, cancel: &Cancel) -> Result<()> {
+fn listen(all: &mut [Wanted], from: &Receiver<Update>, lines: &mut Lines<'_>, cancel: &Cancel) -> Result<(), Fault> {
     while all.iter().any(|w| !w.done) {
         cancel.check()?;
         let update = match from.recv_timeout(GLANCE) {
             Ok(update) => update,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::system("internal error: a layer's transfer ended without a word"));
+                return Err(Fault::new(Class::Local, "internal error: a layer's transfer ended without a word"));
             }
         };
         let Some(at) = all.iter().position(|w| w.chain == update.layer) else { continue };
@@ -323,7 +338,7 @@ fn listen(all: &mut [Wanted], from: &Receiver<Update>, lines: &mut Lines<'_>, ca
                 }
             }
             Step::Failed(class, message, hint) => {
-                return Err(Fault { class, request: None, message, hint }.into());
+                return Err(Fault { class, request: None, message, hint });
             }
         }
     }
@@ -339,6 +354,14 @@ struct Plan {
     parent: Option<Digest>,
 }
 
+/// What of a layer is here before it is asked for.
+enum Given {
+    Nothing,
+    Partial(Partial),
+    /// All of it, as a blob.
+    Stored,
+}
+
 impl Plan {
     fn job(self, cancel: Arc<Cancel>) -> Job {
         Box::new(move |handle| self.run(handle, &cancel))
@@ -347,13 +370,51 @@ impl Plan {
     fn run(self, handle: &Arc<Handle>, cancel: &Arc<Cancel>) -> Result<(), Fault> {
         let total = self.layer.size;
         handle.report(Step::Downloading { current: 0, total });
-        // Connections of its own: the pull that asked first may go away while
-        // others still wait for this layer.
-        let client = Arc::new(self.client.fork(cancel));
-        let teller = handle.clone();
-        let mut reader = BlobReader::new(client, self.layer.digest, total)
-            .trusting()
-            .on_retry(move |seconds| teller.report(Step::Retrying { seconds }));
+        let stored = self.engine.images.blob(&self.layer.digest).filter(|f| f.metadata().is_ok_and(|m| m.len() == total));
+        let staged = match stored {
+            Some(file) => self.unpack(handle, cancel, &mut Once::new(file), Given::Stored)?,
+            None => self.download(handle, cancel)?,
+        };
+        cancel.check()?;
+        let held = self.engine.images.commit_layer(staged, self.parent.as_ref()).map_err(|e| self.refused(e))?;
+        self.engine.images.remember_blob(&held.chain_id, &self.layer).map_err(|e| self.refused(e))?;
+        handle.hold(Box::new(held));
+        Ok(())
+    }
+
+    fn download(&self, handle: &Arc<Handle>, cancel: &Arc<Cancel>) -> Result<Staged, Fault> {
+        let total = self.layer.size;
+        loop {
+            let partial = self.engine.images.partial(&self.layer.digest, total);
+            let have = partial.as_ref().map_or(0, |p| p.length);
+            // Connections of its own: the pull that asked first may go away while
+            // others still wait for this layer.
+            let client = Arc::new(self.client.fork(cancel));
+            let teller = handle.clone();
+            let mut reader = BlobReader::new(client, self.layer.digest, total)
+                .starting_at(have)
+                .on_retry(move |seconds| teller.report(Step::Retrying { seconds }));
+            let given = partial.map_or(Given::Nothing, Given::Partial);
+            match self.unpack(handle, cancel, &mut reader, given) {
+                Ok(staged) => return Ok(staged),
+                Err(fault) => match reader.take_fault() {
+                    Some(fault) => return Err(fault),
+                    // A power cut may have spoilt what an earlier try left; it is gone now.
+                    None if have > 0 && fault.class == Class::Local => {}
+                    None => return Err(fault),
+                },
+            }
+        }
+    }
+
+    fn unpack(
+        &self,
+        handle: &Arc<Handle>,
+        cancel: &Arc<Cancel>,
+        reader: &mut dyn Read,
+        given: Given,
+    ) -> Result<Staged, Fault> {
+        let total = self.layer.size;
         let mut ended = false;
         let mut progress = |current: u64| {
             if current < total {
@@ -365,22 +426,19 @@ impl Plan {
             }
         };
         let expected = Expected { digest: Some(self.layer.digest), size: Some(total), diff_id: Some(self.diff_id) };
-        let ingest = Ingest { expected, cancel: cancel.flag(), progress: &mut progress };
-        let staged = self.engine.images.ingest(&mut reader, Some(self.parent.as_ref()), ingest);
-        let staged = match staged {
-            Ok(staged) => staged,
-            Err(e) => return Err(reader.take_fault().unwrap_or_else(|| self.refused(e))),
-        };
-        cancel.check()?;
-        let held = self.engine.images.commit_layer(staged, self.parent.as_ref()).map_err(|e| self.refused(e))?;
-        handle.hold(Box::new(held));
-        Ok(())
+        let mut ingest = Ingest::new(expected, cancel.flag(), &mut progress);
+        match given {
+            Given::Nothing => {}
+            Given::Partial(partial) => ingest.partial = Some(partial),
+            Given::Stored => ingest.stored = true,
+        }
+        self.engine.images.ingest(reader, Some(self.parent.as_ref()), ingest).map_err(|e| self.refused(e))
     }
 
     /// Names the layer in whatever went wrong while it was unpacked.
     fn refused(&self, e: Error) -> Fault {
         let mut fault = Fault::from(e);
-        if fault.class == Class::Local && !fault.message.contains(&self.layer.digest.to_string()) {
+        if matches!(fault.class, Class::Local | Class::NoSpace) && !fault.message.contains(&self.layer.digest.to_string()) {
             fault.message = format!("failed to register layer {}: {}", self.layer.digest, fault.message);
         }
         fault

@@ -388,7 +388,7 @@ fn push_layer(
     let sent = client.upload(session, kept, &source, &mut progress)?;
     if kept.is_none() {
         let descriptor = Descriptor::new(DOCKER_LAYER_GZIP, sent.digest, sent.size);
-        engine.images.remember_blob(&job.layer.chain_id, descriptor)?;
+        engine.images.remember_blob(&job.layer.chain_id, &descriptor)?;
     }
     tell(Step::Pushed);
     Ok(sent)

@@ -212,6 +212,7 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<ImagePruneReport> {
     let mut reclaimed: u64 = removed.iter().filter_map(freed).sum();
     // What interrupted pulls and loads left counts as well.
     let before: u64 = engine.images.layer_sizes().values().sum();
+    reclaimed += engine.images.give_up_unfinished();
     engine.images.collect(&|| layers_in_use(engine))?;
     reclaimed += before - engine.images.layer_sizes().values().sum::<u64>().min(before);
     let attributes = Attributes::from([("reclaimed".to_owned(), reclaimed.to_string())]);

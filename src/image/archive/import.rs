@@ -22,7 +22,7 @@ pub struct Import<'a> {
 }
 
 pub fn import(store: &Store, input: &mut dyn Read, import: Import<'_>) -> Result<Arc<Image>> {
-    let ingest = Ingest { expected: Expected::default(), cancel: import.cancel, progress: import.progress };
+    let ingest = Ingest::new(Expected::default(), import.cancel, import.progress);
     let mut staged = store.ingest(input, Some(None), ingest)?;
     // How the user packed it says nothing about the layer.
     staged.discard_blob();

@@ -175,7 +175,8 @@ impl Pending<'_> {
                 progress(Progress::Layer { name: &shown, current, total: size });
             }
         };
-        let ingest = Ingest { expected: Expected::default(), cancel: options.cancel, progress: &mut report };
+        let expected = Expected { size: Some(size), ..Expected::default() };
+        let ingest = Ingest::new(expected, options.cancel, &mut report);
         let staged = self.store.ingest(&mut Cursor::new(head).chain(payload), None, ingest)?;
         if name.starts_with("blobs/sha256/")
             && let Some(claimed) = claimed
@@ -382,14 +383,15 @@ impl Store {
             .ok_or_else(|| Error::not_found(format!("no layer has diff ID {diff_id}")))?;
         let cancel = AtomicBool::new(false);
         let expected = Expected { diff_id: Some(*diff_id), ..Expected::default() };
-        let ingest = Ingest { expected, cancel: &cancel, progress: &mut |_| {} };
+        let mut silent = |_| {};
+        let ingest = Ingest::new(expected, &cancel, &mut silent);
         let mut tar = self.layer_tar(&source.chain_id)?;
         let staged = self.ingest(&mut tar, Some(parent), ingest).context("copy a layer")?;
         let layer = self.commit_layer(staged, parent)?;
         if let Some(blob) = &source.layer.blob
             && layer.layer.blob.is_none()
         {
-            self.remember_blob(&layer.chain_id, blob.clone())?;
+            self.remember_blob(&layer.chain_id, blob)?;
         }
         Ok(layer)
     }

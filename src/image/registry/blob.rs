@@ -67,6 +67,14 @@ impl BlobReader {
         self
     }
 
+    /// The consumer has the first `offset` bytes already, and judges the digest.
+    #[must_use]
+    pub fn starting_at(mut self, offset: u64) -> Self {
+        self.offset = offset;
+        self.ended = offset == self.size && offset > 0;
+        self.trusting()
+    }
+
     /// For tests: the first pause of the back-off.
     #[must_use]
     pub fn first_pause(mut self, pause: Duration) -> Self {

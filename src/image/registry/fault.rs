@@ -33,8 +33,10 @@ pub enum Class {
     Refused,
     /// What came is not what was asked for.
     Corrupt,
-    /// Something of our own failed (disk, memory): no retry helps.
+    /// Something of our own failed (memory, permissions): no retry helps.
     Local,
+    /// The disk is full.
+    NoSpace,
     Cancelled,
 }
 
@@ -67,6 +69,10 @@ impl Fault {
     /// Worth another try at the same place.
     pub fn transient(&self) -> bool {
         matches!(self.class, Class::Dial | Class::Link | Class::Server | Class::Limited(_))
+    }
+    /// A later pull may go on where this one stopped.
+    pub fn resumable(&self) -> bool {
+        self.transient() || self.class == Class::Cancelled
     }
     pub fn text(&self) -> String {
         match &self.request {
@@ -110,7 +116,11 @@ impl From<Fault> for Error {
 
 impl From<Error> for Fault {
     fn from(e: Error) -> Self {
-        let class = if e.kind() == Kind::Cancelled { Class::Cancelled } else { Class::Local };
+        let class = match e.kind() {
+            Kind::Cancelled => Class::Cancelled,
+            _ if e.is_no_space() => Class::NoSpace,
+            _ => Class::Local,
+        };
         Self { class, request: None, message: e.message().to_owned(), hint: e.hint().map(str::to_owned) }
     }
 }
