@@ -54,7 +54,10 @@ mod tests {
         assert_eq!(Reached { announced: None, ..reached }.missing(), None);
         let full = Error::from(std::io::Error::from_raw_os_error(libc::ENOSPC)).context("write /a");
         let text = explain(full, Path::new("/tmp"), reached).to_string();
-        assert!(text.starts_with("write /a: no space left on device (about 300B more needed for this layer, "), "{text}");
+        assert!(
+            text.starts_with("write /a: no space left on device (about 300B more needed for this layer, "),
+            "{text}"
+        );
         assert_eq!(explain(Error::system("x"), Path::new("/tmp"), reached).to_string(), "x");
     }
 }

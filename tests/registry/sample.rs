@@ -108,7 +108,8 @@ pub fn registry(
             }
             return Reply::new(404, "");
         };
-        let manifest = samples.iter().find(|s| s.digest().to_string() == rest).map(|s| (s.manifest.clone(), OCI_MANIFEST));
+        let manifest =
+            samples.iter().find(|s| s.digest().to_string() == rest).map(|s| (s.manifest.clone(), OCI_MANIFEST));
         let named = |(tag, bytes, kind): &(String, Vec<u8>, &'static str)| {
             (tag == rest || Digest::of(bytes).to_string() == rest).then(|| (bytes.clone(), *kind))
         };

@@ -370,7 +370,8 @@ impl Plan {
     fn run(self, handle: &Arc<Handle>, cancel: &Arc<Cancel>) -> Result<(), Fault> {
         let total = self.layer.size;
         handle.report(Step::Downloading { current: 0, total });
-        let stored = self.engine.images.blob(&self.layer.digest).filter(|f| f.metadata().is_ok_and(|m| m.len() == total));
+        let stored =
+            self.engine.images.blob(&self.layer.digest).filter(|f| f.metadata().is_ok_and(|m| m.len() == total));
         let staged = match stored {
             Some(file) => self.unpack(handle, cancel, &mut Once::new(file), Given::Stored)?,
             None => self.download(handle, cancel)?,
@@ -438,7 +439,9 @@ impl Plan {
     /// Names the layer in whatever went wrong while it was unpacked.
     fn refused(&self, e: Error) -> Fault {
         let mut fault = Fault::from(e);
-        if matches!(fault.class, Class::Local | Class::NoSpace) && !fault.message.contains(&self.layer.digest.to_string()) {
+        if matches!(fault.class, Class::Local | Class::NoSpace)
+            && !fault.message.contains(&self.layer.digest.to_string())
+        {
             fault.message = format!("failed to register layer {}: {}", self.layer.digest, fault.message);
         }
         fault
