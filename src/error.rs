@@ -36,7 +36,11 @@ pub enum Kind {
 
 /// `message` is lower-case with no full stop, "what was attempted on which
 /// object: cause", or Docker's canonical text verbatim where programs match it.
-pub struct Error {
+pub struct Error(Box<Inner>);
+
+/// Behind a pointer: an error is part of nearly every result, and what is moved
+/// at every `?` should be one word.
+struct Inner {
     kind: Kind,
     message: String,
     hint: Option<String>,
@@ -45,7 +49,10 @@ pub struct Error {
 
 impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, source: None }
+        Self::make(kind, message.into(), None)
+    }
+    fn make(kind: Kind, message: String, source: Option<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(Box::new(Inner { kind, message, hint: None, source }))
     }
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(Kind::NotFound, message)
@@ -97,18 +104,18 @@ impl Error {
 
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
     #[must_use]
     pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        self.source = Some(Box::new(source));
+        self.0.source = Some(Box::new(source));
         self
     }
     /// Puts `what` in front of the message; the kind stays.
     #[must_use]
     pub fn context(mut self, what: impl fmt::Display) -> Self {
-        self.message = format!("{what}: {}", self.message);
+        self.0.message = format!("{what}: {}", self.0.message);
         self
     }
     /// Puts what else is to be known behind the message, in parentheses.
@@ -122,16 +129,16 @@ impl Error {
         let mut errors = errors.into_iter();
         let Some(mut first) = errors.next() else { return Ok(()) };
         for e in errors {
-            first.message.push('\n');
-            first.message.push_str(&e.message);
+            first.0.message.push('\n');
+            first.0.message.push_str(&e.0.message);
         }
         Err(first)
     }
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.0.kind
     }
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
     /// The disk (or the user's share of it) is full.
     pub fn is_no_space(&self) -> bool {
@@ -139,20 +146,20 @@ impl Error {
         matches!(io.and_then(std::io::Error::raw_os_error), Some(libc::ENOSPC | libc::EDQUOT))
     }
     pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.0.hint.as_deref()
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.kind, self.message)?;
-        if let Some(hint) = &self.hint {
+        write!(f, "{:?}: {}", self.0.kind, self.0.message)?;
+        if let Some(hint) = &self.0.hint {
             write!(f, " ({hint})")?;
         }
         Ok(())
@@ -161,7 +168,7 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|e| e as _)
+        self.0.source.as_deref().map(|e| e as _)
     }
 }
 
@@ -192,7 +199,7 @@ impl From<std::io::Error> for Error {
         // A missing file below the engine is our trouble, not a missing object
         // of the API; whoever means 404 says so with a constructor.
         let kind = if matches!(kind, Kind::NotFound | Kind::Forbidden) { Kind::System } else { kind };
-        Self { kind, message, hint: None, source: Some(Box::new(e)) }
+        Self::make(kind, message, Some(Box::new(e)))
     }
 }
 
@@ -204,7 +211,7 @@ impl From<nix::Error> for Error {
 
 impl From<serde_json::Error> for Error {
     fn from(e: serde_json::Error) -> Self {
-        Self { kind: Kind::System, message: e.to_string(), hint: None, source: Some(Box::new(e)) }
+        Self::make(Kind::System, e.to_string(), Some(Box::new(e)))
     }
 }
 

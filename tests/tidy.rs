@@ -99,6 +99,20 @@ fn layers_keep_to_their_edges() {
     report("edges that do not exist", found);
 }
 
+/// Each further deserializer or serializer is another copy of every type's code.
+#[test]
+fn types_and_json_meet_in_one_place() {
+    let mut found = Vec::new();
+    for (path, text) in sources().into_iter().filter(|(p, _)| p != Path::new("src/util/json.rs")) {
+        for (n, line) in code(&text) {
+            if line.contains("serde_json::from_") || line.contains("serde_json::to_") {
+                found.push(format!("{}:{n}: {}", path.display(), line.trim()));
+            }
+        }
+    }
+    report("JSON not by way of util::json", found);
+}
+
 #[test]
 fn every_file_says_what_it_is() {
     let found =

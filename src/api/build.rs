@@ -7,6 +7,7 @@
 //! [`SECRETS_HEADER`].
 
 use crate::error::{Error, Result};
+use crate::util::json;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -219,7 +220,7 @@ fn owned(values: &[&str]) -> Vec<String> {
 }
 
 fn json(query: &mut Vec<(&'static str, String)>, key: &'static str, value: &impl Serialize, empty: bool) {
-    if !empty && let Ok(text) = serde_json::to_string(value) {
+    if !empty && let Ok(text) = json::to_string(value) {
         query.push((key, text));
     }
 }
@@ -228,7 +229,7 @@ fn parse<T: serde::de::DeserializeOwned + Default>(key: &str, text: &str) -> Res
     if text.is_empty() || text == "null" {
         return Ok(T::default());
     }
-    serde_json::from_str(text).map_err(|e| Error::invalid(format!("invalid value for {key}: {e}")))
+    json::from_str(text).map_err(|e| Error::invalid(format!("invalid value for {key}: {e}")))
 }
 
 /// One line of the answer's stream.

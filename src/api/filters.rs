@@ -3,6 +3,7 @@
 //! Different keys AND together; values of one key OR, except `label`, which ANDs.
 
 use crate::error::{Error, Result};
+use crate::util::json;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,7 +16,7 @@ impl Filters {
             return Ok(Self::default());
         }
         let wrong = || Error::invalid("invalid filter");
-        let value: serde_json::Value = serde_json::from_str(text).map_err(|_| wrong())?;
+        let value: serde_json::Value = json::from_str(text).map_err(|_| wrong())?;
         let map = match value {
             serde_json::Value::Null => return Ok(Self::default()),
             serde_json::Value::Object(map) => map,
@@ -53,7 +54,7 @@ impl Filters {
         }
         let map: BTreeMap<&str, BTreeMap<&str, bool>> =
             self.0.iter().map(|(k, v)| (k.as_str(), v.iter().map(|v| (v.as_str(), true)).collect())).collect();
-        serde_json::to_string(&map).unwrap_or_default()
+        json::to_string(&map).unwrap_or_default()
     }
 
     pub fn add(&mut self, key: &str, value: &str) {

@@ -8,6 +8,7 @@
 use crate::cli::context::{Context, Globals};
 use crate::cli::tree::{COMMANDS, Command, GROUPS, find, find_group};
 use crate::cli::{help, plugin};
+use crate::util::json;
 use argh::{ArgsInfo, FlagInfo, FlagInfoKind};
 use serde_json::Value;
 use std::io::Write;
@@ -345,7 +346,7 @@ fn names(cx: &mut Context, kind: Kind) -> Vec<String> {
     };
     let all = matches!(kind, Kind::Containers | Kind::Stopped);
     let Ok(answer) = cx.client().and_then(|c| c.get(path).query_if("all", all).bytes()) else { return Vec::new() };
-    let Ok(answer) = serde_json::from_slice::<Value>(&answer) else { return Vec::new() };
+    let Ok(answer) = json::from_slice::<Value>(&answer) else { return Vec::new() };
     let list = if kind == Kind::Volumes { &answer["Volumes"] } else { &answer };
     let mut found = Vec::new();
     for item in list.as_array().into_iter().flatten() {

@@ -4,6 +4,7 @@
 //! Invariants: unknown keys survive a write, the file is replaced whole or not at
 //! all, and it is never readable by others (it holds passwords).
 
+use crate::util::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -30,7 +31,7 @@ impl Config {
         };
         let members = match text.trim() {
             "" => Vec::new(),
-            text => match serde_json::from_str(text) {
+            text => match json::from_str(text) {
                 Ok(Value::Map(members)) => members.to_vec(),
                 Ok(_) => return Err(Error::invalid(format!("{shown}: not an object"))),
                 Err(e) => return Err(Error::invalid(format!("{shown}: {e}"))),

@@ -2,6 +2,7 @@
 //! ones: `contexts/meta/<sha256 of the name>/meta.json` and
 //! `contexts/tls/<sha256>/docker/{ca,cert,key}.pem`. Runs in the docker process.
 
+use crate::util::json;
 use std::fs;
 use std::io::{Cursor, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -75,7 +76,7 @@ impl Meta {
     }
     fn read(text: &str, what: &Path) -> Result<Self> {
         let value: Value =
-            serde_json::from_str(text).map_err(|e| Error::invalid(format!("parsing {}: {e}", what.display())))?;
+            json::from_str(text).map_err(|e| Error::invalid(format!("parsing {}: {e}", what.display())))?;
         let members = |key: &str| match value.get(key) {
             Some(Value::Map(m)) => m.to_vec(),
             _ => Vec::new(),

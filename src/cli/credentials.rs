@@ -4,6 +4,7 @@
 //! A helper named for a host in `credHelpers` beats `credsStore`, which beats the
 //! file. Nothing secret is ever an argument of a process.
 
+use crate::util::json;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -91,7 +92,7 @@ pub fn all(config: &Config) -> Result<Vec<Credentials>> {
             add(file_get(config, &server));
         }
     } else {
-        let Ok(Value::Map(list)) = serde_json::from_str(&call(store, "list", "")?) else { return Ok(found) };
+        let Ok(Value::Map(list)) = json::from_str(&call(store, "list", "")?) else { return Ok(found) };
         for (server, _) in list.iter() {
             add(helper_get(store, server)?);
         }
@@ -197,7 +198,7 @@ fn helper_get(name: &str, server: &str) -> Result<Option<Credentials>> {
         Err(e) if e.message().contains(NOT_FOUND) => return Ok(None),
         other => other?,
     };
-    let value: Value = serde_json::from_str(&answer)
+    let value: Value = json::from_str(&answer)
         .map_err(|_| Error::system(format!("docker-credential-{name} get: unexpected answer")))?;
     let field = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
     let mut found = Credentials { server: server.to_owned(), username: field("Username"), ..Default::default() };

@@ -1,6 +1,7 @@
 //! What all `inspect` commands share: an array of objects, or a template over
 //! each; failures are told after the rest.
 
+use crate::util::json;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -21,7 +22,7 @@ pub fn run(
     mut get: impl FnMut(&mut Context, &str) -> Result<Vec<u8>>,
 ) -> Result<ExitCode> {
     let parse = |bytes: Vec<u8>| -> Result<Value> {
-        serde_json::from_slice(&bytes).map_err(|e| Error::system(format!("unexpected answer of the daemon: {e}")))
+        json::from_slice(&bytes).map_err(|e| Error::system(format!("unexpected answer of the daemon: {e}")))
     };
     print(cx, format, names, true, |cx, name| get(cx, name).and_then(parse).map(shape::object))
 }

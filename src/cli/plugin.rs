@@ -10,7 +10,7 @@
 use crate::cli::context::{self, Context};
 use crate::cli::{exit, help, host, tree};
 use crate::error::{Context as _, Error, Result, errno_text};
-use crate::util::id;
+use crate::util::{id, json};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -119,8 +119,8 @@ fn ask(name: String, path: PathBuf) -> Plugin {
             return plugin(Metadata::default(), failed(why));
         }
     };
-    match serde_json::from_slice::<Metadata>(&output.stdout) {
-        Err(e) => plugin(Metadata::default(), Some(format!("invalid metadata: {}", no_json(&output.stdout, &e)))),
+    match json::from_slice::<Metadata>(&output.stdout) {
+        Err(e) => plugin(Metadata::default(), Some(format!("invalid metadata: {}", no_json(&output.stdout, e)))),
         Ok(m) if m.schema_version != "0.1.0" && !m.schema_version.starts_with("0.") => {
             let why = format!("plugin SchemaVersion \"{}\" is not valid, must be 0.1.0", m.schema_version);
             plugin(m, Some(why))
@@ -130,13 +130,9 @@ fn ask(name: String, path: PathBuf) -> Plugin {
     }
 }
 
-/// What Go's decoder says of a text that does not even begin as JSON.
-fn no_json(text: &[u8], e: &serde_json::Error) -> String {
-    match text.trim_ascii().first() {
-        None => "unexpected end of JSON input".into(),
-        Some(b'{' | b'[' | b'"') => e.to_string(),
-        Some(first) => format!("invalid character '{}' looking for beginning of value", char::from(*first)),
-    }
+/// Go has words of its own for a whole text that is empty.
+fn no_json(text: &[u8], e: json::Wrong) -> String {
+    if text.trim_ascii().is_empty() { "unexpected end of JSON input".into() } else { e.to_string() }
 }
 
 /// Runs a plugin with our own arguments until it ends; its status is ours.

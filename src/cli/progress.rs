@@ -1,6 +1,7 @@
 //! The stream of messages that pull, push, load, import and build answer with:
 //! one line per layer that is redrawn on a terminal, plain lines else.
 
+use crate::util::json;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::time::Duration;
 
@@ -109,8 +110,7 @@ pub fn messages(answer: impl Read) -> impl Iterator<Item = Result<Message>> {
                 Ok(0) => None,
                 Ok(_) if line.trim_ascii().is_empty() => continue,
                 Ok(_) => Some(
-                    serde_json::from_slice(&line)
-                        .map_err(|e| Error::system(format!("unexpected answer of the daemon: {e}"))),
+                    json::from_slice(&line).map_err(|e| Error::system(format!("unexpected answer of the daemon: {e}"))),
                 ),
                 Err(e) => Some(Err(e.into())),
             };

@@ -7,6 +7,7 @@
 use crate::client::hijack::Hijacked;
 use crate::client::{Client, kind};
 use crate::error::{Error, Result};
+use crate::util::json;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -213,7 +214,7 @@ impl Reply {
         }
         let status = self.status;
         let bytes = if head { Vec::new() } else { self.whole().unwrap_or_default() };
-        let text = match serde_json::from_slice::<Message>(&bytes) {
+        let text = match json::from_slice::<Message>(&bytes) {
             Ok(m) => m.message.trim().to_owned(),
             Err(_) => String::from_utf8_lossy(&bytes).trim().to_owned(),
         };

@@ -18,6 +18,7 @@ pub mod transport;
 
 use crate::api::version;
 use crate::error::{Error, Kind, Result};
+use crate::util::json;
 use http::{Body, Reply};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -197,7 +198,7 @@ impl<'c> Request<'c> {
     }
     pub fn json_body(mut self, body: &impl Serialize) -> Result<Self> {
         self.headers.push(("Content-Type".into(), "application/json".into()));
-        self.body = Body::Bytes(serde_json::to_vec(body)?);
+        self.body = Body::Bytes(json::to_vec(body)?);
         Ok(self)
     }
     /// A body whose length nobody knows: sent chunked, can be sent only once.

@@ -12,6 +12,7 @@ use super::places::Places;
 use super::value;
 use crate::error::{Error, Result, errno_text};
 use crate::util::argv::{self, Line, Syntax};
+use crate::util::json;
 use argh::ArgsInfo;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -140,7 +141,7 @@ impl Config {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(BTreeMap::new());
         }
-        let document: Value = serde_json::from_slice(bytes).map_err(|e| format!("invalid JSON: {e}"))?;
+        let document: Value = json::from_slice(bytes).map_err(|e| format!("invalid JSON: {e}"))?;
         let Value::Object(map) = document else {
             return Err(
                 "invalid JSON: json: cannot unmarshal array into Go value of type map[string]interface {}".into()

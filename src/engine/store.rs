@@ -7,6 +7,7 @@
 
 use crate::error::{Context, Result};
 use crate::util::atomic_file::{self, Durability};
+use crate::util::json;
 use crate::warn;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -46,7 +47,7 @@ impl Records {
 
     /// Replaces the record at `path`; durable soon after if only `Renamed`.
     pub fn save<T: Serialize>(&self, path: &Path, record: &T, durability: Durability) -> Result<()> {
-        let bytes = serde_json::to_vec(record).with_context(|| format!("encode {}", path.display()))?;
+        let bytes = json::to_vec(record).with_context(|| format!("encode {}", path.display()))?;
         atomic_file::write(path, &bytes, durability).with_context(|| format!("write {}", path.display()))?;
         if durability == Durability::Renamed {
             *self.idle.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
@@ -115,7 +116,7 @@ pub fn load_all<T: DeserializeOwned>(dir: &Path, file: &str) -> Result<Vec<(Path
                 continue;
             }
         };
-        match serde_json::from_slice(&bytes) {
+        match json::from_slice(&bytes) {
             Ok(record) => found.push((home, record)),
             Err(e) => {
                 warn!("a record is unreadable and set aside", "path" = path.display(), "error" = e);

@@ -8,7 +8,8 @@
 
 use super::digest::Digest;
 use crate::error::{Error, Result};
-use serde::{Deserialize, Deserializer, Serialize};
+use crate::util::json;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Go's empty struct as a map value.
@@ -19,31 +20,28 @@ pub struct Empty {}
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImageConfig {
-    #[serde(deserialize_with = "nullable")]
     pub architecture: String,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub author: String,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub comment: String,
     /// What a container of the image runs with.
-    #[serde(rename = "config", deserialize_with = "nullable")]
+    #[serde(rename = "config")]
     pub run: RunConfig,
     /// RFC 3339, as written; none in images that say nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub docker_version: String,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<History>,
-    #[serde(deserialize_with = "nullable")]
     pub os: String,
-    #[serde(rename = "os.features", deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "os.features", skip_serializing_if = "Vec::is_empty")]
     pub os_features: Vec<String>,
-    #[serde(rename = "os.version", deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "os.version", skip_serializing_if = "String::is_empty")]
     pub os_version: String,
-    #[serde(deserialize_with = "nullable")]
     pub rootfs: RootFs,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub variant: String,
     /// The document's own bytes; `sha256` of them is the image id.
     #[serde(skip)]
@@ -53,7 +51,7 @@ pub struct ImageConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct RunConfig {
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub user: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exposed_ports: Option<BTreeMap<String, Empty>>,
@@ -65,14 +63,14 @@ pub struct RunConfig {
     pub cmd: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volumes: Option<BTreeMap<String, Empty>>,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub stop_signal: String,
     /// Windows only; carried along.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false")]
     pub args_escaped: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Healthcheck>,
@@ -91,15 +89,15 @@ pub struct RunConfig {
 pub struct Healthcheck {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<Vec<String>>,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub interval: i64,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub timeout: i64,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub start_period: i64,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub start_interval: i64,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub retries: i64,
 }
 
@@ -109,14 +107,14 @@ pub struct Healthcheck {
 pub struct History {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub author: String,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub created_by: String,
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub comment: String,
     /// The step has no layer.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false")]
     pub empty_layer: bool,
 }
 
@@ -126,7 +124,6 @@ pub struct RootFs {
     #[serde(rename = "type")]
     pub kind: String,
     /// Bottom first.
-    #[serde(deserialize_with = "nullable")]
     pub diff_ids: Vec<Digest>,
 }
 
@@ -140,8 +137,8 @@ impl ImageConfig {
     /// Reads a document and keeps its bytes.
     pub fn parse(raw: Vec<u8>) -> Result<Self> {
         let mut config: ImageConfig =
-            serde_json::from_slice(&raw).map_err(|e| Error::invalid(format!("invalid image configuration: {e}")))?;
-        // serde would take an array of the fields as well.
+            json::from_slice(&raw).map_err(|e| Error::invalid(format!("invalid image configuration: {e}")))?;
+        // `null` would be a document without fields.
         if raw.trim_ascii_start().first() != Some(&b'{') {
             return Err(Error::invalid("invalid image configuration: not an object"));
         }
@@ -161,7 +158,7 @@ impl ImageConfig {
 
     /// Writes the typed form as a new document and makes it the raw one.
     pub fn encode(&mut self) -> Result<Digest> {
-        self.raw = serde_json::to_vec(self)?;
+        self.raw = json::to_vec(self)?;
         Ok(self.id())
     }
 
@@ -189,11 +186,6 @@ fn is_false(b: &bool) -> bool {
 
 fn is_zero(n: &i64) -> bool {
     *n == 0
-}
-
-/// Go reads null as the zero value.
-fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[cfg(test)]

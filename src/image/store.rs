@@ -25,6 +25,7 @@ use crate::error::{Context, Error, Result};
 use crate::storage::Driver;
 use crate::storage::split::{self, Assemble, SPLIT};
 use crate::util::atomic_file::{self, Durability};
+use crate::util::json;
 use crate::util::time::{self, Timestamp};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
@@ -305,7 +306,7 @@ impl Store {
     }
 
     fn write_repositories(&self, tables: &Tables) -> Result<()> {
-        let data = serde_json::to_vec(&tables.repositories)?;
+        let data = json::to_vec(&tables.repositories)?;
         atomic_file::write(&self.root.join("repositories.json"), &data, Durability::Synced)
             .context("write repositories.json")
     }
@@ -321,7 +322,7 @@ impl Store {
             last_tagged: image.last_tagged.map(time::rfc3339_nano),
             manifests: image.manifests.clone(),
         };
-        atomic_file::write(&self.image_path(id), &serde_json::to_vec(&record)?, Durability::Synced)
+        atomic_file::write(&self.image_path(id), &json::to_vec(&record)?, Durability::Synced)
             .context("write image record")
     }
 
@@ -456,7 +457,7 @@ impl Store {
     }
 
     fn write_layer(&self, chain_id: &Digest, layer: &Layer) -> Result<()> {
-        atomic_file::write(&self.layer_path(chain_id), &serde_json::to_vec(layer)?, Durability::Renamed)
+        atomic_file::write(&self.layer_path(chain_id), &json::to_vec(layer)?, Durability::Renamed)
             .context("write layer record")
     }
 
@@ -584,7 +585,7 @@ impl Store {
         }
         let path = self.root.join("repositories.json");
         match fs::read(&path) {
-            Ok(data) => match serde_json::from_slice::<Repositories>(&data) {
+            Ok(data) => match json::from_slice::<Repositories>(&data) {
                 Ok(repositories) => tables.repositories = repositories,
                 Err(e) => {
                     crate::error!("repositories.json cannot be read and is set aside", "error" = e);
@@ -628,7 +629,7 @@ impl Store {
             let path = entry?.path();
             let hex = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".json"));
             let Some(digest) = hex.and_then(Digest::from_hex) else { continue };
-            match fs::read(&path).map_err(Error::from).and_then(|data| Ok(serde_json::from_slice(&data)?)) {
+            match fs::read(&path).map_err(Error::from).and_then(|data| Ok(json::from_slice(&data)?)) {
                 Ok(record) => records.push((digest, record)),
                 Err(e) => {
                     crate::error!("a record cannot be read and is set aside", "file" = path.display(), "error" = e);

@@ -12,6 +12,7 @@
 //! since they are synced no earlier than their image; the beginning of a blob
 //! needs no belief, because the digest of the whole is checked at its end.
 
+use crate::util::json;
 use super::digest::Digest;
 use super::gc::InUse;
 use super::layer::TempFile;
@@ -80,7 +81,7 @@ impl Store {
     pub fn begin_pull(&self, image: &Digest, layers: &[Digest], blobs: Vec<Digest>) -> Result<()> {
         let ticket = Ticket { boot: boot(), layers: layers.to_vec(), blobs };
         let path = self.ticket_path(image);
-        atomic_file::write(&path, &serde_json::to_vec(&ticket)?, Durability::Renamed).context("note a pull")?;
+        atomic_file::write(&path, &json::to_vec(&ticket)?, Durability::Renamed).context("note a pull")?;
         self.unfinished.lock().insert(*image, ticket);
         Ok(())
     }
@@ -172,7 +173,7 @@ impl Store {
                 continue;
             }
             let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-            let ticket = fs::read(entry.path()).ok().and_then(|data| serde_json::from_slice::<Ticket>(&data).ok());
+            let ticket = fs::read(entry.path()).ok().and_then(|data| json::from_slice::<Ticket>(&data).ok());
             let image = name.strip_suffix(".json").and_then(Digest::from_hex);
             match (image, ticket) {
                 (Some(image), Some(mut ticket)) if age.is_none_or(|age| age < KEPT) => {

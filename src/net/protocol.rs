@@ -7,6 +7,7 @@
 use crate::error::{Context, Error, Kind, Result};
 use crate::net::subnet::Subnet;
 use crate::sys::socket;
+use crate::util::json;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -226,7 +227,7 @@ pub struct Status {
 const PACKET: usize = 60_000;
 
 pub fn send_message(socket: impl AsFd, value: &impl Serialize, fd: Option<&OwnedFd>) -> Result<()> {
-    let bytes = serde_json::to_vec(value)?;
+    let bytes = json::to_vec(value)?;
     let pieces = bytes.chunks(PACKET).count();
     for (n, piece) in bytes.chunks(PACKET).enumerate() {
         let last = n + 1 == pieces;
@@ -253,7 +254,7 @@ pub fn receive_message<T: serde::de::DeserializeOwned>(socket: impl AsFd) -> Res
         }
         bytes.extend_from_slice(&packet[1..n]);
         if packet[0] == 0 {
-            let value = serde_json::from_slice(&bytes).context("read a message")?;
+            let value = json::from_slice(&bytes).context("read a message")?;
             return Ok(Some((value, fds.into_iter().next())));
         }
     }

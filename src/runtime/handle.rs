@@ -13,6 +13,7 @@ use crate::runtime::spawner;
 use crate::runtime::spec::{ExecSpec, FdIndex, Spec};
 use crate::runtime::wire::{self, AttachMeta, FromShim, Job, Names, Spawn, ToShim, Work};
 use crate::sys::{fd, process, signal, socket};
+use crate::util::json;
 use crate::util::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, OwnedFd};
@@ -181,7 +182,7 @@ impl Runtime {
         let (control, theirs) = socket::pair()?;
         let count = fds.len();
         let (sockets, attaches): (Vec<OwnedFd>, Vec<AttachMeta>) = attaches.into_iter().map(split).unzip();
-        let work = serde_json::to_vec(&Work { job, fds: count, attaches })?;
+        let work = json::to_vec(&Work { job, fds: count, attaches })?;
         let work = fd::sealed(c"coracle-work", &work).context("hand the spec over")?;
         let all: Vec<OwnedFd> = [theirs, work].into_iter().chain(fds).chain(init).chain(sockets).collect();
         let message = Spawn { id: id.to_owned(), run_dir: run_dir.to_owned(), exec };

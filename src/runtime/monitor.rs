@@ -7,6 +7,7 @@ use crate::error::{Context, Result};
 use crate::runtime::handle::{Event, ExitRecord, OnEvent, Recovered};
 use crate::runtime::wire::{self, FromShim, Names, State, ToShim};
 use crate::sys::{process, socket};
+use crate::util::json;
 use crate::util::time;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::collections::HashMap;
@@ -254,11 +255,11 @@ fn ended(pidfd: &OwnedFd) -> bool {
 }
 
 fn recorded(run_dir: &Path, names: &Names) -> Option<ExitRecord> {
-    serde_json::from_slice(&std::fs::read(run_dir.join(&names.exit)).ok()?).ok()
+    json::from_slice(&std::fs::read(run_dir.join(&names.exit)).ok()?).ok()
 }
 
 fn state(run_dir: &Path, names: &Names) -> Option<State> {
-    serde_json::from_slice(&std::fs::read(run_dir.join(&names.state)).ok()?).ok()
+    json::from_slice(&std::fs::read(run_dir.join(&names.state)).ok()?).ok()
 }
 
 /// The process of a state file, if it is still the same one.

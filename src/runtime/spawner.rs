@@ -12,6 +12,7 @@ use crate::runtime::wire::{Names, Spawn, State};
 use crate::runtime::{shim, wire};
 use crate::sys::process::{self, Forked, Status, Who};
 use crate::sys::{fd, mount, socket};
+use crate::util::json;
 use crate::util::{atomic_file, time};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -253,7 +254,7 @@ pub fn orphan(exec_root: &Path) -> Option<i32> {
         if entry.path().join(names.exit).exists() {
             return None;
         }
-        let state: State = serde_json::from_slice(&std::fs::read(entry.path().join(names.state)).ok()?).ok()?;
+        let state: State = json::from_slice(&std::fs::read(entry.path().join(names.state)).ok()?).ok()?;
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", state.pid)).ok()?;
         let dead = stat[stat.rfind(')')? + 1..].trim_start().starts_with('Z');
         (!dead && shim::start_time(state.pid)? == state.start_time).then_some(state.pid)
@@ -274,14 +275,14 @@ fn survivor(shim: &Child) -> Option<i32> {
     if shim.run_dir.join(names.exit).exists() {
         return None;
     }
-    let state: State = serde_json::from_slice(&std::fs::read(shim.run_dir.join(names.state)).ok()?).ok()?;
+    let state: State = json::from_slice(&std::fs::read(shim.run_dir.join(names.state)).ok()?).ok()?;
     Some(state.pid)
 }
 
 fn record(child: &Child, status: Status) {
     let exit = ExitRecord { code: status.code(), oom: false, finished_at: time::now().0 as i64 };
     let path = child.run_dir.join(Names::of(&child.id, child.exec).exit);
-    if let Ok(json) = serde_json::to_vec(&exit) {
+    if let Ok(json) = json::to_vec(&exit) {
         let _ = atomic_file::write(&path, &json, atomic_file::Durability::Synced);
     }
 }

@@ -7,6 +7,7 @@
 
 use crate::runtime::handle::ExitRecord;
 use crate::runtime::spec::{ExecSpec, Spec};
+use crate::util::json;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -119,7 +120,7 @@ pub fn send<T: Serialize>(
     fds: &[BorrowedFd<'_>],
     wait: bool,
 ) -> nix::Result<()> {
-    let json = serde_json::to_vec(message).map_err(|_| nix::errno::Errno::EINVAL)?;
+    let json = json::to_vec(message).map_err(|_| nix::errno::Errno::EINVAL)?;
     let mut packet = Vec::with_capacity(4 + json.len() + tail.len());
     packet.extend_from_slice(&(json.len() as u32).to_le_bytes());
     packet.extend_from_slice(&json);
@@ -147,7 +148,7 @@ pub fn receive<T: DeserializeOwned>(
     }
     buffer.truncate(n);
     let (json, tail) = split(&buffer).ok_or(nix::errno::Errno::EBADMSG)?;
-    let message = serde_json::from_slice(json).map_err(|_| nix::errno::Errno::EBADMSG)?;
+    let message = json::from_slice(json).map_err(|_| nix::errno::Errno::EBADMSG)?;
     Ok(Some((message, tail.to_vec(), fds)))
 }
 

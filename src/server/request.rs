@@ -147,7 +147,7 @@ impl Request {
     pub fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T> {
         let bytes = self.json_bytes()?;
         if bytes.is_empty() {
-            return decode::from_value(serde_json::Value::Null).map_err(|e| Error::invalid(e.to_string()));
+            return decode::from_nothing();
         }
         decode::from_slice(&bytes)
     }

@@ -1,6 +1,7 @@
 //! What a handler gives back. Encoded on the connection's thread.
 
 use crate::error::Result;
+use crate::util::json;
 use std::io::Write;
 
 /// A writer whose every `flush` reaches the client.
@@ -40,7 +41,7 @@ pub struct Stream {
 impl Response {
     /// Any wire type.
     pub fn json<T: serde::Serialize>(status: u16, document: &T) -> Result<Self> {
-        Ok(Response::Json(status, serde_json::to_vec(document)?))
+        Ok(Response::Json(status, json::to_vec(document)?))
     }
     pub fn ok<T: serde::Serialize>(document: &T) -> Result<Self> {
         Self::json(200, document)
@@ -49,7 +50,7 @@ impl Response {
 
 /// One JSON document and a line end, flushed: what streams of objects consist of.
 pub fn json_line<T: serde::Serialize>(out: &mut dyn Write, document: &T, end: &str) -> Result<()> {
-    let mut line = serde_json::to_vec(document)?;
+    let mut line = json::to_vec(document)?;
     line.extend_from_slice(end.as_bytes());
     out.write_all(&line).and_then(|()| out.flush()).map_err(|_| crate::error::Error::cancelled())
 }

@@ -11,6 +11,7 @@ use super::response::{Response, Stream};
 use super::{Server, router, routes, status};
 use crate::api::error::ErrorResponse;
 use crate::error::{Error, Kind};
+use crate::util::json;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -227,7 +228,7 @@ impl Reply<'_> {
             Some(hint) => format!("{e}\n{hint}"),
             None => e.to_string(),
         };
-        let mut body = serde_json::to_vec(&ErrorResponse { message }).unwrap_or_default();
+        let mut body = json::to_vec(&ErrorResponse { message }).unwrap_or_default();
         body.push(b'\n');
         let kind = [("Content-Type", "application/json".to_owned())];
         self.send(self.head(status, &kind, headers, keep), Some(&body))

@@ -19,6 +19,7 @@ use super::tree::{self, Dirs};
 use super::{Staging, Whiteouts};
 use crate::error::{Context, Error, Result};
 use crate::sys::fs as sysfs;
+use crate::util::json;
 use flate2::Crc;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
@@ -539,8 +540,7 @@ impl<W: Write> Apply<'_, W> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let file = openat(self.aside, super::split::MOVED, flags, Mode::from_bits_truncate(0o600))?;
         let mut file = File::from(file);
-        serde_json::to_writer(std::io::BufWriter::new(&mut file), &self.moved)?;
-        Ok(())
+        Ok(file.write_all(&json::to_vec(&self.moved)?)?)
     }
 }
 

@@ -10,8 +10,9 @@
 //! A tar may write one path twice. What the later entry displaced is kept aside
 //! (`MOVED` file: path, number of the record that it is valid before, name aside).
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::storage::tar::read::Capture;
+use crate::util::json;
 use flate2::Crc;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
@@ -297,7 +298,11 @@ impl Read for Assemble {
 /// Reads what was put aside; absent is none.
 pub fn read_moved(aside: &File) -> Result<Vec<Moved>> {
     match crate::sys::fs::open_beneath(aside.as_fd(), MOVED, OFlag::O_RDONLY, Mode::empty()) {
-        Ok(file) => serde_json::from_reader(BufReader::new(File::from(file))).map_err(Error::from),
+        Ok(file) => {
+            let mut bytes = Vec::new();
+            File::from(file).read_to_end(&mut bytes)?;
+            Ok(json::from_slice(&bytes)?)
+        }
         Err(nix::errno::Errno::ENOENT) => Ok(Vec::new()),
         Err(e) => Err(e.into()),
     }

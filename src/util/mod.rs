@@ -12,6 +12,7 @@ pub mod git;
 pub mod glob;
 pub mod id;
 pub mod ignore;
+pub mod json;
 pub mod resolve;
 pub mod time;
 pub mod units;

@@ -1,8 +1,8 @@
 //! Bodies of the smaller container calls.
 
 use crate::api::container::{ContainerConfig, HostConfig};
-use crate::api::decode;
 use crate::api::network::NetworkingConfig;
+use crate::util::json::{self, Node};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// `POST /containers/create`: the configuration with two more members beside it.
@@ -26,10 +26,10 @@ impl<'de> Deserialize<'de> for CreateRequest {
             networking_config: Option<NetworkingConfig>,
         }
         use serde::de::Error;
-        let value = serde_json::Value::deserialize(deserializer)?;
-        let wrong = |e: decode::Wrong| D::Error::custom(e.embedded());
-        let config = decode::from_value(value.clone()).map_err(wrong)?;
-        let beside: Beside = decode::from_value(value).map_err(wrong)?;
+        let node = Node::deserialize(deserializer)?;
+        let wrong = |e: json::Wrong| D::Error::custom(e.embedded());
+        let config = json::from_node(&node).map_err(wrong)?;
+        let beside: Beside = json::from_node(&node).map_err(wrong)?;
         Ok(Self { config, host_config: beside.host_config, networking_config: beside.networking_config })
     }
 }

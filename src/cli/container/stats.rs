@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn figures() {
-        let sample: Sample = serde_json::from_str(
+        let sample: Sample = crate::util::json::from_str(
             r#"{"name":"/x","id":"0123456789abcdef","cpu_stats":{"cpu_usage":{"total_usage":300},"system_cpu_usage":2000,"online_cpus":2},
             "precpu_stats":{"cpu_usage":{"total_usage":200},"system_cpu_usage":1000},
             "memory_stats":{"usage":3000,"limit":4096,"stats":{"inactive_file":952}},

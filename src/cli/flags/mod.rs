@@ -18,6 +18,7 @@ use crate::api::Empty;
 use crate::api::container::{ContainerConfig, CreateRequest, Healthcheck, HostConfig, LogConfig, RestartPolicy};
 use crate::cli::container::run::Run;
 use crate::error::{Error, Result};
+use crate::util::json;
 use std::collections::BTreeMap;
 
 /// The request that the flags stand for.
@@ -303,10 +304,10 @@ fn security(options: &[String]) -> Result<(Vec<String>, bool)> {
                     let why = crate::error::errno_text(&e);
                     Error::invalid(format!("opening seccomp profile ({value}) failed: open {value}: {why}"))
                 })?;
-                let profile: Box<serde_json::value::RawValue> = serde_json::from_slice(&bytes).map_err(|e| {
+                json::check(&bytes).map_err(|e| {
                     Error::invalid(format!("compacting json for seccomp profile ({value}) failed: {e}"))
                 })?;
-                out.push(format!("seccomp={}", compact(profile.get())));
+                out.push(format!("seccomp={}", compact(&String::from_utf8_lossy(&bytes))));
             }
             _ => out.push(option.clone()),
         }

@@ -140,7 +140,7 @@ mod tests {
     fn reads_as_docker_does() {
         let json = r#"{"Id":"x","State":{"Status":"created","Pid":0},"Config":{"Labels":{"a":"b"},"Cmd":null,"Volumes":null},
             "HostConfig":{"RestartPolicy":{"Name":"no","MaximumRetryCount":0},"LogConfig":{"Type":"json-file","Config":{}},"PidsLimit":null,"CpuShares":2}}"#;
-        let value = object(serde_json::from_str(json).unwrap());
+        let value = object(crate::util::json::from_str(json).unwrap());
         for (template, expected) in [
             ("{{.ID}}{{.Id}}", "xx"),
             ("{{.State}}{{if .State.Health}}y{{end}}{{.State.Health}}", "{created 0}<nil>"),

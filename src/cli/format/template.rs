@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn value(json: &str) -> Value {
-        serde_json::from_str(json).unwrap()
+        crate::util::json::from_str(json).unwrap()
     }
     fn run(template: &str, json: &str) -> String {
         match Template::parse(template) {

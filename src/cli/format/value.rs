@@ -3,6 +3,7 @@
 //! not a struct (a missing key against an unknown field), a nil list is not a
 //! nil pointer. Pure.
 
+use crate::util::json;
 use std::cmp::Ordering;
 use std::fmt::{self, Write as _};
 use std::rc::Rc;
@@ -60,8 +61,8 @@ impl Value {
     }
     /// Any wire type by way of its JSON.
     pub fn from_serialize(value: &impl serde::Serialize) -> crate::error::Result<Self> {
-        let text = serde_json::to_string(value)?;
-        Ok(serde_json::from_str(&text)?)
+        let text = json::to_string(value)?;
+        Ok(json::from_str(&text)?)
     }
     /// The same value as a struct of the named type; other kinds stay.
     #[must_use]
@@ -378,7 +379,7 @@ mod tests {
     use super::*;
 
     fn read(s: &str) -> Value {
-        serde_json::from_str(s).unwrap()
+        json::from_str(s).unwrap()
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::cli::credentials;
 use crate::cli::format::value::Value;
 use crate::cli::tree::Verb;
 use crate::error::{Context as _, Error, Result};
+use crate::util::json;
 use argh::{ArgsInfo, FromArgs};
 use base64::Engine as _;
 use std::io::Write;
@@ -174,7 +175,7 @@ impl Verb for Build {
             request = request.query(key, value);
         }
         if !secrets.secrets.is_empty() || !secrets.ssh.is_empty() {
-            let header = base64::engine::general_purpose::URL_SAFE.encode(serde_json::to_vec(&secrets)?);
+            let header = base64::engine::general_purpose::URL_SAFE.encode(json::to_vec(&secrets)?);
             request = request.header(SECRETS_HEADER, header);
         }
         if let Some(auths) = registry_config(cx)? {
@@ -261,7 +262,7 @@ impl Build {
             std::fs::write(path, &outcome.id).with_context(|| format!("write {path}"))?;
         }
         if let Some(path) = &self.metadata_file {
-            let text = serde_json::to_vec_pretty(&outcome.metadata)?;
+            let text = json::to_vec_pretty(&outcome.metadata)?;
             std::fs::write(path, text).with_context(|| format!("write {path}"))?;
         }
         if self.quiet && !outcome.id.is_empty() {

@@ -5,6 +5,7 @@ use crate::api::build::{Message, Step};
 use crate::cli::context::Context;
 use crate::client::http::Reply;
 use crate::error::{Error, Kind, Result};
+use crate::util::json;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
@@ -38,7 +39,7 @@ pub(super) fn show(cx: &mut Context, reply: Reply, mode: Mode) -> Result<Outcome
             writeln!(cx.err, "{}", line.trim_end())?;
         }
         let message: Message =
-            serde_json::from_str(&line).map_err(|e| Error::system(format!("unexpected answer of the daemon: {e}")))?;
+            json::from_str(&line).map_err(|e| Error::system(format!("unexpected answer of the daemon: {e}")))?;
         if let Some(aux) = &message.aux {
             note(&mut outcome, aux);
         }

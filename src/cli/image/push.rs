@@ -6,6 +6,7 @@ use crate::cli::{credentials, progress};
 use crate::error::{Error, Result};
 use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
+use crate::util::json;
 use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
@@ -47,7 +48,7 @@ impl Verb for Push {
                 if !self.quiet {
                     write!(cx.out, "{PLATFORM_NOTE}")?;
                 }
-                Some(serde_json::to_string(&platform)?)
+                Some(json::to_string(&platform)?)
             }
         };
         let mut reference = Reference::parse(&self.reference)?;

@@ -4,6 +4,7 @@ use crate::cli::context::Context;
 use crate::cli::manifest::lists::{self, Remote};
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
+use crate::util::json;
 use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
@@ -41,9 +42,9 @@ impl Verb for Inspect {
         };
         let text = match (&remote, self.verbose) {
             (Remote::Image(entry), false) => lists::indent(entry.document(), "\t"),
-            (Remote::Image(entry), true) => lists::indent(&serde_json::to_string(entry)?, "\t"),
+            (Remote::Image(entry), true) => lists::indent(&json::to_string(entry)?, "\t"),
             (Remote::List(entries), false) => lists::list_text(entries)?.1,
-            (Remote::List(entries), true) => lists::indent(&serde_json::to_string(entries)?, "\t"),
+            (Remote::List(entries), true) => lists::indent(&json::to_string(entries)?, "\t"),
         };
         writeln!(cx.out, "{text}")?;
         Ok(ExitCode::SUCCESS)

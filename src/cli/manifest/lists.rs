@@ -15,6 +15,7 @@ use crate::image::registry::endpoint::Settings;
 use crate::image::registry::fault::{Class, Fault};
 use crate::image::registry::{blob, service};
 use crate::util::atomic_file::{self, Durability};
+use crate::util::json;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -32,9 +33,10 @@ pub struct Entry {
     pub descriptor: EntryDescriptor,
     #[serde(rename = "Raw", default)]
     pub raw: String,
-    #[serde(rename = "SchemaV2Manifest", default, skip_serializing_if = "Option::is_none")]
+    /// One of these two is `raw` as a document; written for other readers.
+    #[serde(rename = "SchemaV2Manifest", skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub docker: Option<Box<RawValue>>,
-    #[serde(rename = "OCIManifest", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "OCIManifest", skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub oci: Option<Box<RawValue>>,
 }
 
@@ -50,11 +52,7 @@ pub struct EntryDescriptor {
 
 impl Entry {
     fn new(reference: &Reference, fetched: &Fetched, media_type: &str, platform: Platform) -> Result<Self> {
-        let text = String::from_utf8(fetched.bytes.clone())
-            .map_err(|_| Error::invalid(format!("manifest {} is not text", fetched.digest)))?;
-        let raw = RawValue::from_string(text)?;
-        let (docker, oci) = if media_type == OCI_MANIFEST { (None, Some(raw)) } else { (Some(raw), None) };
-        Ok(Self {
+        let entry = Self {
             reference: reference.to_string(),
             descriptor: EntryDescriptor {
                 media_type: media_type.to_owned(),
@@ -63,16 +61,28 @@ impl Entry {
                 platform: Some(platform),
             },
             raw: STANDARD.encode(&fetched.bytes),
-            docker,
-            oci,
-        })
+            docker: None,
+            oci: None,
+        };
+        entry.with_document()
+    }
+    fn with_document(mut self) -> Result<Self> {
+        let text = String::from_utf8(self.bytes()?)
+            .map_err(|_| Error::invalid(format!("manifest {} is not text", self.descriptor.digest)))?;
+        let document = Some(RawValue::from_string(text)?);
+        if self.descriptor.media_type == OCI_MANIFEST {
+            self.oci = document
+        } else {
+            self.docker = document
+        }
+        Ok(self)
     }
     /// The manifest's bytes as the registry has them.
     pub fn bytes(&self) -> Result<Vec<u8>> {
         STANDARD.decode(&self.raw).map_err(|e| Error::invalid(format!("manifest of {}: {e}", self.reference)))
     }
     pub fn manifest(&self) -> Result<Manifest> {
-        Ok(serde_json::from_slice(&self.bytes()?)?)
+        Ok(json::from_slice(&self.bytes()?)?)
     }
     pub fn document(&self) -> &str {
         self.docker.as_ref().or(self.oci.as_ref()).map_or("{}", |r| r.get())
@@ -104,7 +114,10 @@ pub fn entries(cx: &Context, list: &Reference) -> Result<Vec<Entry>> {
         .iter()
         .map(|path| {
             let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
-            serde_json::from_slice(&text).map_err(|e| Error::invalid(format!("{}: {e}", path.display())))
+            json::from_slice::<Entry>(&text)
+                .map_err(Error::from)
+                .and_then(Entry::with_document)
+                .map_err(|e| Error::invalid(format!("{}: {e}", path.display())))
         })
         .collect()
 }
@@ -118,7 +131,7 @@ pub fn save(cx: &Context, list: &Reference, manifest: &Reference, entry: &Entry)
     let dir = dir(cx, list);
     fs::create_dir_all(&dir).with_context(|| format!("mkdir {}", dir.display()))?;
     let path = dir.join(file_name(manifest));
-    atomic_file::write(&path, &serde_json::to_vec(entry)?, Durability::Renamed)
+    atomic_file::write(&path, &json::to_vec(entry)?, Durability::Renamed)
         .with_context(|| format!("write {}", path.display()))
 }
 
@@ -157,7 +170,7 @@ pub fn list_text(entries: &[Entry]) -> Result<(&'static str, String)> {
         .map(|e| &e.descriptor)
         .map(|d| Item { media_type: &d.media_type, size: d.size, digest: d.digest, platform: d.platform.as_ref() })
         .collect();
-    let compact = serde_json::to_string(&List { schema_version: 2, media_type, manifests })?;
+    let compact = json::to_string(&List { schema_version: 2, media_type, manifests })?;
     Ok((media_type, indent(&compact, "   ")))
 }
 
@@ -285,7 +298,7 @@ fn image_entry(
     let platform = match platform {
         Some(platform) => platform,
         // The configuration's first members are the platform's.
-        None => serde_json::from_slice(&blob::document(client, image.config.digest, image.config.size)?)?,
+        None => json::from_slice(&blob::document(client, image.config.digest, image.config.size)?)?,
     };
     let media_type = if fetched.media_type.is_empty() { &image.media_type } else { &fetched.media_type };
     Entry::new(reference, fetched, media_type, platform)

@@ -9,6 +9,7 @@ use crate::cli::inspect::BAD_TEMPLATE;
 use crate::cli::lists;
 use crate::cli::tree::Verb;
 use crate::error::Result;
+use crate::util::json;
 use crate::util::time::{Timestamp, rfc3339_nano_fixed};
 use argh::{ArgsInfo, FromArgs};
 use std::io::{BufRead, BufReader, Write};
@@ -91,7 +92,7 @@ impl Verb for Events {
             }
             let message: Message = crate::api::decode::from_slice(&bytes)?;
             let text = match &template {
-                _ if raw => serde_json::from_slice::<Value>(&bytes)?.to_json(false),
+                _ if raw => json::from_slice::<Value>(&bytes)?.to_json(false),
                 Some(template) => match render(template, &message) {
                     Ok(text) => text,
                     Err(e) => {

@@ -10,6 +10,7 @@ use crate::cli::plugin::{self, Plugin};
 use crate::cli::system::version::about;
 use crate::cli::tree::Verb;
 use crate::error::Result;
+use crate::util::json;
 use argh::{ArgsInfo, FromArgs};
 use std::fmt::Write as _;
 use std::io::Write;
@@ -243,7 +244,7 @@ impl Verb for Info {
         };
         if let Some(template) = template {
             let server = match &bytes {
-                Some(bytes) => serde_json::from_slice(bytes)?,
+                Some(bytes) => json::from_slice(bytes)?,
                 None => Value::from_serialize(&Wire::default())?,
             };
             let all = merged(server, client_info(cx.globals.debug, &context, &plugins));

@@ -11,6 +11,7 @@ use crate::engine::image::{login, progress::Lines, pull};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::store::Image;
+use crate::util::json;
 use std::io::Write;
 use std::sync::{Arc, PoisonError};
 
@@ -184,7 +185,7 @@ impl Write for Told<'_, '_> {
         self.rest.extend_from_slice(bytes);
         while let Some(end) = self.rest.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
-            let Ok(value) = serde_json::from_slice::<serde_json::Value>(&line) else { continue };
+            let Ok(value) = json::from_slice::<serde_json::Value>(&line) else { continue };
             if let Some(error) = value["error"].as_str() {
                 self.error = Some(error.to_owned());
             }

@@ -19,6 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::Platform;
 use crate::image::store::LayerRef;
+use crate::util::json;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -328,6 +329,6 @@ impl<'a> Build<'a> {
 
 /// The id that an image of this state would have.
 fn short(state: &State) -> String {
-    let text = serde_json::to_vec(&state.config).unwrap_or_default();
+    let text = json::to_vec(&state.config).unwrap_or_default();
     Digest::of(&text).hex()[..12].to_owned()
 }

@@ -2,6 +2,7 @@
 //! as written: their values are known only when the stage runs. Pure.
 
 use super::parser::{Heredoc, Node, heredoc_marker};
+use crate::util::json;
 
 /// What is wrong with one instruction; the caller adds file, line and column.
 pub type Result<T> = std::result::Result<T, String>;
@@ -242,9 +243,13 @@ impl Flags {
 
 /// The JSON form, else text: what does not parse as an array of strings is for the shell.
 pub fn command(args: &str) -> Command {
-    match serde_json::from_str(args) {
-        Ok(words) if args.starts_with('[') => Command::Exec(words),
-        _ => Command::Shell(args.to_owned()),
+    let words = match json::from_str(args) {
+        Ok(serde_json::Value::Array(words)) => words,
+        _ => return Command::Shell(args.to_owned()),
+    };
+    match words.iter().map(|w| w.as_str().map(str::to_owned)).collect() {
+        Some(words) => Command::Exec(words),
+        None => Command::Shell(args.to_owned()),
     }
 }
 

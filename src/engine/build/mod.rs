@@ -29,6 +29,7 @@ use crate::api::build::{Message, Options, Secrets};
 use crate::api::registry::AuthConfig;
 use crate::error::{Error, Kind, Result};
 use crate::util::id;
+use crate::util::json;
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
 use std::sync::mpsc::channel;
@@ -191,7 +192,7 @@ fn whole(
 }
 
 fn line(out: &mut dyn Write, message: &Message) -> Result<()> {
-    let mut text = serde_json::to_vec(message)?;
+    let mut text = json::to_vec(message)?;
     text.extend_from_slice(b"\r\n");
     out.write_all(&text).and_then(|()| out.flush()).map_err(|_| Error::new(Kind::Cancelled, "the client went away"))
 }

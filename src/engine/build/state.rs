@@ -6,6 +6,7 @@ use super::expand;
 use super::instruction::{Command, Healthcheck, Instruction};
 use super::stage::PREDEFINED;
 use crate::image::config::{Empty, Healthcheck as ImageHealthcheck, History, ImageConfig};
+use crate::util::json;
 use crate::util::units;
 use std::collections::BTreeMap;
 
@@ -269,7 +270,7 @@ pub struct Scope<'a> {
 }
 
 fn json(words: &[String]) -> String {
-    serde_json::to_string(words).unwrap_or_default()
+    json::to_string(words).unwrap_or_default()
 }
 
 /// An absolute path without `.`, `..` and double slashes.

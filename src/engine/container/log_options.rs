@@ -6,6 +6,7 @@ use crate::api::container::LogConfig;
 use crate::engine::EngineConfig;
 use crate::error::{Error, Result};
 use crate::runtime::spec::{LogDriver, LogSpec};
+use crate::util::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -157,7 +158,7 @@ fn attributes(record: &Record, options: &BTreeMap<String, String>) -> String {
     if let Some(tag) = options.get("tag").filter(|t| !t.is_empty()) {
         chosen.insert("tag".into(), tag_text(tag, record));
     }
-    if chosen.is_empty() { String::new() } else { serde_json::to_string(&chosen).unwrap_or_default() }
+    if chosen.is_empty() { String::new() } else { json::to_string(&chosen).unwrap_or_default() }
 }
 
 /// The fields of a tag template; what is none of them stays as it is.

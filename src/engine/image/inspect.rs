@@ -12,6 +12,7 @@ use crate::image::config::RunConfig;
 use crate::image::digest::Digest;
 use crate::image::manifest::{self, Manifest, OCI_MANIFEST};
 use crate::image::store::Image;
+use crate::util::json;
 use crate::util::time;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -124,7 +125,7 @@ pub fn manifests(engine: &Engine, image: &Image) -> Vec<ManifestSummary> {
     let mut out = Vec::new();
     for descriptor in image.manifests.iter().filter(|d| manifest::is_manifest(&d.media_type)) {
         let parsed = engine.images.read_blob(&descriptor.digest).ok();
-        let parsed = parsed.and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok());
+        let parsed = parsed.and_then(|bytes| json::from_slice::<Manifest>(&bytes).ok());
         let content = parsed.map_or(0, |m| m.config.size + m.layers.iter().map(|l| l.size).sum::<u64>());
         out.push(line(&descriptor.media_type, &descriptor.digest.to_string(), descriptor.size, content, &data));
     }

@@ -23,6 +23,7 @@ use crate::image::registry::transport::Cancel;
 use crate::image::registry::upload::{Known, Mount};
 use crate::image::store::{Image, LayerRef};
 use crate::util::id::short;
+use crate::util::json;
 use serde_json::json;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,7 +56,7 @@ pub fn reference(name: &str, tag: &str) -> Result<Reference> {
 /// `{"os":…,"architecture":…,"variant":…}`, as newer parameters have it.
 pub fn platform(json: &str) -> Result<Platform> {
     let platform: Platform =
-        serde_json::from_str(json).map_err(|e| Error::invalid(format!("failed to parse platform: {e}")))?;
+        json::from_str(json).map_err(|e| Error::invalid(format!("failed to parse platform: {e}")))?;
     if platform.os.is_empty() || platform.architecture.is_empty() {
         return Err(Error::invalid("both OS and Architecture must be provided"));
     }
@@ -172,7 +173,7 @@ fn one(
 fn original_manifest(engine: &Engine, image: &Image) -> Option<(Manifest, Vec<u8>)> {
     image.manifests.iter().filter(|m| m.media_type.is_empty() || is_manifest(&m.media_type)).find_map(|m| {
         let bytes = engine.images.read_blob(&m.digest).ok().filter(|b| Digest::of(b) == m.digest)?;
-        let mut manifest: Manifest = serde_json::from_slice(&bytes).ok()?;
+        let mut manifest: Manifest = json::from_slice(&bytes).ok()?;
         manifest.media_type.clone_from(&m.media_type);
         let fits = manifest.config.digest == image.digest()
             && manifest.layers.len() == image.diff_ids.len()
@@ -403,7 +404,7 @@ mod tests {
     fn manifests_as_docker_writes_them() {
         let known = |n: u64| Known { digest: Digest::of(&n.to_le_bytes()), size: n };
         let text = String::from_utf8(fresh_manifest(known(1), &[known(2), known(3)])).unwrap();
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let value: serde_json::Value = json::from_str(&text).unwrap();
         assert_eq!(value["layers"][1]["size"], 3);
         assert_eq!(value["config"]["mediaType"], DOCKER_CONFIG);
         assert!(text.starts_with("{\n   \"schemaVersion\": 2,\n   \"mediaType\""));

@@ -7,6 +7,7 @@ use crate::error::{Context, Error, Result};
 use crate::net::protocol::{NetworkSpec, PoolSpec};
 use crate::net::subnet::Subnet;
 use crate::util::atomic_file::{self, Durability};
+use crate::util::json;
 use crate::util::{id, time};
 use std::sync::{Arc, PoisonError};
 
@@ -165,7 +166,7 @@ fn add(networks: &Networks, mut record: NetworkInspect) -> Result<Arc<Record>> {
 fn keep(networks: &Networks, record: Record) -> Result<Arc<Record>> {
     let dir = networks.dir.join(&record.id);
     std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-    let bytes = serde_json::to_vec(&record)?;
+    let bytes = json::to_vec(&record)?;
     atomic_file::write(&dir.join(FILE), &bytes, Durability::Synced).context("write a network's record")?;
     let record = Arc::new(record);
     networks.all.write().unwrap_or_else(PoisonError::into_inner).insert(record.id.clone(), record.clone());

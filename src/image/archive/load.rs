@@ -20,6 +20,7 @@ use crate::storage::apply::{Limits, clean};
 use crate::storage::tar::read::{Discard, Reader};
 use crate::storage::tar::{BLOCK, Kind, header};
 use crate::util::id;
+use crate::util::json;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Cursor, Read};
 use std::sync::Arc;
@@ -214,7 +215,7 @@ impl Pending<'_> {
     }
 
     fn docker_items(&self) -> Result<Vec<Wanted>> {
-        let items: Vec<Item> = serde_json::from_slice(self.document("manifest.json")?)
+        let items: Vec<Item> = json::from_slice(self.document("manifest.json")?)
             .map_err(|e| Error::invalid(format!("invalid manifest.json: {e}")))?;
         let mut wanted = Vec::new();
         for item in items {
@@ -241,7 +242,7 @@ impl Pending<'_> {
     }
 
     fn oci_items(&self, platform: Option<&Platform>) -> Result<Vec<Wanted>> {
-        let index: Index = serde_json::from_slice(self.document("index.json")?)
+        let index: Index = json::from_slice(self.document("index.json")?)
             .map_err(|e| Error::invalid(format!("invalid index.json: {e}")))?;
         let host = Platform::host();
         let mut wanted = Vec::new();
@@ -250,7 +251,7 @@ impl Pending<'_> {
             let mut chosen = entry.clone();
             while is_index(&chosen.media_type) && manifests.len() < 4 {
                 let data = self.blob(&chosen)?;
-                let nested: Index = serde_json::from_slice(data).map_err(|e| Error::invalid(e.to_string()))?;
+                let nested: Index = json::from_slice(data).map_err(|e| Error::invalid(e.to_string()))?;
                 manifests.push((chosen.media_type.clone(), data.to_vec()));
                 let ask = platform.unwrap_or(&host);
                 chosen = nested.choose(ask).cloned().ok_or_else(|| {
@@ -261,7 +262,7 @@ impl Pending<'_> {
                 continue;
             }
             let data = self.blob(&chosen)?;
-            let manifest: Manifest = serde_json::from_slice(data).map_err(|e| Error::invalid(e.to_string()))?;
+            let manifest: Manifest = json::from_slice(data).map_err(|e| Error::invalid(e.to_string()))?;
             manifests.push((chosen.media_type.clone(), data.to_vec()));
             wanted.push(Wanted {
                 config: self.blob(&manifest.config)?.to_vec(),

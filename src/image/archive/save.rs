@@ -16,6 +16,7 @@ use crate::image::manifest::{
 use crate::image::reference::Reference;
 use crate::image::store::{Image, LayerRef, Store};
 use crate::storage::tar::{Entry, Kind, Time, write};
+use crate::util::json;
 use crate::util::time::{self, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -74,7 +75,7 @@ impl<'a> Archive<'a> {
             };
             let config = small(out, &image.config.raw)?;
             let manifest = self.manifest(image, config)?;
-            let bytes = serde_json::to_vec(&manifest)?;
+            let bytes = json::to_vec(&manifest)?;
             let digest = small(out, &bytes)?;
             for name in names_or_none(&saved.names) {
                 let mut entry = Descriptor::new(OCI_MANIFEST, digest, bytes.len() as u64);
@@ -99,11 +100,11 @@ impl<'a> Archive<'a> {
             items.push(self.item(saved, &config));
         }
         let index = Index { schema_version: 2, media_type: OCI_INDEX.into(), manifests: index, annotations: None };
-        emit(out, "index.json", &serde_json::to_vec(&index)?, now)?;
-        emit(out, "manifest.json", &[serde_json::to_vec(&items)?, b"\n".to_vec()].concat(), Timestamp(0))?;
+        emit(out, "index.json", &json::to_vec(&index)?, now)?;
+        emit(out, "manifest.json", &[json::to_vec(&items)?, b"\n".to_vec()].concat(), Timestamp(0))?;
         emit(out, "oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}", now)?;
         if !repositories.is_empty() {
-            emit(out, "repositories", &[serde_json::to_vec(&repositories)?, b"\n".to_vec()].concat(), Timestamp(0))?;
+            emit(out, "repositories", &[json::to_vec(&repositories)?, b"\n".to_vec()].concat(), Timestamp(0))?;
         }
         out.write_all(&write::END)?;
         Ok(out.flush()?)

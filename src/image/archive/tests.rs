@@ -8,6 +8,7 @@ use crate::image::store::{Options, Store};
 use crate::storage::Driver;
 use crate::storage::overlay::Overlay;
 use crate::storage::vfs::Vfs;
+use crate::util::json;
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -99,7 +100,7 @@ fn archive(layers: &[Vec<u8>], name: &str, packed: bool) -> Vec<u8> {
     let diff_ids: Vec<Digest> = layers.iter().map(|l| Digest::of(l)).collect();
     let config = serde_json::json!({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["x"]},
         "rootfs": {"type": "layers", "diff_ids": diff_ids}});
-    let config = serde_json::to_vec(&config).unwrap();
+    let config = json::to_vec(&config).unwrap();
     let mut b = tar::Builder::new(Vec::new());
     let mut add = |name: &str, data: &[u8]| {
         let mut h = tar::Header::new_gnu();
@@ -115,7 +116,7 @@ fn archive(layers: &[Vec<u8>], name: &str, packed: bool) -> Vec<u8> {
     }
     add("config.json", &config);
     let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": [name], "Layers": paths}]);
-    add("manifest.json", &serde_json::to_vec(&manifest).unwrap());
+    add("manifest.json", &json::to_vec(&manifest).unwrap());
     b.into_inner().unwrap()
 }
 

@@ -9,6 +9,7 @@ use super::challenge::Challenge;
 use super::fault::{Class, Fault, Result, from_status};
 use super::transport::{Exchange, Payload, Response, Wire};
 use super::url::{Url, escape};
+use crate::util::json;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::HashMap;
@@ -200,7 +201,7 @@ fn read_grant(mut answer: Response) -> Result<Grant> {
     if status != 200 {
         return Err(from_status(status, None, &body));
     }
-    let grant: Grant = serde_json::from_slice(&body)
+    let grant: Grant = json::from_slice(&body)
         .map_err(|e| Fault::new(Class::Refused, format!("unable to decode token response: {e}")))?;
     if grant.token.is_empty() && grant.access_token.is_empty() {
         return Err(Fault::new(Class::Refused, "authorization server did not include a token in the response"));

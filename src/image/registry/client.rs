@@ -12,6 +12,7 @@ use super::fault::{Class, Fault, Result, from_status};
 use super::transport::{Cancel, Exchange, Payload, Response, Wire, io_fault};
 use super::url::Url;
 use crate::image::digest::Digest;
+use crate::util::json;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
@@ -308,8 +309,8 @@ impl Client {
             let mut answer = self.call(Call::new("GET", url.clone()))?;
             let next = header(&answer, "Link").and_then(next_link).and_then(|l| url.join(&l));
             let body = read_limited(&mut answer, MAX_MANIFEST)?;
-            let page: Page = serde_json::from_slice(&body)
-                .map_err(|e| Fault::new(Class::Refused, format!("unreadable tag list: {e}")))?;
+            let page: Page =
+                json::from_slice(&body).map_err(|e| Fault::new(Class::Refused, format!("unreadable tag list: {e}")))?;
             all.extend(page.tags.unwrap_or_default());
             match next {
                 Some(next) if next.same_origin(&self.endpoint.base) => url = next,

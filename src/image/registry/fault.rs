@@ -4,6 +4,7 @@
 //! Invariant: retry and fall-back decisions look at [`Class`], never at text.
 
 use crate::error::{Error, Kind};
+use crate::util::json;
 use std::time::Duration;
 
 pub type Result<T> = std::result::Result<T, Fault>;
@@ -148,7 +149,7 @@ struct Document {
 
 /// The fault that an answer with an error status stands for.
 pub fn from_status(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Fault {
-    let document: Document = serde_json::from_slice(body).unwrap_or_default();
+    let document: Document = json::from_slice(body).unwrap_or_default();
     if let Some(first) = document.errors.first() {
         let code = first.code.to_ascii_lowercase().replace('_', " ");
         let message = format!("{code}: {}", first.message);

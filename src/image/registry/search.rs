@@ -6,6 +6,7 @@ use super::endpoint::{Settings, is_hub, is_insecure};
 use super::fault::{Class, Fault, Result};
 use super::transport::{Cancel, Exchange, Payload, Wire};
 use super::url::{Scheme, Url};
+use crate::util::json;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -83,7 +84,7 @@ fn ask(
     if status != 200 {
         return Err(Fault::new(Class::Refused, format!("Unexpected status code {status}")));
     }
-    let answer: Answer = serde_json::from_slice(&body)
+    let answer: Answer = json::from_slice(&body)
         .map_err(|e| Fault::new(Class::Refused, format!("error decoding registry search results: {e}")))?;
     Ok(answer.results.unwrap_or_default())
 }

@@ -2,6 +2,7 @@
 
 use super::split::Piece;
 use super::{Entry, Stream};
+use crate::util::json;
 use crate::util::time;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -71,7 +72,7 @@ struct Line {
 
 /// One line without its newline. None: not a record (a torn write).
 pub fn decode(line: &[u8]) -> Option<Entry> {
-    let line: Line = serde_json::from_slice(line).ok()?;
+    let line: Line = json::from_slice(line).ok()?;
     Some(Entry {
         stream: Stream::parse(line.stream.as_bytes())?,
         time: time::parse_rfc3339(&line.time)?,

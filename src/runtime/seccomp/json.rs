@@ -4,6 +4,7 @@
 use super::{Action, Comparison, Condition, EPERM, Operator, Profile, Rule};
 use crate::error::{Error, Result};
 use crate::runtime::caps::number;
+use crate::util::json;
 use serde::Deserialize;
 
 #[derive(Deserialize, Default)]
@@ -59,7 +60,7 @@ const SCMP_COMPAT: &str = if cfg!(target_arch = "aarch64") { "SCMP_ARCH_ARM" } e
 
 pub(super) fn parse(text: &str, caps: u64, kernel: (u32, u32)) -> Result<Profile> {
     let bad = |e: String| Error::invalid(format!("Decoding seccomp profile failed: {e}"));
-    let document: Document = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
+    let document: Document = json::from_str(text).map_err(|e| bad(e.to_string()))?;
     if !document.listener_path.is_empty() {
         return Err(Error::not_implemented("seccomp profile: listenerPath (user notification) is not supported"));
     }

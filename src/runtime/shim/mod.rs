@@ -19,6 +19,7 @@ use crate::runtime::{child, logs, sentence};
 use crate::sys::process::{self, Forked, Who, exit_now};
 use crate::sys::{fd, memory, socket};
 use crate::util::atomic_file::{self, Durability};
+use crate::util::json;
 use nix::fcntl::OFlag;
 use std::ffi::CStr;
 use std::fs::File;
@@ -81,7 +82,7 @@ struct Rest {
 fn run(place: &Place, control: &OwnedFd, work: OwnedFd, fds: Vec<OwnedFd>) -> Result<Box<(Started, Rest)>, Refusal> {
     let failed = |what: &str, e: &dyn std::fmt::Display| Refusal::new(format!("{what}: {e}"));
     let bytes = fd::read_all(work, WORK_LIMIT).map_err(|e| failed("read the spec", &e))?;
-    let work: Work = serde_json::from_slice(&bytes).map_err(|e| failed("read the spec", &e))?;
+    let work: Work = json::from_slice(&bytes).map_err(|e| failed("read the spec", &e))?;
     drop(bytes);
     let mut fds = fds;
     if fds.len() < work.fds {
@@ -106,7 +107,7 @@ fn run(place: &Place, control: &OwnedFd, work: OwnedFd, fds: Vec<OwnedFd>) -> Re
         socket::listen_at(dir.as_fd(), &place.names.socket).map_err(|e| failed("bind the shim's socket", &e))?;
     let started = start(&plan, &stdio)?;
     let state = State { pid: started.pid, start_time: start_time(started.pid).unwrap_or_default() };
-    if let Ok(json) = serde_json::to_vec(&state) {
+    if let Ok(json) = json::to_vec(&state) {
         let _ = atomic_file::write(&place.run_dir.join(&place.names.state), &json, Durability::Renamed);
     }
     let message = FromShim::Started { pid: started.pid };

@@ -17,6 +17,7 @@ use crate::runtime::wire::{self, AttachMeta, FromShim, ToShim};
 use crate::sys::process::{self, Who};
 use crate::sys::{socket, term};
 use crate::util::atomic_file::{self, Durability};
+use crate::util::json;
 use crate::util::time;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -380,7 +381,7 @@ impl Server<'_> {
         }
         if self.reported.is_none() && (late || self.outputs.iter().all(Option::is_none)) {
             self.reported = Some(Instant::now());
-            if let Ok(json) = serde_json::to_vec(&exit) {
+            if let Ok(json) = json::to_vec(&exit) {
                 let path = self.place.run_dir.join(&self.place.names.exit);
                 let _ = atomic_file::write(&path, &json, Durability::Renamed);
             }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::server::request::Request;
 use crate::server::response::{Response, Stream};
 use crate::server::router::{Route, route};
+use crate::util::json;
 use base64::Engine as _;
 use std::io::{BufWriter, Write};
 use std::os::fd::AsFd;
@@ -37,7 +38,7 @@ fn look(engine: &Arc<Engine>, request: &Request) -> Result<(view::View, String, 
     let container = engine.containers.get(&id)?;
     let view = view::open(engine, &container)?;
     let (described, _) = stat::stat(&view, &path, &id)?;
-    let json = serde_json::to_vec(&described)?;
+    let json = json::to_vec(&described)?;
     Ok((view, path, base64::engine::general_purpose::STANDARD.encode(json)))
 }
 

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::server::request::Request;
 use crate::server::response::{Response, Stream};
 use crate::server::router::{Route, route};
+use crate::util::json;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ pub const ROUTES: &[Route] = &[
 fn decode<T: serde::de::DeserializeOwned + Default>(text: Option<&str>) -> Option<T> {
     let Some(text) = text.filter(|t| !t.is_empty()) else { return Some(T::default()) };
     let bytes = URL_SAFE.decode(text).or_else(|_| STANDARD.decode(text)).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    json::from_slice(&bytes).ok()
 }
 
 fn build_image(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {

@@ -13,6 +13,7 @@
 pub mod mounts;
 pub mod prune;
 
+use crate::util::json;
 use crate::engine::Engine;
 use crate::error::{Context, Result};
 use crate::image::digest::Digest;
@@ -60,7 +61,7 @@ impl Record {
     }
 
     fn write(&self, path: &Path) -> Result<()> {
-        let data = serde_json::to_vec(self)?;
+        let data = json::to_vec(self)?;
         atomic_file::write(path, &data, Durability::Renamed).context("write a record of the build cache")
     }
 }
@@ -94,7 +95,7 @@ impl Cache {
         for entry in fs::read_dir(root.join("steps"))? {
             let path = entry?.path();
             let key = path.file_stem().and_then(|n| n.to_str()).filter(|k| Digest::from_hex(k).is_some());
-            let record = fs::read(&path).ok().and_then(|data| serde_json::from_slice(&data).ok());
+            let record = fs::read(&path).ok().and_then(|data| json::from_slice(&data).ok());
             match (key, record) {
                 (Some(key), Some(record)) => drop(steps.insert(key.to_owned(), record)),
                 // Cut short, or no file of ours.

@@ -1,6 +1,7 @@
 //! Folders of `RUN --mount=type=cache`. They outlive builds; who has one now is
 //! counted, so that none is pruned or lent twice where it must not be.
 
+use crate::util::json;
 use super::{Cache, Record, key};
 use crate::error::{Error, Result};
 use std::fs;
@@ -44,7 +45,7 @@ impl Cache {
 
     fn note_mount(&self, name: &str, id: &str) {
         let path = self.root.join("mounts").join(format!("{name}.json"));
-        let known = fs::read(&path).ok().and_then(|data| serde_json::from_slice::<Record>(&data).ok());
+        let known = fs::read(&path).ok().and_then(|data| json::from_slice::<Record>(&data).ok());
         let shown = id.trim_end().replace('\n', " ");
         let (record, late) = match known {
             Some(mut record) => {

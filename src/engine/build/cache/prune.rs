@@ -1,6 +1,7 @@
 //! What the build cache takes on the disk, and removing it: `system df` and
 //! `builder prune`. Any thread.
 
+use crate::util::json;
 use super::{Cache, Record};
 use crate::api::filters::Filters;
 use crate::api::system::BuildCacheRecord;
@@ -73,7 +74,7 @@ impl Cache {
                 continue;
             };
             let data = fs::read(path.with_file_name(format!("{name}.json"))).unwrap_or_default();
-            let record: Record = serde_json::from_slice(&data).unwrap_or_default();
+            let record: Record = json::from_slice(&data).unwrap_or_default();
             parts.push(Part::new(name, &record, "exec.cachemount", weight(&path), false, used.contains_key(name)));
         }
         parts.sort_by(|a, b| b.last.cmp(&a.last).then_with(|| a.row.id.cmp(&b.row.id)));
