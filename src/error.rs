@@ -121,7 +121,7 @@ impl Error {
     /// Puts what else is to be known behind the message, in parentheses.
     #[must_use]
     pub fn followed_by(mut self, what: impl fmt::Display) -> Self {
-        self.message = format!("{} ({what})", self.message);
+        self.0.message = format!("{} ({what})", self.0.message);
         self
     }
     /// Several failures told as one, a line each; nothing failed is `Ok`.
@@ -142,7 +142,7 @@ impl Error {
     }
     /// The disk (or the user's share of it) is full.
     pub fn is_no_space(&self) -> bool {
-        let io = self.source.as_ref().and_then(|s| s.downcast_ref::<std::io::Error>());
+        let io = self.0.source.as_ref().and_then(|s| s.downcast_ref::<std::io::Error>());
         matches!(io.and_then(std::io::Error::raw_os_error), Some(libc::ENOSPC | libc::EDQUOT))
     }
     pub fn hint(&self) -> Option<&str> {

@@ -12,13 +12,13 @@
 //! since they are synced no earlier than their image; the beginning of a blob
 //! needs no belief, because the digest of the whole is checked at its end.
 
-use crate::util::json;
 use super::digest::Digest;
 use super::gc::InUse;
 use super::layer::TempFile;
 use super::store::Store;
 use crate::error::{Context, Result};
 use crate::util::atomic_file::{self, Durability};
+use crate::util::json;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, TryLockError};

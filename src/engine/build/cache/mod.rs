@@ -13,12 +13,12 @@
 pub mod mounts;
 pub mod prune;
 
-use crate::util::json;
 use crate::engine::Engine;
 use crate::error::{Context, Result};
 use crate::image::digest::Digest;
 use crate::image::store::LayerRef;
 use crate::util::atomic_file::{self, Durability};
+use crate::util::json;
 use crate::util::time::{Timestamp, now, parse_rfc3339, rfc3339_nano};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};

@@ -1,9 +1,9 @@
 //! Folders of `RUN --mount=type=cache`. They outlive builds; who has one now is
 //! counted, so that none is pruned or lent twice where it must not be.
 
-use crate::util::json;
 use super::{Cache, Record, key};
 use crate::error::{Error, Result};
+use crate::util::json;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::PoisonError;

@@ -1,7 +1,6 @@
 //! What the build cache takes on the disk, and removing it: `system df` and
 //! `builder prune`. Any thread.
 
-use crate::util::json;
 use super::{Cache, Record};
 use crate::api::filters::Filters;
 use crate::api::system::BuildCacheRecord;
@@ -10,6 +9,7 @@ use crate::engine::{Engine, until};
 use crate::error::{Context, Error, Result};
 use crate::image::digest::Digest;
 use crate::storage::tree;
+use crate::util::json;
 use crate::util::time::{Timestamp, now};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
