@@ -13,5 +13,7 @@ mod lifecycle;
 mod logs;
 /// Binds, volumes, tmpfs, read-only roots.
 mod mounts;
+/// The engine inside a container.
+mod nested;
 /// `docker run`: output, exit codes, environment, users, errors.
 mod run;
