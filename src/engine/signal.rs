@@ -45,6 +45,17 @@ const NAMES: &[(&str, i32)] = &[
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
 
+/// As [`parse`], for a signal that is to be sent now: numbers that Linux has no
+/// signal for have a sentence of their own.
+pub fn deliverable(text: &str) -> Result<i32> {
+    match text.parse::<i32>() {
+        Ok(number) if number > RTMAX => {
+            Err(Error::invalid(format!("the linux daemon does not support signal {number}")))
+        }
+        _ => parse(text),
+    }
+}
+
 /// The number, or `invalid signal: X`.
 pub fn parse(text: &str) -> Result<i32> {
     let invalid = || Error::invalid(format!("invalid signal: {text}"));

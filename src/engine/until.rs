@@ -9,7 +9,9 @@ use crate::util::time::{Timestamp, now, parse_rfc3339};
 pub fn parse(filters: &Filters) -> Result<Option<Timestamp>> {
     match filters.get("until") {
         [] => Ok(None),
-        [one] => point(one).map(Some).ok_or_else(|| Error::invalid(format!("invalid filter 'until=[{one}]'"))),
+        [one] => point(one)
+            .map(Some)
+            .ok_or_else(|| Error::invalid(format!("failed to parse value as time or duration: {one:?}"))),
         _ => Err(Error::invalid("more than one until filter specified")),
     }
 }

@@ -32,6 +32,8 @@ pub fn main(args: &[OsString]) -> ExitCode {
 }
 
 fn run(command: &[OsString]) -> nix::Result<i32> {
+    // Executed by descriptor, it would be known by the file's name.
+    let _ = nix::sys::prctl::set_name(c"docker-init");
     let mask = SigSet::all();
     mask.thread_block()?;
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC)?;

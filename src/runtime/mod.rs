@@ -29,3 +29,4 @@ mod users;
 mod wire;
 
 pub use handle::{Attach, Event, ExitRecord, NamespaceKind, Recovered, Runtime, Started};
+pub use users::check as check_user;

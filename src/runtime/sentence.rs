@@ -3,6 +3,7 @@
 
 use crate::runtime::child::{Failure, Step};
 use crate::runtime::plan::{Plan, RootPlan};
+use crate::runtime::users;
 use nix::errno::Errno;
 
 const START: &str = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc \
@@ -20,17 +21,7 @@ pub fn of(plan: &Plan, failure: Failure) -> (String, bool) {
     let user = &plan.process.user;
     // dockerd looks users up itself: nothing stands in front of these.
     match failure.step {
-        Step::User => {
-            let name = user.spec.split(':').next().unwrap_or_default();
-            return (format!("unable to find user {name}: no matching entries in passwd file"), true);
-        }
-        Step::Group => {
-            let name = match failure.index {
-                0 => user.spec.split_once(':').map(|(_, g)| g).unwrap_or_default(),
-                n => user.additional_groups.get(usize::from(n) - 1).map_or("", String::as_str),
-            };
-            return (format!("unable to find group {name}: no matching entries in group file"), true);
-        }
+        Step::User | Step::Group => return (users::unknown(user, failure), true),
         _ => {}
     }
     (format!("{}{}", prefix(exec), cause(plan, failure)), false)

@@ -27,6 +27,26 @@ pub fn resolve(root: BorrowedFd<'_>, user: &User) -> Result<Identity, Failure> {
     lookup(&passwd, &group, user)
 }
 
+/// Docker's sentence for whom [`resolve`] did not find.
+pub fn unknown(user: &User, failure: Failure) -> String {
+    let (who, of) = user.spec.split_once(':').unwrap_or((&user.spec, ""));
+    match (failure.step, failure.index) {
+        (Step::Group, 0) => format!("unable to find group {of}: no matching entries in group file"),
+        (Step::Group, n) => {
+            let name = user.additional_groups.get(usize::from(n) - 1).map_or("", String::as_str);
+            format!("unable to find group {name}: no matching entries in group file")
+        }
+        _ => format!("unable to find user {who}: no matching entries in passwd file"),
+    }
+}
+
+/// Whether a running container knows a user; the refusal's sentence if not.
+/// `root` is its root directory.
+pub fn check(root: BorrowedFd<'_>, spec: &str) -> Result<(), String> {
+    let user = User { spec: spec.to_owned(), additional_groups: Vec::new(), set_home: false };
+    resolve(root, &user).map(drop).map_err(|failure| unknown(&user, failure))
+}
+
 /// A missing file is an empty one: numbers need none.
 fn read(root: BorrowedFd<'_>, path: &CStr) -> String {
     use std::io::Read;

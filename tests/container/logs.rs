@@ -1,5 +1,6 @@
 //! What a container wrote, read back in every way.
 
+use crate::harness::daemon::{processes_of, signal};
 use crate::harness::{Daemon, eventually, probe};
 use crate::need;
 
@@ -101,4 +102,67 @@ fn a_flood_arrives_whole() {
     eventually("the end of the flood", || d.inspect(&id, "{{.State.Running}}") == "false");
     let out = d.docker(&["logs", &id]).ok();
     assert_eq!(out.lines().filter(|l| *l == "0123456789abcdef").count(), 200_000);
+}
+
+#[test]
+fn a_stuck_log_does_not_stop_a_container_in_non_blocking_mode() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let id = d.run_detached(&[
+        "--log-opt",
+        "mode=non-blocking",
+        "--log-opt",
+        "max-buffer-size=100k",
+        "busybox",
+        "sh",
+        "-c",
+        "mknod /go p; read go </go; yes 0123456789abcdef0123456789abcdef | head -n 60000; echo out >/done; sleep 1000",
+    ]);
+    let writer = || {
+        processes_of(d.scratch.path())
+            .into_iter()
+            .find(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.trim() == "coracle-log"))
+    };
+    eventually("the writing process", || writer().is_some());
+    let writer = writer().unwrap();
+    signal(writer, "STOP");
+    eventually("the container past its output", || {
+        let _ = d.docker(&["exec", &id, "timeout", "1", "sh", "-c", "[ -p /go ] && echo go >/go"]);
+        d.docker(&["exec", &id, "cat", "/done"]).code == 0
+    });
+    signal(writer, "CONT");
+    d.docker(&["kill", &id]).ok();
+    let out = d.docker(&["logs", &id]).ok();
+    assert!(out.lines().all(|l| l == "0123456789abcdef0123456789abcdef"), "a torn line");
+    let count = out.lines().count();
+    assert!((500..60_000).contains(&count), "{count}");
+}
+
+#[test]
+fn labels_variables_and_tags_stand_beside_the_lines() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let id = d.run_detached(&[
+        "--name",
+        "tagged",
+        "--label",
+        "tier=web",
+        "--label",
+        "other=x",
+        "-e",
+        "MODE=fast",
+        "--log-opt",
+        "labels=tier",
+        "--log-opt",
+        "env-regex=^MO",
+        "--log-opt",
+        "tag={{.Name}}/{{upper .ImageName}}",
+        "busybox",
+        "echo",
+        "hi",
+    ]);
+    d.docker(&["wait", &id]).ok();
+    for c in d.clients() {
+        d.with(c, &["logs", "--details", &id]).prints("MODE=fast,tag=tagged%2FBUSYBOX,tier=web hi");
+    }
 }

@@ -1,6 +1,8 @@
 //! Containers through the command line: every test runs with our client and
 //! with the original's against our daemon.
 
+/// Projects of docker compose.
+mod compose;
 /// kill -9 of any process of ours, and what is true afterwards.
 mod crash;
 /// exec: streams, users, environment, exit codes.
@@ -9,6 +11,8 @@ mod exec;
 mod isolation;
 /// create, start, stop, kill, restart, pause, wait, rename, rm, ps.
 mod lifecycle;
+/// --link of the default bridge.
+mod links;
 /// logs: tail, since, follow, timestamps, long lines, rotation.
 mod logs;
 /// Binds, volumes, tmpfs, read-only roots.
@@ -17,3 +21,5 @@ mod mounts;
 mod nested;
 /// `docker run`: output, exit codes, environment, users, errors.
 mod run;
+/// Refusals in the original's words.
+mod words;

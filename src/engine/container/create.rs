@@ -14,8 +14,14 @@ use crate::util::{id, time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub fn create(engine: &Arc<Engine>, name: Option<&str>, request: CreateRequest) -> Result<CreateResponse> {
-    make(engine, name, request, None)
+/// `platform` as the client gave it, "" for any.
+pub fn create(
+    engine: &Arc<Engine>,
+    name: Option<&str>,
+    platform: &str,
+    request: CreateRequest,
+) -> Result<CreateResponse> {
+    make(engine, name, platform, request, None)
 }
 
 /// What a build's step stands on: layers that are no image yet, and mounts that
@@ -29,12 +35,13 @@ pub struct Step {
 
 /// A container for one RUN of a build.
 pub fn create_step(engine: &Arc<Engine>, request: CreateRequest, step: Step) -> Result<String> {
-    make(engine, None, request, Some(step)).map(|made| made.id)
+    make(engine, None, "", request, Some(step)).map(|made| made.id)
 }
 
 fn make(
     engine: &Arc<Engine>,
     name: Option<&str>,
+    platform: &str,
     mut request: CreateRequest,
     step: Option<Step>,
 ) -> Result<CreateResponse> {
@@ -44,14 +51,14 @@ fn make(
     let facts = match (&step, config.image.as_str()) {
         (Some(step), _) => Facts { layers: step.layers.clone(), ..Facts::default() },
         (None, "") => Facts::default(),
-        (None, reference) => image::facts(engine, reference)?,
+        (None, reference) => image::facts_for(engine, reference, platform)?,
     };
     merge::merge(&mut config, &facts.config)?;
     log_options::settle(&mut host.log_config, &engine.config)?;
     super::spec::check_security(&host)?;
     for link in host.links.iter().flatten() {
         let target = link.split(':').next().unwrap_or_default().trim_start_matches('/');
-        let context = |e: Error| e.context(format_args!("could not get container for {target}"));
+        let context = |e: Error| not_the_image(e.context(format_args!("could not get container for {target}")));
         engine.containers.get(target).map_err(context)?;
     }
 
@@ -156,6 +163,12 @@ pub fn name_taken(name: &str, holder: &str) -> Error {
     ))
 }
 
+/// A client answers "not found" of a create with a pull: that is for the image
+/// alone.
+fn not_the_image(e: Error) -> Error {
+    Error::invalid(e.message().to_owned())
+}
+
 fn hostname(asked: &str, host: &HostConfig, id: &str) -> String {
     if !asked.is_empty() {
         return asked.to_owned();
@@ -201,12 +214,13 @@ fn resolve_mounts(
     let mut points: BTreeMap<String, MountRecord> = BTreeMap::new();
     for spec in host.volumes_from.iter().flatten() {
         let (name, mode) = mounts::parse_volumes_from(spec)?;
-        let from = engine.containers.get(name)?;
+        let from = engine.containers.get(name).map_err(not_the_image)?;
         for mut record in from.record().mounts {
             if mode.split(',').any(|w| w == "ro") {
                 record.rw = false;
             }
             record.anonymous = false;
+            record.mode.clear();
             if record.kind == MountKind::Volume {
                 engine.volumes.add_user(&record.name, id);
             }

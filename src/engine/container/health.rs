@@ -219,7 +219,8 @@ fn run(
         Some(code) => Ok((code, output)),
         None => {
             let _ = engine.runtime.signal(&exec.id, crate::engine::signal::KILL);
-            Ok((-1, format!("Health check exceeded timeout ({}): {output}", go_duration(timeout))))
+            let colon = if output.is_empty() { "" } else { ": " };
+            Ok((-1, format!("Health check exceeded timeout ({}){colon}{output}", go_duration(timeout))))
         }
     }
 }

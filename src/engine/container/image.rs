@@ -3,8 +3,9 @@
 
 use crate::api::container::{ContainerConfig, Healthcheck};
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::config::RunConfig;
+use crate::image::manifest::Platform;
 
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -28,6 +29,28 @@ pub fn facts(engine: &Engine, reference: &str) -> Result<Facts> {
         os: image.config.os.clone(),
         size: image.size,
     })
+}
+
+/// As [`facts`], if the image is of the platform that the client asked for. One of
+/// another is "not found", so that the client pulls the right one.
+pub fn facts_for(engine: &Engine, reference: &str, platform: &str) -> Result<Facts> {
+    if !platform.is_empty() {
+        let wanted = Platform::parse(platform)?;
+        let config = &engine.images.resolve(reference)?.config;
+        let have = Platform {
+            os: config.os.clone(),
+            architecture: config.architecture.clone(),
+            variant: config.variant.clone(),
+            ..Platform::default()
+        };
+        if have.rank(&wanted).is_none() {
+            return Err(Error::not_found(format!(
+                "image with reference {reference} was found but its platform ({}) does not match the specified platform ({wanted})",
+                config.platform()
+            )));
+        }
+    }
+    facts(engine, reference)
 }
 
 /// The image's run configuration in the API's form.

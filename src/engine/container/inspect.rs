@@ -3,8 +3,8 @@
 
 use super::record::Record;
 use super::state::time_text;
-use super::{Container, log_options, size};
-use crate::api::container::{ContainerInspect, GraphDriver, NetworkSettings, State};
+use super::{Container, links, log_options, size};
+use crate::api::container::{ContainerInspect, GraphDriver, HostConfig, NetworkSettings, State};
 use crate::engine::Engine;
 use crate::error::Result;
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ pub fn inspect(engine: &Engine, reference: &str, with_size: bool) -> Result<Cont
         driver: record.driver.clone(),
         platform: record.platform.clone(),
         exec_ids: Some(exec_ids).filter(|e| !e.is_empty()),
-        host_config: record.host_config.clone(),
+        host_config: HostConfig { links: links::shown(engine, &record), ..record.host_config.clone() },
         graph_driver: graph_driver(engine, &container, &record),
         size_rw: sizes.map(|s| s.rw as i64),
         size_root_fs: sizes.map(|s| s.root_fs as i64),

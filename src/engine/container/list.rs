@@ -2,7 +2,7 @@
 
 use super::record::{MountKind, Record};
 use super::state::Phase;
-use super::{Container, image, inspect, size};
+use super::{Container, image, inspect, links, size};
 use crate::api::container::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworks};
 use crate::api::filters::Filters;
 use crate::engine::Engine;
@@ -53,7 +53,17 @@ pub fn list(engine: &Engine, options: &Options, filters: &Filters) -> Result<Vec
     // Newest first; equal times by id, so that the order is stable.
     records.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
     let limit = if options.limit > 0 { options.limit as usize } else { usize::MAX };
-    records.iter().filter(|r| filter.passes(r)).take(limit).map(|r| summary(engine, r, options.size)).collect()
+    let mut list: Vec<ContainerSummary> = records
+        .iter()
+        .filter(|r| filter.passes(r))
+        .take(limit)
+        .map(|r| summary(engine, r, options.size))
+        .collect::<Result<_>>()?;
+    let mut aliases = links::names(engine);
+    for line in &mut list {
+        line.names.extend(aliases.remove(&line.id).unwrap_or_default());
+    }
+    Ok(list)
 }
 
 /// The filters, looked up once.

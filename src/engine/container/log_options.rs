@@ -1,6 +1,7 @@
 //! `--log-driver` and `--log-opt`: defaults, Docker's refusals, and what the
 //! shim is told. Pure.
 
+use super::log_tag;
 use super::record::Record;
 use crate::api::container::LogConfig;
 use crate::engine::EngineConfig;
@@ -33,9 +34,8 @@ pub fn settle(log: &mut LogConfig, engine: &EngineConfig) -> Result<()> {
         if mode != "non-blocking" {
             return Err(Error::invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'"));
         }
-        parse_size(size).ok_or_else(|| {
-            Error::invalid(format!("logger: error parsing option max-buffer-size: invalid size: '{size}'"))
-        })?;
+        parse_size(size)
+            .ok_or_else(|| Error::invalid(format!("error parsing option max-buffer-size: invalid size: '{size}'")))?;
     }
     let (known, text): (&[&str], fn(&str) -> String) = match log.kind.as_str() {
         "json-file" => (JSON_FILE, |k| format!("unknown log opt '{k}' for json-file log driver")),
@@ -84,25 +84,35 @@ pub fn spec(record: &Record, dir: &Path) -> Result<LogSpec> {
         Error::invalid(format!("failed to create task for container: failed to initialize logging driver: {text}"))
     };
     let get = |key: &str| options.get(key).map(String::as_str).filter(|v| !v.is_empty());
-    let size =
-        |key: &str| get(key).map(|v| parse_size(v).ok_or_else(|| failed(format!("invalid size: '{v}'")))).transpose();
+    let local = log.kind == "local";
+    let size = |key: &str| {
+        let context = if local { "invalid value for max-size: " } else { "" };
+        let text = |v: &str| match v.starts_with('-') && local {
+            true => format!("{context}{v}: invalid size: '{v}'"),
+            false => format!("invalid size: '{v}'"),
+        };
+        get(key).map(|v| parse_size(v).ok_or_else(|| failed(text(v)))).transpose()
+    };
     let max_size = size("max-size")?.filter(|n| *n > 0);
     let max_file = match get("max-file") {
         None => None,
         Some(text) => {
             let number: i64 =
                 text.parse().map_err(|_| failed(format!("strconv.Atoi: parsing \"{text}\": invalid syntax")))?;
-            if number < 1 {
+            if number < 1 && !local {
                 return Err(failed("max-file cannot be less than 1".into()));
             }
-            Some(number as u32)
+            Some(number.max(0) as u32)
         }
     };
+    let context = if local { "error reading compress log option: " } else { "" };
     let compress = match get("compress") {
         None => None,
-        Some("true" | "1" | "t") => Some(true),
-        Some("false" | "0" | "f") => Some(false),
-        Some(text) => return Err(failed(format!("strconv.ParseBool: parsing \"{text}\": invalid syntax"))),
+        Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Some(true),
+        Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Some(false),
+        Some(text) => {
+            return Err(failed(format!("{context}strconv.ParseBool: parsing \"{text}\": invalid syntax")));
+        }
     };
     let driver = match log.kind.as_str() {
         "json-file" => {
@@ -116,15 +126,21 @@ pub fn spec(record: &Record, dir: &Path) -> Result<LogSpec> {
                 max_size,
                 max_file: max_file.unwrap_or(1),
                 compress: compress.unwrap_or(false),
-                attrs: attributes(record, options),
+                attrs: attributes(record, options).map_err(|e| failed(e.message().to_owned()))?,
             }
         }
-        "local" => LogDriver::Local {
-            path: dir.join("local-logs").join("container.log"),
-            max_size: max_size.unwrap_or(20 << 20),
-            max_file: max_file.unwrap_or(5),
-            compress: compress.unwrap_or(true) && max_file.unwrap_or(5) > 1,
-        },
+        "local" => {
+            let (max_file, compress) = (max_file.unwrap_or(5), compress.unwrap_or(true));
+            if compress && max_file < 2 {
+                return Err(failed("compression cannot be enabled when max file count is 1".into()));
+            }
+            LogDriver::Local {
+                path: dir.join("local-logs").join("container.log"),
+                max_size: max_size.unwrap_or(20 << 20),
+                max_file: max_file.max(1),
+                compress,
+            }
+        }
         _ => LogDriver::None,
     };
     let ring_bytes = match get("mode") {
@@ -135,20 +151,24 @@ pub fn spec(record: &Record, dir: &Path) -> Result<LogSpec> {
 }
 
 /// The `attrs` of every json-file line: chosen labels and variables, and a tag.
-fn attributes(record: &Record, options: &BTreeMap<String, String>) -> String {
+fn attributes(record: &Record, options: &BTreeMap<String, String>) -> Result<String> {
     let mut chosen = BTreeMap::new();
     let names = |key: &str| -> Vec<String> {
         let list = options.get(key).map(String::as_str).unwrap_or_default();
         list.split(',').map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect()
     };
-    let regex = |key: &str| options.get(key).filter(|r| !r.is_empty()).and_then(|r| regex_lite::Regex::new(r).ok());
-    let (labels, labels_regex) = (names("labels"), regex("labels-regex"));
+    let regex = |key: &str| {
+        let bad = |e: regex_lite::Error| Error::invalid(format!("error parsing regexp: {e}"));
+        let text = options.get(key).filter(|r| !r.is_empty());
+        text.map(|r| regex_lite::Regex::new(r).map_err(bad)).transpose()
+    };
+    let (labels, labels_regex) = (names("labels"), regex("labels-regex")?);
     for (key, value) in record.config.labels.iter().flatten() {
         if labels.contains(key) || labels_regex.as_ref().is_some_and(|r| r.is_match(key)) {
             chosen.insert(key.clone(), value.clone());
         }
     }
-    let (variables, variables_regex) = (names("env"), regex("env-regex"));
+    let (variables, variables_regex) = (names("env"), regex("env-regex")?);
     for entry in record.config.env.iter().flatten() {
         let Some((key, value)) = entry.split_once('=') else { continue };
         if variables.iter().any(|v| v == key) || variables_regex.as_ref().is_some_and(|r| r.is_match(key)) {
@@ -156,31 +176,9 @@ fn attributes(record: &Record, options: &BTreeMap<String, String>) -> String {
         }
     }
     if let Some(tag) = options.get("tag").filter(|t| !t.is_empty()) {
-        chosen.insert("tag".into(), tag_text(tag, record));
+        chosen.insert("tag".into(), log_tag::render(tag, record)?);
     }
-    if chosen.is_empty() { String::new() } else { json::to_string(&chosen).unwrap_or_default() }
-}
-
-/// The fields of a tag template; what is none of them stays as it is.
-fn tag_text(template: &str, record: &Record) -> String {
-    let image = record.image_id.strip_prefix("sha256:").unwrap_or(&record.image_id);
-    let command = std::iter::once(&record.path).chain(&record.args).cloned().collect::<Vec<_>>().join(" ");
-    let fields = [
-        ("ID", crate::util::id::short(&record.id).to_owned()),
-        ("FullID", record.id.clone()),
-        ("Name", record.name.clone()),
-        ("ImageID", crate::util::id::short(image).to_owned()),
-        ("ImageFullID", record.image_id.clone()),
-        ("ImageName", record.config.image.clone()),
-        ("Command", command),
-        ("DaemonName", "docker".to_owned()),
-        ("Hostname", record.config.hostname.clone()),
-    ];
-    let mut text = template.to_owned();
-    for (name, value) in fields {
-        text = text.replace(&format!("{{{{.{name}}}}}"), &value);
-    }
-    text
+    Ok(if chosen.is_empty() { String::new() } else { json::to_string(&chosen).unwrap_or_default() })
 }
 
 #[cfg(test)]
@@ -211,6 +209,9 @@ mod tests {
         record.config.env = Some(vec!["X=y".into()]);
         let options = [("labels", "a"), ("env-regex", "^X"), ("tag", "{{.Name}}/{{.ID}}")]
             .map(|(k, v)| (k.to_owned(), v.to_owned()));
-        assert_eq!(attributes(&record, &BTreeMap::from(options)), r#"{"X":"y","a":"1","tag":"web/abababababab"}"#);
+        assert_eq!(
+            attributes(&record, &BTreeMap::from(options)).unwrap(),
+            r#"{"X":"y","a":"1","tag":"web/abababababab"}"#
+        );
     }
 }

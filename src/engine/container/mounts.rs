@@ -50,6 +50,11 @@ pub fn parse_bind(raw: &str, volume_driver: &str) -> Result<Parsed> {
         ..MountRecord::default()
     };
     if bind {
+        if record.no_copy {
+            return Err(wrap(Error::invalid(
+                "invalid mount config for type \"bind\": field VolumeOptions must not be specified",
+            )));
+        }
         record.source = clean(source);
         record.propagation = if propagation.is_empty() { "rprivate".into() } else { propagation.into() };
         record.create_source = true;

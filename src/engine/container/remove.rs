@@ -60,7 +60,7 @@ fn remove_link(engine: &Arc<Engine>, reference: &str) -> Result<()> {
         let mut live = container.live();
         let links = live.record.host_config.links.get_or_insert_default();
         let before = links.len();
-        links.retain(|l| l.rsplit([':', '/']).next() != Some(alias));
+        links.retain(|l| super::links::split(l).1 != alias);
         if links.len() == before {
             return Err(Error::not_found(format!("could not find a link named {alias} of container {parent}")));
         }

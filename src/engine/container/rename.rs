@@ -12,7 +12,9 @@ pub fn rename(engine: &Engine, reference: &str, to: &str) -> Result<()> {
         return Err(Error::invalid("Neither old nor new names may be empty"));
     }
     let container = engine.containers.get(reference)?;
-    let to = names::check(to)?;
+    let to = names::check(&format!("/{}", to.trim_start_matches('/')))
+        .map(|_| to.trim_start_matches('/'))
+        .map_err(|e| e.context("Error when allocating new name"))?;
     let from = container.name();
     if from == to {
         return Err(Error::invalid("Renaming a container with the same name as its current name"));

@@ -3,7 +3,7 @@
 //! thread of the start; looks at host paths, starts nothing.
 
 use super::record::Record;
-use super::{Container, caps, cgroup, log_options, merge, spec_mounts};
+use super::{Container, caps, cgroup, links, log_options, merge, spec_mounts};
 use crate::api::container::HostConfig;
 use crate::engine::network::{Namespace as NetNamespace, Sandbox};
 use crate::engine::{Engine, EngineConfig};
@@ -73,8 +73,8 @@ pub fn security(host: &HostConfig) -> Result<Security> {
     Ok(security)
 }
 
-fn environment(container: &Container, record: &Record) -> Vec<String> {
-    let mut env = merge::environment(&record.config, &record.config.hostname, &[]);
+fn environment(engine: &Engine, container: &Container, record: &Record) -> Vec<String> {
+    let mut env = merge::environment(&record.config, &record.config.hostname, &links::environment(engine, record));
     merge::replace_or_append(&mut env, &container.live().secret_env);
     env
 }
@@ -98,7 +98,7 @@ pub fn build(
     let capabilities = capabilities(host)?;
     let process = Process {
         args: std::iter::once(record.path.clone()).chain(record.args.iter().cloned()).collect(),
-        env: environment(container, record),
+        env: environment(engine, container, record),
         cwd: if record.config.working_dir.is_empty() { "/".into() } else { record.config.working_dir.clone() },
         user: User {
             spec: record.config.user.clone(),

@@ -96,13 +96,23 @@ fn shm(engine: &Engine, record: &Record, fds: &mut Fds) -> Result<Option<Mount>>
 fn point_mount(engine: &Engine, point: &MountRecord, fds: &mut Fds) -> Result<Mount> {
     let source = match point.kind {
         MountKind::Tmpfs => return tmpfs(&point.destination, &point.tmpfs_options),
-        MountKind::Bind => bind_source(engine, point)?,
+        MountKind::Bind => {
+            let source = bind_source(engine, point)?;
+            if let Source::Path { path, .. } = &source {
+                check_propagation(path, propagation(&point.propagation))?;
+            }
+            source
+        }
         MountKind::Volume => match engine.volumes.get(&point.name)?.data()? {
-            Data::Tmpfs(options) => return tmpfs(&point.destination, &options),
+            Data::Tmpfs(options) => {
+                // A file system like any other: nothing is forbidden that `o` does not forbid.
+                let made = tmpfs(&point.destination, &format!("suid,dev,exec,{options}"))?;
+                return Ok(Mount { readonly: made.readonly || !point.rw, ..made });
+            }
             Data::Folder(folder) if point.subpath.is_empty() => Source::Path { path: folder, recursive: true },
             Data::Folder(folder) => {
-                let folder = File::open(&folder).with_context(|| format!("open {}", folder.display()))?;
-                Source::Fd { fd: fds.add(subpath(folder.into(), &point.subpath)?), recursive: true }
+                let open = File::open(&folder).with_context(|| format!("open {}", folder.display()))?;
+                Source::Fd { fd: fds.add(subpath(open.into(), &folder, &point.subpath)?), recursive: true }
             }
         },
         MountKind::Image => {
@@ -158,7 +168,7 @@ fn part_of_mount(engine: &Engine, root: OwnedFd, path: &str) -> Result<OwnedFd> 
     std::fs::create_dir_all(&place).with_context(|| format!("create {}", place.display()))?;
     let name = CString::new(place.as_os_str().as_encoded_bytes()).map_err(|_| Error::invalid("NUL in exec-root"))?;
     let part = crate::sys::mount::attach_at(root.as_fd(), &name).map_err(Error::from).and_then(|()| {
-        let part = subpath(root, path)
+        let part = subpath(root, Path::new("/"), path)
             .and_then(|part| crate::sys::mount::clone_tree(Some(part.as_fd()), c"", true).map_err(Error::from));
         nix::mount::umount2(&place, nix::mount::MntFlags::MNT_DETACH)?;
         part
@@ -167,13 +177,45 @@ fn part_of_mount(engine: &Engine, root: OwnedFd, path: &str) -> Result<OwnedFd> 
     part.context(format_args!("mount {path} of an image"))
 }
 
-/// A place below a volume's or image's root, symlinks resolved inside it.
-fn subpath(root: OwnedFd, path: &str) -> Result<OwnedFd> {
+/// A place below a volume's or image's root, symlinks resolved inside it. `shown`
+/// is the root's name for people.
+fn subpath(root: OwnedFd, shown: &Path, path: &str) -> Result<OwnedFd> {
     let text = CString::new(path).map_err(|_| Error::invalid("subpath: invalid path"))?;
-    let found = Root::new(root)
-        .find(&text)
-        .map_err(|e| Error::system(format!("cannot access path {path}: {}", e.desc().to_lowercase())))?;
+    let found = Root::new(root).find(&text).map_err(|e| {
+        let whole = shown.join(path);
+        Error::system(format!("cannot access path {0}: lstat {0}: {1}", whole.display(), e.desc().to_lowercase()))
+    })?;
     Ok(found.into())
+}
+
+/// Shared and slave mounts hear of each other only where the source's own mount
+/// takes part; Docker refuses what would silently be private.
+fn check_propagation(path: &Path, wanted: Propagation) -> Result<()> {
+    let (tags, text): (&[&str], _) = match wanted {
+        Propagation::Private | Propagation::RPrivate => return Ok(()),
+        Propagation::Shared | Propagation::RShared => (&["shared:"], "a shared mount"),
+        Propagation::Slave | Propagation::RSlave => (&["shared:", "master:"], "a shared or slave mount"),
+    };
+    let Some((place, fields)) = mount_of(path) else { return Ok(()) };
+    if fields.split(' ').any(|f| tags.iter().any(|t| f.starts_with(t))) {
+        return Ok(());
+    }
+    Err(Error::system(format!("path {} is mounted on {place} but it is not {text}", path.display())))
+}
+
+/// Where the mount that `path` lies on is mounted, and its optional fields.
+fn mount_of(path: &Path) -> Option<(String, String)> {
+    use std::os::fd::AsRawFd;
+    let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
+    let fd = nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty()).ok()?;
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    let id = info.lines().find_map(|l| l.strip_prefix("mnt_id:"))?.trim().to_owned();
+    let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let line = table.lines().find(|l| l.split(' ').next() == Some(id.as_str()))?;
+    let (fields, _) = line.split_once(" - ")?;
+    let mut words = fields.splitn(7, ' ');
+    let place = words.nth(4)?.to_owned();
+    Some((place, words.nth(1).unwrap_or_default().to_owned()))
 }
 
 fn propagation(word: &str) -> Propagation {
@@ -209,7 +251,7 @@ fn tmpfs(target: &str, options: &str) -> Result<Mount> {
             {
                 data.push(word);
             }
-            _ => return Err(Error::invalid(format!("invalid tmpfs option: {word}"))),
+            _ => return Err(Error::invalid(format!("invalid tmpfs option \"{word}\""))),
         }
     }
     if !data.iter().any(|d| d.starts_with("mode=")) {
@@ -239,6 +281,6 @@ mod tests {
         assert!(made.readonly && made.nosuid && made.nodev && !made.noexec);
         let Source::Filesystem { data, .. } = made.source else { panic!("no file system") };
         assert_eq!(data, "size=1m,mode=1777");
-        assert_eq!(tmpfs("/t", "bogus").unwrap_err().message(), "invalid tmpfs option: bogus");
+        assert_eq!(tmpfs("/t", "bogus").unwrap_err().message(), "invalid tmpfs option \"bogus\"");
     }
 }

@@ -6,8 +6,8 @@
 
 use super::record::{MountKind, Record};
 use super::state::Phase;
-use super::{Container, Pending, Turn, exit, health, publish, remove, spec, spec_mounts};
-use crate::engine::network::{self, Link, Wanted};
+use super::{Container, Pending, Turn, exit, health, links, publish, remove, spec, spec_mounts};
+use crate::engine::network::{self, Wanted};
 use crate::engine::{Engine, volume};
 use crate::error::{Context, Error, Result};
 use crate::runtime::Attach;
@@ -162,20 +162,6 @@ pub fn wanted(engine: &Engine, record: &Record) -> Result<Wanted> {
         Some(l) if !l.is_empty() => l.clone(),
         _ => default.to_vec(),
     };
-    let mut links = Vec::new();
-    for link in host.links.iter().flatten() {
-        let (target, alias) = link.split_once(':').unwrap_or((link, link));
-        let alias = alias.rsplit('/').next().unwrap_or(alias);
-        let other = engine.containers.get(target)?;
-        if !other.live().record.state.is_up() {
-            return Err(Error::system(format!(
-                "Cannot link to a non running container: /{} AS /{}/{alias}",
-                other.name(),
-                record.name
-            )));
-        }
-        links.push(Link { container_id: other.id.clone(), container_name: other.name(), alias: alias.to_owned() });
-    }
     Ok(Wanted {
         id: record.id.clone(),
         name: record.name.clone(),
@@ -191,7 +177,7 @@ pub fn wanted(engine: &Engine, record: &Record) -> Result<Wanted> {
         dns_search: list(&host.dns_search, &engine.config.dns_search),
         dns_options: list(&host.dns_options, &engine.config.dns_options),
         extra_hosts: host.extra_hosts.clone().unwrap_or_default(),
-        links,
+        links: links::resolve(engine, record)?,
     })
 }
 

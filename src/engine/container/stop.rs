@@ -128,11 +128,11 @@ pub(super) fn wait_exit(container: &Container, exits: u64, timeout: Option<Durat
 
 /// `kill`: SIGKILL waits for the end, other signals do not.
 pub fn kill(engine: &Arc<Engine>, reference: &str, signal: Option<&str>) -> Result<()> {
-    let container = engine.containers.get(reference)?;
     let context = |e: Error| e.context(format_args!("cannot kill container: {reference}"));
+    let container = engine.containers.get(reference).map_err(context)?;
     let signal = match signal {
         None | Some("") => signal::KILL,
-        Some(text) => signal::parse(text).map_err(context)?,
+        Some(text) => signal::deliverable(text).map_err(context)?,
     };
     kill_with(engine, &container, signal).map_err(context)
 }

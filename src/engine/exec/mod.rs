@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::runtime::ExitRecord;
 use crate::util::id;
 use std::collections::HashMap;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -97,6 +98,17 @@ fn check_container(container: &Container) -> Result<()> {
     }
 }
 
+/// A user that the container does not know is refused before anything is
+/// attached; numbers need no look.
+fn check_user(engine: &Engine, container: &Container, user: &str) -> Result<()> {
+    let numeric = |part: &str| part.is_empty() || part.bytes().all(|b| b.is_ascii_digit());
+    if user.split(':').all(numeric) {
+        return Ok(());
+    }
+    let root = engine.runtime.root_fd(&container.id)?;
+    crate::runtime::check_user(root.as_fd(), user).map_err(Error::invalid)
+}
+
 pub fn create(engine: &Arc<Engine>, reference: &str, config: ExecCreate) -> Result<String> {
     let container = engine.containers.get(reference)?;
     let exec = make(engine, &container, config, false)?;
@@ -109,7 +121,9 @@ pub fn make(engine: &Arc<Engine>, container: &Container, config: ExecCreate, pro
         return Err(Error::invalid("No exec command specified"));
     }
     check_container(container)?;
-    let detach_keys = keys::parse(&config.detach_keys)?;
+    let escape = |_| Error::system(format!("Invalid escape keys ({}) provided", config.detach_keys));
+    let detach_keys = keys::parse(&config.detach_keys).map_err(escape)?;
+    check_user(engine, container, &config.user)?;
     let exec = Arc::new(Exec {
         id: id::random(),
         container_id: container.id.clone(),

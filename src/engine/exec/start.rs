@@ -3,7 +3,7 @@
 
 use super::{Exec, finish};
 use crate::engine::container::record::Record;
-use crate::engine::container::{merge, spec, start::exit_code_of};
+use crate::engine::container::{links, merge, spec, start::exit_code_of};
 use crate::engine::{Engine, keys};
 use crate::error::{Error, Result};
 use crate::runtime::Attach;
@@ -88,7 +88,7 @@ fn launch(
 
 fn process(engine: &Engine, exec: &Exec, record: &Record) -> Result<Process> {
     let config = &exec.config;
-    let mut env = merge::environment(&record.config, &record.config.hostname, &[]);
+    let mut env = merge::environment(&record.config, &record.config.hostname, &links::environment(engine, record));
     if config.tty && !record.config.tty {
         env.insert(env.len().min(2), "TERM=xterm".into());
     }

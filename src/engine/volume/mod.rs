@@ -70,7 +70,17 @@ impl Volume {
         let bind = words.split(',').any(|w| matches!(w, "bind" | "rbind"));
         match self.option("type").unwrap_or_default() {
             "" if device.is_empty() && words.is_empty() => Ok(Data::Folder(self.mountpoint())),
-            "" | "none" | "bind" if bind || device.starts_with('/') => Ok(Data::Folder(device.into())),
+            "" | "none" | "bind" if bind || device.starts_with('/') => match std::fs::metadata(device) {
+                Ok(_) => Ok(Data::Folder(device.into())),
+                Err(e) => {
+                    let place = self.mountpoint();
+                    Err(Error::system(format!(
+                        "error while mounting volume '{0}': failed to mount local volume: mount {device}:{0}, flags: 0x1000: {1}",
+                        place.display(),
+                        crate::error::errno_text(&e)
+                    )))
+                }
+            },
             "tmpfs" => Ok(Data::Tmpfs(words.to_owned())),
             kind => Err(Error::invalid(format!(
                 "error while mounting volume '{}': failed to mount local volume: mount {device}:{}: operation not permitted",
@@ -215,9 +225,7 @@ fn check_options(options: Option<&BTreeMap<String, String>>) -> Result<()> {
         }
     }
     if options.contains_key("size") {
-        return Err(Error::invalid(
-            "quota size requested but no quota support: the file system below the data root has no project quotas",
-        ));
+        return Err(Error::invalid("quota size requested but no quota support"));
     }
     if options.contains_key("type") != options.contains_key("device") {
         let missing = if options.contains_key("type") { "device" } else { "type" };

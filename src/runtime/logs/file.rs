@@ -7,7 +7,7 @@
 use crate::sys::process::{self, Forked, Who};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -99,6 +99,12 @@ impl Rotating {
         {
             self.compressor = None;
         }
+    }
+}
+
+impl AsFd for Rotating {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -7,11 +7,13 @@
 pub mod file;
 pub mod json_file;
 pub mod local;
+mod ring;
 pub mod split;
 
 use crate::runtime::spec::{LogDriver, LogSpec};
 use crate::util::time::{self, Timestamp};
 use split::{Piece, Splitter};
+use std::os::fd::BorrowedFd;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -58,17 +60,22 @@ enum Format {
     Local,
 }
 
+/// Where records go: into the files at once, or by way of a buffer.
+enum Sink {
+    Files(file::Rotating),
+    Ring(ring::Ring),
+}
+
 /// The shim's end of a container's log.
 pub struct Writer {
-    file: file::Rotating,
+    sink: Sink,
     format: Format,
     splitters: [Splitter; 2],
     buffer: Vec<u8>,
 }
 
 impl Writer {
-    /// None for the driver `none`. Non-blocking mode needs no ring here: files
-    /// are written as output arrives, there is no slow sink to wait for.
+    /// None for the driver `none`.
     pub fn open(spec: &LogSpec) -> std::io::Result<Option<Self>> {
         let (format, file) = match &spec.driver {
             LogDriver::None => return Ok(None),
@@ -80,28 +87,64 @@ impl Writer {
                 (Format::Local, file::Rotating::open(path, *max_size, *max_file, *compress)?)
             }
         };
-        Ok(Some(Self { file, format, splitters: [Splitter::new(), Splitter::new()], buffer: Vec::new() }))
+        let sink = match spec.ring_bytes {
+            Some(limit) => Sink::Ring(ring::Ring::start(file, limit)?),
+            None => Sink::Files(file),
+        };
+        Ok(Some(Self { sink, format, splitters: [Splitter::new(), Splitter::new()], buffer: Vec::new() }))
     }
 
     /// Output as it was read. Errors are not the container's business: a full
     /// disk loses log lines, not the container.
     pub fn write(&mut self, stream: Stream, data: &[u8]) {
-        let Self { file, format, splitters, buffer } = self;
-        splitters[stream as usize].feed(data, |piece| append(file, format, buffer, stream, &piece));
-        file.flush(buffer);
+        let Self { sink, format, splitters, buffer } = self;
+        splitters[stream as usize].feed(data, |piece| append(sink, format, buffer, stream, &piece));
+        sink.flush(buffer);
     }
 
     /// The stream has ended: what is left of an unfinished line.
     pub fn finish(&mut self, stream: Stream) {
-        let Self { file, format, splitters, buffer } = self;
-        splitters[stream as usize].finish(|piece| append(file, format, buffer, stream, &piece));
-        file.flush(buffer);
+        let Self { sink, format, splitters, buffer } = self;
+        splitters[stream as usize].finish(|piece| append(sink, format, buffer, stream, &piece));
+        sink.flush(buffer);
         *buffer = Vec::new();
+    }
+
+    /// Readable never, writable when [`Writer::pump`] can go on; none if nothing waits.
+    pub fn wants(&self) -> Option<BorrowedFd<'_>> {
+        match &self.sink {
+            Sink::Files(_) => None,
+            Sink::Ring(ring) => ring.wants(),
+        }
+    }
+
+    pub fn pump(&mut self) {
+        if let Sink::Ring(ring) = &mut self.sink {
+            ring.send();
+        }
+    }
+
+    /// Everything is in the files when this returns, unless the disk is stuck.
+    pub fn close(&mut self) {
+        if let Sink::Ring(ring) = &mut self.sink {
+            ring.close();
+        }
     }
 }
 
-fn append(file: &mut file::Rotating, format: &Format, buffer: &mut Vec<u8>, stream: Stream, piece: &Piece<'_>) {
-    if file.full(buffer.len() as u64) {
+impl Sink {
+    fn flush(&mut self, buffer: &mut Vec<u8>) {
+        match self {
+            Sink::Files(file) => file.flush(buffer),
+            Sink::Ring(ring) => ring.send(),
+        }
+    }
+}
+
+fn append(sink: &mut Sink, format: &Format, buffer: &mut Vec<u8>, stream: Stream, piece: &Piece<'_>) {
+    if let Sink::Files(file) = sink
+        && file.full(buffer.len() as u64)
+    {
         file.flush(buffer);
         file.rotate();
     }
@@ -109,8 +152,13 @@ fn append(file: &mut file::Rotating, format: &Format, buffer: &mut Vec<u8>, stre
         Format::Json { attrs } => json_file::encode(buffer, stream, piece, attrs),
         Format::Local => local::encode(buffer, stream, piece),
     }
-    if buffer.len() > 64 * 1024 {
-        file.flush(buffer);
+    match sink {
+        Sink::Files(file) if buffer.len() > 64 * 1024 => file.flush(buffer),
+        Sink::Files(_) => {}
+        Sink::Ring(ring) => {
+            ring.push(buffer);
+            buffer.clear();
+        }
     }
 }
 

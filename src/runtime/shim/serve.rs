@@ -39,6 +39,7 @@ enum Source {
     Listener,
     Control,
     Memory,
+    Log,
     Output(usize),
     Sink,
     Client(usize),
@@ -126,6 +127,7 @@ impl Server<'_> {
                 Source::Output(i) => self.read_output(*i),
                 Source::Client(i) => self.serve_client(*i, *flags),
                 Source::Sink => self.write_input(),
+                Source::Log => self.log.iter_mut().for_each(logs::Writer::pump),
                 _ => {}
             }
         }
@@ -163,6 +165,9 @@ impl Server<'_> {
                     fds.push((Source::Output(i), PollFd::new(fd.as_fd(), read)));
                 }
             }
+        }
+        if let Some(log) = self.log.as_ref().and_then(logs::Writer::wants) {
+            fds.push((Source::Log, PollFd::new(log, write)));
         }
         if let Some(sink) = self.sink.as_ref().filter(|_| !self.input.is_empty()) {
             fds.push((Source::Sink, PollFd::new(sink.as_fd(), write)));
@@ -381,6 +386,9 @@ impl Server<'_> {
         }
         if self.reported.is_none() && (late || self.outputs.iter().all(Option::is_none)) {
             self.reported = Some(Instant::now());
+            if self.outputs.iter().all(Option::is_none) {
+                self.log.iter_mut().for_each(logs::Writer::close);
+            }
             if let Ok(json) = json::to_vec(&exit) {
                 let path = self.place.run_dir.join(&self.place.names.exit);
                 let _ = atomic_file::write(&path, &json, Durability::Renamed);

@@ -34,10 +34,11 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/containers/{id}/resize", resize_one),
     route("POST", "/containers/{id}/rename", rename_one),
     route("POST", "/containers/{id}/update", update_one),
-    route("DELETE", "/containers/{id}", remove_one),
     route("GET", "/containers/{id}/checkpoints", no_checkpoints),
     route("POST", "/containers/{id}/checkpoints", no_checkpoints),
     route("DELETE", "/containers/{id}/checkpoints/{name}", no_checkpoints),
+    // A link has a name with slashes: `parent/alias`.
+    route("DELETE", "/containers/{id*}", remove_one),
 ];
 
 fn list_all(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
@@ -52,8 +53,8 @@ fn list_all(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
 fn create_one(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     let mut body: CreateRequest = request.json_required()?;
     gate(request.version, &mut body)?;
-    let name = request.query("name").map(str::to_owned);
-    Response::json(201, &create::create(engine, name.as_deref(), body)?)
+    let platform = request.query("platform").unwrap_or_default();
+    Response::json(201, &create::create(engine, request.query("name"), platform, body)?)
 }
 
 /// What older clients mean by what they send (or cannot send).
@@ -233,7 +234,6 @@ fn remove_one(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
         volumes: request.query_bool("v", false),
         link: request.query_bool("link", false),
     };
-    // A link's name has slashes: "/parent/alias".
     remove::remove(engine, request.param("id"), options)?;
     Ok(Response::Empty(204))
 }
@@ -307,8 +307,13 @@ fn stats_of(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     }))
 }
 
-fn no_checkpoints(_: &Arc<Engine>, _: &mut Request) -> Result<Response> {
-    Err(Error::not_found("page not found"))
+fn no_checkpoints(engine: &Arc<Engine>, _: &mut Request) -> Result<Response> {
+    Err(Error::not_implemented(match engine.config.experimental {
+        true => "checkpoints need CRIU, which cannot work without privileges on the host",
+        false => {
+            "This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it."
+        }
+    }))
 }
 
 /// 201 with an id alone.

@@ -1,0 +1,143 @@
+//! `--link`, the default bridge's old way to find each other: names in
+//! /etc/hosts (`engine::network::files`), variables in the environment, and a
+//! second name `parent/alias` in lists. On other networks a link is an alias of
+//! the endpoint, which the client sends as such.
+
+use super::record::Record;
+use crate::api::network::EndpointSettings;
+use crate::engine::Engine;
+use crate::engine::network::Link;
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+
+/// What every container has anyway, or what would mislead.
+const OWN: [&str; 2] = ["HOME", "PATH"];
+
+/// `TARGET[:ALIAS]`, and the form that `inspect` shows: `/target:/parent/alias`.
+pub fn split(link: &str) -> (&str, &str) {
+    let (target, alias) = link.split_once(':').unwrap_or((link, link));
+    (target.trim_start_matches('/'), alias.rsplit('/').next().unwrap_or(alias))
+}
+
+/// The links of a container that starts; what they name must run.
+pub fn resolve(engine: &Engine, record: &Record) -> Result<Vec<Link>> {
+    let mut links = Vec::new();
+    for link in record.host_config.links.iter().flatten() {
+        let (target, alias) = split(link);
+        let other = engine.containers.get(target)?;
+        if !other.live().record.state.is_up() {
+            return Err(Error::system(format!(
+                "Cannot link to a non running container: /{} AS /{}/{alias}",
+                other.name(),
+                record.name
+            )));
+        }
+        links.push(Link { container_id: other.id.clone(), container_name: other.name(), alias: alias.to_owned() });
+    }
+    Ok(links)
+}
+
+/// The variables that links bring, on the default bridge alone.
+pub fn environment(engine: &Engine, record: &Record) -> Vec<String> {
+    if record.host_config.network_mode != "bridge" {
+        return Vec::new();
+    }
+    let mut env = Vec::new();
+    for link in record.host_config.links.iter().flatten() {
+        let (target, alias) = split(link);
+        let Ok(other) = engine.containers.get(target) else { continue };
+        variables(&record.name, alias, &other.record(), &mut env);
+    }
+    env
+}
+
+fn variables(parent: &str, alias: &str, other: &Record, env: &mut Vec<String>) {
+    let prefix = alias.to_uppercase().replace('-', "_");
+    env.push(format!("{prefix}_NAME=/{parent}/{alias}"));
+    let none = EndpointSettings::default();
+    let address = &other.networks.get("bridge").unwrap_or(&none).ip_address;
+    let mut ports: Vec<(u16, &str)> = other
+        .config
+        .exposed_ports
+        .iter()
+        .flatten()
+        .filter_map(|(port, _)| {
+            let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+            Some((number.parse().ok()?, protocol))
+        })
+        .collect();
+    ports.sort_by_key(|(number, protocol)| (*number, *protocol != "tcp"));
+    if let Some((number, protocol)) = ports.first() {
+        env.push(format!("{prefix}_PORT={protocol}://{address}:{number}"));
+    }
+    for (number, protocol) in ports {
+        let name = format!("{prefix}_PORT_{number}_{}", protocol.to_uppercase());
+        env.push(format!("{name}={protocol}://{address}:{number}"));
+        env.push(format!("{name}_ADDR={address}"));
+        env.push(format!("{name}_PORT={number}"));
+        env.push(format!("{name}_PROTO={protocol}"));
+    }
+    for (key, value) in other.config.env.iter().flatten().filter_map(|e| e.split_once('=')) {
+        if !OWN.contains(&key) {
+            env.push(format!("{prefix}_ENV_{key}={value}"));
+        }
+    }
+}
+
+/// `HostConfig.Links` for `inspect`.
+pub fn shown(engine: &Engine, record: &Record) -> Option<Vec<String>> {
+    let links = record.host_config.links.as_ref()?;
+    let show = |link: &String| {
+        let (target, alias) = split(link);
+        let name = engine.containers.get(target).map_or_else(|_| target.to_owned(), |c| c.name());
+        format!("/{name}:/{}/{alias}", record.name)
+    };
+    Some(links.iter().map(show).collect())
+}
+
+/// The names that links give, by the id of the container they lead to.
+pub fn names(engine: &Engine) -> BTreeMap<String, Vec<String>> {
+    let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for parent in engine.containers.all() {
+        let (name, links) = {
+            let live = parent.live();
+            let host = &live.record.host_config;
+            if host.network_mode != "bridge" || host.links.as_ref().is_none_or(Vec::is_empty) {
+                continue;
+            }
+            (live.record.name.clone(), host.links.clone().unwrap_or_default())
+        };
+        for link in &links {
+            let (target, alias) = split(link);
+            if let Ok(other) = engine.containers.get(target) {
+                names.entry(other.id.clone()).or_default().push(format!("/{name}/{alias}"));
+            }
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variables_of_a_link() {
+        let mut other = Record::default();
+        other.networks.insert(
+            "bridge".into(),
+            EndpointSettings { ip_address: "172.17.0.2".into(), ..EndpointSettings::default() },
+        );
+        other.config.exposed_ports =
+            Some(["6379/tcp", "53/udp"].map(|p| (p.to_owned(), Default::default())).into_iter().collect());
+        other.config.env = Some(vec!["PATH=/x".into(), "MODE=fast".into()]);
+        let mut env = Vec::new();
+        variables("web", "my-db", &other, &mut env);
+        assert_eq!(env[0], "MY_DB_NAME=/web/my-db");
+        assert_eq!(env[1], "MY_DB_PORT=udp://172.17.0.2:53");
+        assert!(env.contains(&"MY_DB_PORT_6379_TCP_ADDR=172.17.0.2".to_owned()));
+        assert!(env.contains(&"MY_DB_ENV_MODE=fast".to_owned()) && !env.iter().any(|e| e.contains("ENV_PATH")));
+        assert_eq!(split("/a:/web/b"), ("a", "b"));
+        assert_eq!(split("a"), ("a", "a"));
+    }
+}

@@ -1,0 +1,36 @@
+//! `--link` on the default bridge: names, variables, the second name in lists.
+
+use crate::harness::{Daemon, probe};
+use crate::need;
+
+#[test]
+fn a_link_gives_names_and_variables() {
+    need!(probe::busybox(), probe::subordinate_ids());
+    let d = Daemon::with_busybox();
+    d.run_detached(&["--name", "db", "-e", "MODE=fast", "--expose", "5432", "busybox", "sleep", "1000"]);
+    let address = d.inspect("db", "{{.NetworkSettings.Networks.bridge.IPAddress}}");
+    for c in d.clients() {
+        let script = "env | grep ^MY_ | sort; grep my-db /etc/hosts";
+        let out =
+            d.with(c, &["run", "--rm", "--name", "web", "--link", "db:my-db", "busybox", "sh", "-c", script]).ok();
+        for line in [
+            "MY_DB_NAME=/web/my-db".to_owned(),
+            "MY_DB_ENV_MODE=fast".to_owned(),
+            format!("MY_DB_PORT=tcp://{address}:5432"),
+            format!("MY_DB_PORT_5432_TCP=tcp://{address}:5432"),
+            format!("MY_DB_PORT_5432_TCP_ADDR={address}"),
+            "MY_DB_PORT_5432_TCP_PORT=5432".to_owned(),
+            "MY_DB_PORT_5432_TCP_PROTO=tcp".to_owned(),
+        ] {
+            assert!(out.lines().any(|l| l == line), "{line}\n{out}");
+        }
+        assert!(out.contains(&format!("{address}\tmy-db ")), "{out}");
+        d.with(c, &["run", "-d", "--name", "web", "--link", "db:alias", "busybox", "sleep", "1000"]).ok();
+        assert_eq!(d.inspect("web", "{{.HostConfig.Links}}"), "[/db:/web/alias]");
+        d.with(c, &["exec", "web", "sh", "-c", "echo $ALIAS_PORT"]).prints(&format!("tcp://{address}:5432"));
+        d.with(c, &["ps", "--no-trunc", "--filter", "name=db", "--format", "{{.Names}}"]).prints("db,web/alias");
+        d.with(c, &["rm", "--link", "web/alias"]).prints("web/alias");
+        d.with(c, &["ps", "--no-trunc", "--filter", "name=db", "--format", "{{.Names}}"]).prints("db");
+        d.docker(&["rm", "-f", "web"]).ok();
+    }
+}

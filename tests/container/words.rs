@@ -1,0 +1,126 @@
+//! Refusals in the original's words (recorded from dockerd 28.5), by table: the
+//! arguments, the exit status, a part of what is said.
+
+use crate::harness::{Daemon, probe};
+use crate::need;
+
+fn check(d: &Daemon, cases: &[(&str, i32, &str)]) {
+    let dir = d.scratch.dir("src");
+    std::fs::write(dir.join("file"), "x").unwrap();
+    for c in d.clients() {
+        for (line, code, words) in cases {
+            let line = line.replace("SRC", dir.to_str().unwrap());
+            let out = d.with(c, &line.split(' ').collect::<Vec<_>>());
+            assert!(
+                out.code == *code && (out.stderr.contains(words) || out.stdout.contains(words)),
+                "{words:?}\n{out}"
+            );
+        }
+    }
+}
+
+#[test]
+fn mounts() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    d.docker(&["volume", "create", "vol"]).ok();
+    d.docker(&["volume", "create", "gone", "-o", "type=none", "-o", "device=/nosuch/dir", "-o", "o=bind"]).ok();
+    check(
+        &d,
+        &[
+            (
+                "run -v SRC:/m:nocopy busybox true",
+                125,
+                ":/m:nocopy': invalid mount config for type \"bind\": field VolumeOptions must not be specified",
+            ),
+            ("run --tmpfs /m:foo busybox true", 125, "invalid tmpfs option \"foo\""),
+            (
+                "run --rm --mount type=volume,src=vol,dst=/m,volume-subpath=sub busybox true",
+                127,
+                "/volumes/vol/_data/sub: no such file or directory",
+            ),
+            (
+                "run --rm --mount type=volume,src=vol,dst=/m,volume-subpath=../sub busybox true",
+                125,
+                "subpath must be a relative path within the volume",
+            ),
+            ("run --volumes-from nosuch busybox true", 125, "No such container: nosuch"),
+            ("run --volumes-from nosuch:bad busybox true", 125, "invalid mode: bad"),
+            ("run -v vol:/m --mount type=tmpfs,dst=/m busybox true", 125, "Duplicate mount point: /m"),
+            (
+                "run --mount type=bind,src=SRC,dst=/m,bind-propagation=bogus busybox true",
+                125,
+                "invalid propagation mode: bogus",
+            ),
+            (
+                "run --mount type=bind,src=SRC/nosuch,dst=/m busybox true",
+                125,
+                "invalid mount config for type \"bind\": bind source path does not exist: ",
+            ),
+            ("run --rm -v gone:/m busybox true", 127, "failed to mount local volume: mount /nosuch/dir:"),
+            ("volume create sized -o size=10m", 1, "create sized: quota size requested but no quota support"),
+            ("volume create odd -o foo=bar", 1, "create odd: invalid option: \"foo\""),
+            ("volume create -d nosuch odd", 1, "error looking up volume plugin nosuch: plugin \"nosuch\" not found"),
+            ("run --rm -v SRC/file:/etc busybox true", 125, "Are you trying to mount a directory onto a file"),
+        ],
+    );
+}
+
+#[test]
+fn log_options() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let start = "failed to create task for container: failed to initialize logging driver: ";
+    let start = |text: &str| format!("{start}{text}");
+    let cases = [
+        ("max-size=x", start("invalid size: 'x'")),
+        ("max-file=0", start("max-file cannot be less than 1")),
+        ("max-file=x", start("strconv.Atoi: parsing \"x\": invalid syntax")),
+        ("tag={{.Nope}}", start("template: log-tag:1:2: executing \"log-tag\" at <.Nope>: can't evaluate field Nope")),
+        ("tag={{", start("template: log-tag:1: unclosed action")),
+        ("labels-regex=(", start("error parsing regexp: ")),
+        ("max-buffer-size=1m", "max-buffer-size option is only supported with 'mode=non-blocking'".into()),
+        ("mode=odd", "logger: logging mode not supported: odd".into()),
+        ("foo=bar", "unknown log opt 'foo' for json-file log driver".into()),
+    ];
+    for (option, words) in &cases {
+        check(&d, &[(&format!("run --rm --log-opt {option} busybox true"), 125, words)]);
+    }
+    let local = "run --rm --log-driver local --log-opt";
+    let count = start("compression cannot be enabled when max file count is 1");
+    let bad = start("error reading compress log option: strconv.ParseBool: parsing \"x\": invalid syntax");
+    check(&d, &[(&format!("{local} max-file=1 busybox true"), 125, &count)]);
+    check(&d, &[(&format!("{local} compress=x busybox true"), 125, &bad)]);
+    check(&d, &[(&format!("{local} max-file=1 --log-opt compress=false busybox echo fine"), 0, "fine")]);
+}
+
+#[test]
+fn verbs() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    d.run_detached(&["--name", "up", "busybox", "sleep", "1000"]);
+    check(
+        &d,
+        &[
+            ("kill -s 99 up", 1, "cannot kill container: up: the linux daemon does not support signal 99"),
+            ("kill -s bogus up", 1, "cannot kill container: up: invalid signal: bogus"),
+            ("kill nosuch", 1, "cannot kill container: nosuch: No such container: nosuch"),
+            ("rename up a%b", 1, "Error when allocating new name: Invalid container name (/a%b), only"),
+            ("rename up up", 1, "Renaming a container with the same name as its current name"),
+            ("exec -u nosuch up true", 1, "unable to find user nosuch: no matching entries in passwd file"),
+            ("exec -u 0:nosuch up true", 1, "unable to find group nosuch: no matching entries in group file"),
+            ("run --link nosuch:x busybox true", 125, "could not get container for nosuch: No such container: nosuch"),
+            ("image prune -f --filter until=garbage", 1, "failed to parse value as time or duration: \"garbage\""),
+            ("run --pull never --platform linux/s390x busybox true", 125, "(linux/s390x)"),
+            ("run --device /nosuch busybox true", 127, "error gathering device information while adding custom device"),
+            ("checkpoint ls up", 1, "experimental"),
+        ],
+    );
+    let (status, body) = d.api("POST", "/containers/create?platform=linux/s390x", Some(r#"{"Image":"busybox"}"#));
+    assert!(status == 404 && body.contains("does not match the specified platform (linux/s390x)"), "{status} {body}");
+    let (status, _) = d.api("GET", "/containers/up/checkpoints", None);
+    assert_eq!(status, 501);
+    let exec = r#"{"Cmd":["true"],"DetachKeys":"bogus"}"#;
+    let (status, body) = d.api("POST", "/containers/up/exec", Some(exec));
+    assert!(status == 500 && body.contains("Invalid escape keys (bogus) provided"), "{status} {body}");
+}
