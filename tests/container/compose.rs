@@ -4,7 +4,7 @@
 use crate::harness::{Client, Daemon, Output, eventually, probe, run};
 use crate::need;
 
-const PLUGIN: &str = "/opt/coracle-test/cli-plugins/docker-compose";
+const PLUGIN: &str = "/opt/coracle-test/plugins/docker-compose";
 const PROJECT: &str = r#"
 name: shop
 services:
