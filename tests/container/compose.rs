@@ -4,7 +4,6 @@
 use crate::harness::{Client, Daemon, Output, eventually, probe, run};
 use crate::need;
 
-const PLUGIN: &str = "/opt/coracle-test/plugins/docker-compose";
 const PROJECT: &str = r#"
 name: shop
 services:
