@@ -19,6 +19,7 @@ pub mod routes;
 mod serve;
 pub mod status;
 pub mod tls;
+mod websocket;
 
 use crate::api::version::{self, Version};
 use crate::engine::Engine;

@@ -29,7 +29,12 @@ docker rm -f "$(hostname)"
 
 #[test]
 fn testcontainers_and_their_reaper_work() {
-    need!(probe::busybox(), probe::subordinate_ids(), testcontainers());
+    need!(probe::busybox(), probe::subordinate_ids());
+    if !Path::new(VENV).exists() {
+        // Comes from PyPI, which a machine need not reach.
+        println!("\nskip: no testcontainers; `sudo make test` installs it into /opt/coracle-test/venv");
+        return;
+    }
     let d = Daemon::with_busybox();
     let mut tar = image::Tar::default();
     tar.file("bin/docker", 0o755, &std::fs::read(crate::harness::daemon::binary()).unwrap());
@@ -42,19 +47,4 @@ fn testcontainers_and_their_reaper_work() {
     command.env("RYUK_CONTAINER_IMAGE", "reaper:1").env("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1");
     command.env("TESTCONTAINERS_CONNECTION_MODE", "docker_host");
     run(command.arg(script)).ok();
-}
-
-fn testcontainers() -> probe::Need {
-    match Path::new(VENV).exists() {
-        true => Ok(()),
-        false => Err("no testcontainers; `sudo make test` installs it into /opt/coracle-test/venv".into()),
-    }
-}
-
-#[test]
-fn the_sdk_works() {
-    need!(probe::busybox(), probe::python("docker", "python3-docker"));
-    let d = Daemon::with_busybox();
-    let script = crate::tidy::root().join("tests/python/sdk.py");
-    run(d.command("/usr/bin/python3").arg(script)).ok();
 }

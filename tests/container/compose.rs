@@ -53,7 +53,11 @@ fn a_project_comes_up_scales_restarts_and_goes() {
     let d = Daemon::with_busybox();
     d.scratch.file("compose.yaml", PROJECT);
     d.scratch.dir("home/.docker/cli-plugins");
-    std::os::unix::fs::symlink(probe::plugin("compose").unwrap(), d.scratch.join("home/.docker/cli-plugins/docker-compose")).unwrap();
+    std::os::unix::fs::symlink(
+        probe::plugin("compose").unwrap(),
+        d.scratch.join("home/.docker/cli-plugins/docker-compose"),
+    )
+    .unwrap();
     for c in d.clients() {
         compose(&d, c, "up -d --wait --quiet-pull").ok();
         assert_eq!(d.inspect("shop-db-1", "{{.State.Health.Status}}"), "healthy");

@@ -23,6 +23,8 @@ pub struct Options {
     pub stderr: bool,
     /// As the client sent them.
     pub detach_keys: String,
+    /// Never in frames of streams: whoever carries the bytes has its own.
+    pub raw: bool,
 }
 
 /// A checked attach, before the connection is taken over.
@@ -87,7 +89,7 @@ pub fn attach(
         out.write_all(std::mem::take(&mut head)).map_err(|_| Error::cancelled())?;
         let_head_be_read(client.as_fd());
         let choice = logs::Options { stdout: options.stdout, stderr: options.stderr, ..logs::Options::default() };
-        logs::read::logs(engine, &container, &choice, !tty, &mut out, None)?;
+        logs::read::logs(engine, &container, &choice, !tty && !options.raw, &mut out, None)?;
     }
     publish(engine, &container, "attach", &[]);
     let attach = Attach {
@@ -96,7 +98,7 @@ pub fn attach(
         stdin: options.stdin && container.live().record.config.open_stdin,
         stdout: options.stdout,
         stderr: options.stderr,
-        framed: !tty,
+        framed: !tty && !options.raw,
         detach_keys: if keys.is_empty() { keys::DEFAULT.to_vec() } else { keys },
     };
     let watcher = container.attaches_taken.watch()?;

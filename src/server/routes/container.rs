@@ -6,11 +6,11 @@ use crate::engine::container::{
     attach, create, inspect, list, prune, remove, rename, start, stats, stop, top, update, wait,
 };
 use crate::engine::{Engine, logs, until};
-use crate::error::{Error, Result};
-use crate::server::hijack;
+use crate::error::{Context, Error, Result};
 use crate::server::request::Request;
 use crate::server::response::{Response, Stream, json_line};
 use crate::server::router::{Route, route};
+use crate::server::{hijack, websocket};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/containers/{id}/unpause", unpause_one),
     route("POST", "/containers/{id}/wait", wait_for),
     route("POST", "/containers/{id}/attach", attach_to),
+    route("GET", "/containers/{id}/attach/ws", attach_websocket),
     route("POST", "/containers/{id}/resize", resize_one),
     route("POST", "/containers/{id}/rename", rename_one),
     route("POST", "/containers/{id}/update", update_one),
@@ -176,21 +177,49 @@ fn wait_for(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     }))
 }
 
-fn attach_to(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
-    let options = attach::Options {
+fn attach_options(request: &Request) -> attach::Options {
+    attach::Options {
         stream: request.query_bool("stream", false),
         logs: request.query_bool("logs", false),
         stdin: request.query_bool("stdin", false),
         stdout: request.query_bool("stdout", false),
         stderr: request.query_bool("stderr", false),
         detach_keys: request.query("detachKeys").unwrap_or("").to_owned(),
-    };
+        raw: false,
+    }
+}
+
+fn attach_to(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    let options = attach_options(request);
     crate::engine::keys::parse(&options.detach_keys)?;
     let ready = attach::check(engine, request.param("id"), &options)?;
     let (client, leftover) = request.hijack()?;
     let head = hijack::head(request, ready.tty);
     attach::attach(engine, ready, &options, client, leftover, &head)?;
     Ok(Response::Hijacked)
+}
+
+/// The bytes of both streams in binary messages, what comes goes to stdin.
+fn attach_websocket(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    let options = attach::Options { raw: true, ..attach_options(request) };
+    let ready = attach::check(engine, request.param("id"), &options)?;
+    let head = websocket::accept(request)?;
+    let (client, leftover) = request.hijack()?;
+    if crate::sys::socket::try_write(client.as_fd(), &head).ok() != Some(head.len()) {
+        return Ok(Response::Hijacked);
+    }
+    let (ours, theirs) = crate::sys::socket::stream_pair()?;
+    let owned = engine.clone();
+    let carry = move || {
+        if let Err(e) = attach::attach(&owned, ready, &options, theirs, Vec::new(), b"") {
+            crate::debug!("a websocket's attach failed", "error" = e);
+        }
+    };
+    // It may wait there for the container's start, while the client already speaks.
+    std::thread::Builder::new().name("attach".into()).spawn(carry).context("start a thread")?;
+    let result = websocket::relay(&client, &leftover, &ours);
+    websocket::end(&client);
+    result.map(|()| Response::Hijacked)
 }
 
 fn dimension(request: &Request, key: &str) -> Result<u16> {
