@@ -69,7 +69,9 @@ fn bytes_go_both_ways() {
     need!(probe::busybox());
     let d = Daemon::with_busybox();
     let script = "while read -r line; do [ $line = end ] && exit 5; echo got $line; echo err >&2; done; echo eof";
-    let id = d.docker(&["create", "-i", "busybox", "sh", "-c", script]).ok().trim().to_owned();
+    // Not StdinOnce: with it the first client that leaves takes stdin along.
+    let body = serde_json::json!({"Image": "busybox", "Cmd": ["sh", "-c", script], "OpenStdin": true});
+    let id = d.json("POST", "/containers/create", Some(&body.to_string()))["Id"].as_str().unwrap().to_owned();
     // Attached before the start.
     let (mut socket, head) = Socket::open(&d, &format!("/v1.51/containers/{id}/attach/ws?{ALL}"), UPGRADE);
     assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
