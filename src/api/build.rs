@@ -9,7 +9,7 @@
 use crate::error::{Error, Result};
 use crate::util::json;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// base64url of the JSON of [`Secrets`].
 pub const SECRETS_HEADER: &str = "X-Build-Secrets";
@@ -19,8 +19,8 @@ pub const SECRETS_HEADER: &str = "X-Build-Secrets";
 #[serde(default)]
 pub struct Secrets {
     pub secrets: BTreeMap<String, String>,
-    /// Paths of agent sockets by id, on the host that both ends share.
-    pub ssh: BTreeMap<String, String>,
+    /// Agents that the client forwards: see `POST /build/attach`.
+    pub ssh: BTreeSet<String>,
 }
 
 /// `--output`: `type` and the rest of its attributes.

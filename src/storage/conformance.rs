@@ -131,7 +131,7 @@ fn conformance(driver: &dyn Driver) {
     let upper = driver.upper_root("rw1").unwrap();
     let merged = driver.mount_rw("rw1", &layers, RwOptions::default()).unwrap();
     let upper = upper.as_ref().map(AsFd::as_fd);
-    let trees = Trees { upper, lower: Some(ro.as_fd()), merged: merged.as_fd(), ignore: &|_| false };
+    let trees = Trees { upper, lower: Some(ro.as_fd()), merged: merged.as_fd(), ignore: &|_| false, epoch: None };
     let changes: Vec<(String, Change)> = diff::changes(&trees)
         .unwrap()
         .into_iter()

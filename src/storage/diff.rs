@@ -37,6 +37,8 @@ pub struct Trees<'a> {
     /// Paths (no slash in front) that are the engine's, not the container's:
     /// targets that were made for mounts.
     pub ignore: &'a dyn Fn(&[u8]) -> bool,
+    /// Later times become this one in a layer, in unix seconds.
+    pub epoch: Option<i64>,
 }
 
 /// Every changed path, without a slash in front, in order.
@@ -53,6 +55,7 @@ pub fn changes(trees: &Trees<'_>) -> Result<BTreeMap<Vec<u8>, Change>> {
 pub fn layer(trees: &Trees<'_>, out: &mut dyn Write) -> Result<()> {
     let changes = changes(trees)?;
     let mut packer = Packer::new(out);
+    packer.epoch = trees.epoch;
     for (path, change) in &changes {
         match change {
             Change::Deleted => packer.whiteout(path)?,
@@ -167,11 +170,13 @@ pub struct Packer<'a> {
     /// First name of each inode with several.
     links: HashMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
+    /// Later times become this one, in unix seconds.
+    pub epoch: Option<i64>,
 }
 
 impl<'a> Packer<'a> {
     pub fn new(out: &'a mut dyn Write) -> Self {
-        Self { out, links: HashMap::new(), buffer: vec![0; 128 << 10] }
+        Self { out, links: HashMap::new(), buffer: vec![0; 128 << 10], epoch: None }
     }
 
     /// The end marker.
@@ -211,6 +216,9 @@ impl<'a> Packer<'a> {
         };
         let stat = fstat(&handle)?;
         let Some(mut entry) = describe(name, &stat) else { return Ok(()) };
+        if let Some(epoch) = self.epoch {
+            entry.mtime.secs = entry.mtime.secs.min(epoch);
+        }
         if kind(&stat) != SFlag::S_IFDIR && stat.st_nlink > 1 {
             let inode = (stat.st_dev, stat.st_ino);
             if let Some(first) = self.links.get(&inode) {
@@ -370,7 +378,13 @@ mod tests {
             File::open(dir.join("now").join(path)).unwrap().set_modified(time).unwrap();
         }
         let (lower, now) = (File::open(dir.join("lower")).unwrap(), File::open(dir.join("now")).unwrap());
-        let trees = Trees { upper: None, lower: Some(lower.as_fd()), merged: now.as_fd(), ignore: &|p| p == b"mine" };
+        let trees = Trees {
+            upper: None,
+            lower: Some(lower.as_fd()),
+            merged: now.as_fd(),
+            ignore: &|p| p == b"mine",
+            epoch: None,
+        };
         let found: Vec<(String, Change)> =
             changes(&trees).unwrap().into_iter().map(|(p, c)| (String::from_utf8(p).unwrap(), c)).collect();
         assert_eq!(

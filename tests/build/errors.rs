@@ -27,10 +27,6 @@ fn errors_say_where() {
     }
     let shown = build(&d, Client::Real, "classic", &[("Dockerfile", "FROM busybox\nRUN exit 7\n")], &[]).fails(7);
     assert!(shown.contains("The command '/bin/sh -c exit 7' returned a non-zero code: 7"), "{shown}");
-    let folder = super::context(&d, "none", &[("f", "x")]).display().to_string();
-    let shown =
-        d.with(Client::Ours, &["build", "-o", "type=oci,dest=x", "-f", &format!("{folder}/f"), &folder]).fails(1);
-    assert!(shown.contains("output type \"oci\" is not supported"), "{shown}");
 }
 
 #[test]

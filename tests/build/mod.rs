@@ -1,8 +1,10 @@
 //! Builds from Dockerfiles: what is in the image afterwards, and what is left
 //! behind. Steps run without a network, so that nothing here depends on one.
 
-use crate::harness::{Client, Daemon};
+use crate::harness::{Client, Daemon, eventually};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
 /// The cache: what hits, what misses, pruning, and ids that stay.
 mod cache;
@@ -10,6 +12,8 @@ mod cache;
 mod errors;
 /// Instructions, flags and forms, and the tree and configuration they make.
 mod language;
+/// Results: folders, archives, registries.
+mod output;
 /// Sources that the daemon fetches itself.
 mod remote;
 /// RUN: its mounts, users, environment and secrets.
@@ -36,4 +40,31 @@ fn build(d: &Daemon, client: Client, name: &str, files: &[(&str, &str)], flags: 
 fn sh(d: &Daemon, image: &str, script: &str) -> String {
     let args = ["run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", script];
     d.docker(&args).ok().trim().to_owned()
+}
+
+/// A registry of this test's own, ended with it.
+struct Registry(Child);
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts one and gives its `host:port`.
+fn registry(d: &Daemon) -> (Registry, String) {
+    // A port that was free a moment ago.
+    let host = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let data = d.scratch.dir("registry");
+    let config = format!(
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{host}\"}}\n",
+        data.display()
+    );
+    let config = d.scratch.file("registry.yml", config);
+    let mut command = Command::new("docker-registry");
+    command.arg("serve").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
+    let registry = Registry(command.spawn().unwrap());
+    eventually("the registry", || TcpStream::connect(&host).is_ok());
+    (registry, host)
 }

@@ -101,3 +101,62 @@ fn a_secret_variable_is_in_no_record() {
     child.wait().unwrap();
     eventually("no container", || d.docker(&["ps", "-aq"]).ok().is_empty());
 }
+
+/// A program of the host with its libraries, for an image that has none.
+fn with_libraries(d: &Daemon, program: &str, folder: &str) {
+    let listed = std::process::Command::new("ldd").arg(program).output().unwrap();
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let libraries = text.split_whitespace().filter(|w| w.starts_with('/'));
+    for path in libraries.chain([program]) {
+        let bytes = std::fs::read(path).unwrap();
+        let copy = d.scratch.file(&format!("{folder}{path}"), bytes);
+        std::fs::set_permissions(copy, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+}
+
+struct Agent(std::process::Child);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_agent_of_the_client() {
+    let tools = ["ssh-agent", "ssh-add", "ssh-keygen"].map(|p| probe::program(p, "openssh-client"));
+    let [agent, add, keygen] = tools;
+    need!(probe::busybox(), agent, add, keygen);
+    let d = Daemon::with_busybox();
+    let socket = d.scratch.join("agent.sock");
+    let _agent =
+        Agent(d.command("/usr/bin/ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap());
+    eventually("the agent", || socket.exists());
+    let key = d.scratch.join("key");
+    crate::harness::run(
+        d.command("/usr/bin/ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "mine", "-f"]).arg(&key),
+    )
+    .ok();
+    crate::harness::run(d.command("/usr/bin/ssh-add").arg("-q").arg(&key).env("SSH_AUTH_SOCK", &socket)).ok();
+    with_libraries(&d, probe::find("ssh-add").unwrap().to_str().unwrap(), "ssh/root");
+    let file = "FROM busybox\nCOPY root/ /\nRUN mkdir -p /root && \
+        echo 'root:x:0:0:root:/root:/bin/sh' > /etc/passwd\n\
+        RUN --mount=type=ssh ssh-add -l > /keys && ssh-add -l >> /keys\n\
+        RUN --mount=type=ssh ! ssh-add -D\n\
+        RUN --mount=type=ssh,id=other,target=/a.sock test -S /a.sock && test $SSH_AUTH_SOCK = /a.sock\n\
+        RUN --mount=type=ssh,id=none test -z \"$SSH_AUTH_SOCK\"\n\
+        RUN --mount=type=ssh,mode=666,uid=12 stat -c '%a %u' $SSH_AUTH_SOCK > /stat\n";
+    let folder = super::context(&d, "ssh", &[("Dockerfile", file)]).display().to_string();
+    let mut command = d.cli(Client::Ours);
+    let other = format!("other={}", socket.display());
+    command.args(["build", "--network", "none", "-t", "ssh", "--ssh", "default", "--ssh", &other, &folder]);
+    crate::harness::run(command.env("SSH_AUTH_SOCK", &socket)).ok();
+    let shown = sh(&d, "ssh", "cat /keys /stat; ls -d /run /a.sock 2>/dev/null || true");
+    assert!(shown.matches("mine (ED25519)").count() == 2 && shown.ends_with("666 12"), "{shown}");
+    // The key is still in the agent: removing was refused.
+    crate::harness::run(d.command("/usr/bin/ssh-add").arg("-l").env("SSH_AUTH_SOCK", &socket)).contains("mine").ok();
+    d.docker(&["build", "--ssh", "default", &folder]).contains("make sure SSH_AUTH_SOCK is set").fails(1);
+    let required = [("Dockerfile", "FROM busybox\nRUN --mount=type=ssh,required=true true\n")];
+    build(&d, Client::Ours, "required", &required, &[]).contains("no SSH key \"default\" forwarded").fails(1);
+}

@@ -2,6 +2,7 @@
 
 use super::build_context as context;
 use super::build_display as display;
+use super::build_session::Session;
 use crate::api::build::{Options, Output, SECRETS_HEADER, Secrets, Ulimit};
 use crate::cli::context::Context;
 use crate::cli::credentials;
@@ -11,7 +12,10 @@ use crate::error::{Context as _, Error, Result};
 use crate::util::json;
 use argh::{ArgsInfo, FromArgs};
 use base64::Engine as _;
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Build an image from a Dockerfile
@@ -167,9 +171,12 @@ impl Verb for Build {
         for (name, target) in pairs("build-context", &self.build_context)? {
             source.add_named(&name, &target)?;
         }
-        let options = self.options(&source)?;
-        let secrets = secrets(&self.secret, &self.ssh)?;
+        let mut options = self.options(&source)?;
+        let (mut secrets, agents) = (secrets(&self.secret)?, agents(&self.ssh)?);
+        secrets.ssh = agents.keys().cloned().collect();
         let client = cx.client()?;
+        options.build_id = crate::util::id::random();
+        let mut session = Session::new(&client, &options.build_id, agents, &mut options.outputs)?;
         let mut request = client.post("/build");
         for (key, value) in options.encode() {
             request = request.query(key, value);
@@ -184,7 +191,8 @@ impl Verb for Build {
         let mut body = source.into_tar()?;
         let reply = request.stream_body("application/x-tar", &mut *body).send()?;
         let mode = self.mode(cx)?;
-        let outcome = display::show(cx, reply, mode)?;
+        let outcome = display::show(cx, reply, mode, &mut session)?;
+        session.finish()?;
         self.finish(cx, &outcome)
     }
 }
@@ -208,8 +216,14 @@ impl Build {
 
     fn options(&self, source: &context::Source) -> Result<Options> {
         let mut outputs: Vec<Output> = self.output.iter().map(|o| output(o)).collect::<Result<_>>()?;
+        if self.load {
+            outputs.push(output("type=docker")?);
+        }
         if self.push {
-            outputs.push(output("type=registry")?);
+            match outputs.iter_mut().find(|o| o.r#type == "image") {
+                Some(image) => drop(image.attrs.insert("push".into(), "true".into())),
+                None => outputs.push(output("type=registry")?),
+            }
         }
         Ok(Options {
             tags: self.tag.clone(),
@@ -243,7 +257,7 @@ impl Build {
             cgroup_parent: self.cgroup_parent.clone().unwrap_or_default(),
             ulimits: self.ulimit.iter().map(|u| ulimit(u)).collect::<Result<_>>()?,
             build_id: String::new(),
-            structured: !self.quiet,
+            structured: true,
         })
     }
 
@@ -321,7 +335,7 @@ fn ulimit(text: &str) -> Result<Ulimit> {
 }
 
 /// `id=x,src=file`, `id=x,env=NAME`; without a source the environment, then a file of that name.
-fn secrets(secrets: &[String], ssh: &[String]) -> Result<Secrets> {
+fn secrets(secrets: &[String]) -> Result<Secrets> {
     let mut found = Secrets::default();
     for text in secrets {
         let attrs: std::collections::BTreeMap<_, _> = text.split(',').map(split).collect();
@@ -341,13 +355,25 @@ fn secrets(secrets: &[String], ssh: &[String]) -> Result<Secrets> {
         };
         found.secrets.insert(id, base64::engine::general_purpose::STANDARD.encode(value));
     }
+    Ok(found)
+}
+
+/// `default`, `id`, `id=socket`: sockets of agents by id.
+fn agents(ssh: &[String]) -> Result<BTreeMap<String, PathBuf>> {
+    let mut found = BTreeMap::new();
     for text in ssh {
         let (id, socket) = split(text);
-        let agent = || {
-            std::env::var("SSH_AUTH_SOCK")
-                .map_err(|_| Error::invalid("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set"))
+        let socket = match socket.as_str() {
+            "" => std::env::var("SSH_AUTH_SOCK")
+                .map_err(|_| Error::invalid("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set"))?,
+            path => path.to_owned(),
         };
-        found.ssh.insert(id, if socket.is_empty() { agent()? } else { socket });
+        let kind = std::fs::metadata(&socket).with_context(|| format!("ssh agent {id}: {socket}"))?.file_type();
+        if !kind.is_socket() {
+            return Err(Error::not_implemented(format!("ssh {id}: {socket} is a key, not the socket of an agent"))
+                .with_hint(format!("run: ssh-add {socket}, and give --ssh {id}")));
+        }
+        found.insert(id, PathBuf::from(socket));
     }
     Ok(found)
 }

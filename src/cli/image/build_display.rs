@@ -1,6 +1,7 @@
 //! What `docker build` shows while the daemon works: the classic lines, numbered
 //! steps in a pipe, or a live picture on a terminal.
 
+use super::build_session::Session;
 use crate::api::build::{Message, Step};
 use crate::cli::context::Context;
 use crate::client::http::Reply;
@@ -27,7 +28,8 @@ pub(super) struct Outcome {
 }
 
 /// Reads the answer to its end.
-pub(super) fn show(cx: &mut Context, reply: Reply, mode: Mode) -> Result<Outcome> {
+pub(super) fn show(cx: &mut Context, reply: Reply, mode: Mode, session: &mut Session) -> Result<Outcome> {
+    let quiet_stdout = session.takes_stdout();
     let mut outcome = Outcome::default();
     let mut steps = Steps { started: Instant::now(), shown: 0, all: BTreeMap::new() };
     for line in BufReader::new(reply).lines() {
@@ -42,6 +44,9 @@ pub(super) fn show(cx: &mut Context, reply: Reply, mode: Mode) -> Result<Outcome
             json::from_str(&line).map_err(|e| Error::system(format!("unexpected answer of the daemon: {e}")))?;
         if let Some(aux) = &message.aux {
             note(&mut outcome, aux);
+            if aux["attach"] == true {
+                session.begin();
+            }
         }
         if let Some(error) = &message.error {
             if mode == Mode::Terminal {
@@ -59,7 +64,7 @@ pub(super) fn show(cx: &mut Context, reply: Reply, mode: Mode) -> Result<Outcome
             }
             (_, None, Some(text)) => {
                 steps.settle(cx, mode)?;
-                write!(cx.out, "{text}")?;
+                if quiet_stdout { write!(cx.err, "{text}")? } else { write!(cx.out, "{text}")? }
             }
             (_, None, None) => {}
         }

@@ -3,6 +3,7 @@
 pub mod build;
 mod build_context;
 mod build_display;
+mod build_session;
 pub mod history;
 pub mod import;
 pub mod inspect;

@@ -10,6 +10,8 @@ use crate::api::build::NamedContext;
 use crate::engine::image::{login, progress::Lines, pull};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
+use crate::image::reference::Reference;
+use crate::image::registry::auth::Credentials;
 use crate::image::store::Image;
 use crate::util::json;
 use std::io::Write;
@@ -100,20 +102,24 @@ impl Build<'_> {
         Ok(image)
     }
 
-    fn pull(&self, name: &str, platform: &str, progress: &Progress<'_>) -> Result<()> {
-        let reference = pull::reference(name, "")?.or_latest();
+    /// What the client knows of a registry.
+    pub fn credentials(&self, reference: &Reference) -> Credentials {
         let auths = &self.request.auths;
-        let domain = reference.domain();
-        let auth = match domain {
-            "docker.io" => auths.get("https://index.docker.io/v1/").or_else(|| auths.get(domain)),
+        let auth = match reference.domain() {
+            "docker.io" => auths.get("https://index.docker.io/v1/").or_else(|| auths.get("docker.io")),
             other => auths.get(other).or_else(|| auths.get(&format!("https://{other}"))),
         };
+        auth.map(|a| login::credentials(&a.clone().split_auth())).unwrap_or_default()
+    }
+
+    fn pull(&self, name: &str, platform: &str, progress: &Progress<'_>) -> Result<()> {
+        let reference = pull::reference(name, "")?.or_latest();
         let request = pull::Request {
             platform: if platform.is_empty() { None } else { Some(pull::platform(platform)?) },
-            credentials: auth.map(|a| login::credentials(&a.clone().split_auth())).unwrap_or_default(),
+            credentials: self.credentials(&reference),
             reference,
         };
-        let mut told = Told { progress, error: None, rest: Vec::new() };
+        let mut told = Told::new(progress);
         pull::pull(self.engine, &request, &mut Lines::new(&mut told), &self.abort.cancel)?;
         match told.error {
             Some(message) => Err(Error::not_found(message)),
@@ -173,11 +179,20 @@ impl Build<'_> {
     }
 }
 
-/// A pull's stream of lines, told as lines of a step. Progress bars are left out.
-struct Told<'a, 'b> {
+/// A pull's or push's stream of lines, told as lines of a step. Progress bars are
+/// left out.
+pub struct Told<'a, 'b> {
     progress: &'a Progress<'b>,
-    error: Option<String>,
+    pub error: Option<String>,
+    /// Of the manifest that was pushed.
+    pub digest: Option<String>,
     rest: Vec<u8>,
+}
+
+impl<'a, 'b> Told<'a, 'b> {
+    pub fn new(progress: &'a Progress<'b>) -> Self {
+        Self { progress, error: None, digest: None, rest: Vec::new() }
+    }
 }
 
 impl Write for Told<'_, '_> {
@@ -189,7 +204,13 @@ impl Write for Told<'_, '_> {
             if let Some(error) = value["error"].as_str() {
                 self.error = Some(error.to_owned());
             }
-            let quiet = matches!(value["status"].as_str(), Some("Downloading" | "Extracting" | "Waiting"));
+            if let Some(digest) = value["aux"]["Digest"].as_str() {
+                self.digest = Some(digest.to_owned());
+            }
+            let quiet = matches!(
+                value["status"].as_str(),
+                Some("Downloading" | "Extracting" | "Waiting" | "Preparing" | "Pushing")
+            );
             if let Some(status) = value["status"].as_str().filter(|_| !quiet) {
                 let id = value["id"].as_str().map(|id| format!("{id}: ")).unwrap_or_default();
                 self.progress.log(format!("{id}{status}\n"));

@@ -6,6 +6,7 @@ use super::base::Source;
 use super::cache;
 use super::execute::{Build, Ongoing};
 use super::instruction::Transfer;
+use super::output;
 use super::parser::{Node, heredoc_marker};
 use super::remote;
 use super::report::{Progress, shown};
@@ -181,7 +182,7 @@ impl Build<'_> {
     }
 
     fn take_in(&self, ongoing: &mut Ongoing, layer: Layer, created_by: String, progress: &Progress<'_>) -> Result<()> {
-        let epoch = self.epoch()?;
+        let epoch = self.rewriting()?;
         let parent = ongoing.state.chain_ids.last().cloned().unwrap_or_default();
         let content = layer.digest()?.hex();
         let key = cache::key(&["copy", &parent, &content, &epoch.unwrap_or(-1).to_string()]);
@@ -208,6 +209,13 @@ impl Build<'_> {
         let ingest = Ingest::new(Expected::default(), self.abort.cancel.flag(), &mut silent);
         let staged = self.engine.images.ingest(tar, Some(parent.as_ref()), ingest)?;
         self.engine.images.commit_layer(staged, parent.as_ref())
+    }
+
+    /// The time that no file of a new layer may be younger than: SOURCE_DATE_EPOCH,
+    /// if an output asks for `rewrite-timestamp`.
+    pub fn rewriting(&self) -> Result<Option<i64>> {
+        let asked = self.request.options.outputs.iter().any(|o| output::truth(o, "rewrite-timestamp"));
+        if asked { self.epoch() } else { Ok(None) }
     }
 
     /// SOURCE_DATE_EPOCH, in seconds.

@@ -11,6 +11,7 @@ use super::finish;
 use super::instruction::{Instruction, interpret};
 use super::parser::{Node, parse};
 use super::report::{Progress, Report, shown};
+use super::session::Session;
 use super::stage::{self, Inputs, Line, Plan};
 use super::state::{Scope, State};
 use super::{Abort, Fault, Request};
@@ -32,6 +33,7 @@ pub struct Build<'a> {
     pub plan: Plan,
     pub report: Report,
     pub abort: &'a Arc<Abort>,
+    pub session: &'a Arc<Session>,
     /// Layers that must not go while this build may stand on them.
     pub held: Mutex<Vec<LayerRef>>,
     slots: Mutex<BTreeMap<usize, Slot>>,
@@ -98,7 +100,7 @@ impl<'a> Build<'a> {
         context: &'a Context,
         plan: Plan,
         report: Report,
-        abort: &'a Arc<Abort>,
+        (abort, session): (&'a Arc<Abort>, &'a Arc<Session>),
     ) -> Self {
         let total = plan.needed.iter().map(|i| plan.stages[*i].lines.len() + 1).sum();
         Self {
@@ -108,6 +110,7 @@ impl<'a> Build<'a> {
             plan,
             report,
             abort,
+            session,
             held: Mutex::default(),
             slots: Mutex::default(),
             ready: Condvar::new(),

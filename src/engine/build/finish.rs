@@ -2,45 +2,38 @@
 //! client is told. Runs on the build's thread.
 
 use super::base::Made;
-use super::cache;
 use super::execute::Build;
+use super::{cache, output};
 use crate::api::build::Options;
 use crate::engine::image::{image_event, names};
 use crate::error::{Error, Result};
-use crate::image::config::History;
+use crate::image::config::{History, ImageConfig};
 use crate::image::digest::Digest;
 use crate::image::reference::Reference;
-use crate::image::store::NewImage;
+use crate::image::store::{Image, NewImage};
 use crate::storage::diff::{self, Trees};
 use crate::util::time::{Timestamp, rfc3339_nano};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 /// Refuses before anything is uploaded what cannot be done.
 pub fn check(options: &Options) -> Result<()> {
     for tag in &options.tags {
         reference(tag)?;
     }
-    for output in &options.outputs {
-        let push = output.r#type == "registry" || output.attrs.get("push").is_some_and(|p| p != "false");
-        match output.r#type.as_str() {
-            _ if push => {
-                return Err(Error::not_implemented("a build does not push: build with -t, then use docker push"));
-            }
-            "image" | "docker" if !output.attrs.contains_key("dest") => {}
-            other => {
-                return Err(Error::not_implemented(format!(
-                    "output type {other:?} is not supported: build with -t, then use docker save or docker cp"
-                )));
-            }
-        }
+    if options.platform.contains(',') {
+        return Err(Error::not_implemented(
+            "one build makes an image for one platform: give a single --platform, and join several with docker manifest",
+        ));
     }
+    output::check(options)?;
     if !options.cache_to.is_empty() {
         return Err(Error::not_implemented("--cache-to is not supported: the cache stays in this daemon"));
     }
     Ok(())
 }
 
-fn reference(tag: &str) -> Result<Reference> {
+pub fn reference(tag: &str) -> Result<Reference> {
     let parsed = Reference::parse(tag).map_err(|e| e.context(format_args!("invalid tag {tag:?}")))?;
     if parsed.digest().is_some() {
         return Err(Error::invalid(format!("invalid tag {tag:?}: build tag cannot contain a digest")));
@@ -78,9 +71,45 @@ pub fn finish(build: &Build<'_>, made: &Made) -> Result<()> {
         entry.created.get_or_insert_with(|| created.clone());
     }
     config.encode()?;
-    let mut extra = Vec::new();
-    for output in &options.outputs {
-        extra.extend(output.attrs.get("name").iter().flat_map(|n| n.split(',')).map(str::to_owned));
+    let image = keep(build, made, config)?;
+    let options = &build.request.options;
+    let mut metadata = serde_json::json!({ "containerimage.config.digest": image.id });
+    if output::is_stored(options) {
+        metadata["containerimage.digest"] = image.id.clone().into();
+    }
+    let names = stored_names(options)?;
+    if !names.is_empty() {
+        metadata["image.name"] = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(",").into();
+    }
+    if output::is_stored(options) {
+        for reference in &names {
+            names::give(build.engine, &image, reference)?;
+        }
+    }
+    build.deliver(made, &image, &mut metadata)?;
+    build.report.metadata(&metadata);
+    if output::is_stored(options) {
+        build.report.result(&image.id);
+        let short = image.id.trim_start_matches("sha256:").get(..12).unwrap_or_default().to_owned();
+        build.report.say(format!("Successfully built {short}\n"));
+        for reference in &names {
+            build.report.say(format!("Successfully tagged {}\n", reference.familiar()));
+        }
+    }
+    Ok(())
+}
+
+/// The image in the store, or only what an archive of it needs.
+fn keep(build: &Build<'_>, made: &Made, config: ImageConfig) -> Result<Arc<Image>> {
+    if !output::is_stored(&build.request.options) {
+        let image = Image {
+            id: config.id().to_string(),
+            chain_ids: made.state.chain_ids.clone(),
+            diff_ids: config.diff_ids().to_vec(),
+            config,
+            ..Image::default()
+        };
+        return Ok(Arc::new(image));
     }
     let new = NewImage { config: config.raw, ..NewImage::default() };
     let known = build.engine.images.get(&Digest::of(&new.config)).is_some();
@@ -88,23 +117,24 @@ pub fn finish(build: &Build<'_>, made: &Made) -> Result<()> {
     if !known {
         image_event(build.engine, &image, "create", &image.id);
     }
-    build.report.result(&image.id);
-    let short = image.id.trim_start_matches("sha256:").get(..12).unwrap_or_default().to_owned();
-    build.report.say(format!("Successfully built {short}\n"));
-    for tag in options.tags.iter().chain(&extra) {
-        let reference = reference(tag)?;
-        names::give(build.engine, &image, &reference)?;
-        build.report.say(format!("Successfully tagged {}\n", reference.familiar()));
+    Ok(image)
+}
+
+/// Every name that the image gets here, each once.
+fn stored_names(options: &Options) -> Result<Vec<Reference>> {
+    let mut all: Vec<Reference> = options.tags.iter().map(|t| reference(t)).collect::<Result<_>>()?;
+    for output in options.outputs.iter().filter(|o| !output::is_sent(o)) {
+        for name in output::names(options, output)? {
+            if !all.contains(&name) {
+                all.push(name);
+            }
+        }
     }
-    Ok(())
+    Ok(all)
 }
 
 /// One layer of all that came on top of the base image.
-fn squash(
-    build: &Build<'_>,
-    made: &Made,
-    config: &mut crate::image::config::ImageConfig,
-) -> Result<crate::image::store::LayerRef> {
+fn squash(build: &Build<'_>, made: &Made, config: &mut ImageConfig) -> Result<crate::image::store::LayerRef> {
     let base = match &made.state.base_id {
         Some(id) => build.engine.images.resolve(id)?.chain_ids.clone(),
         None => Vec::new(),
@@ -112,6 +142,7 @@ fn squash(
     let merged = build.engine.driver.mount_ro(&made.state.chain_ids)?;
     let lower = if base.is_empty() { None } else { Some(build.engine.driver.mount_ro(&base)?) };
     let (mut reader, writer) = std::io::pipe()?;
+    let epoch = build.rewriting()?;
     let layer = std::thread::scope(|scope| {
         let pack = scope.spawn(move || -> Result<()> {
             let trees = Trees {
@@ -119,6 +150,7 @@ fn squash(
                 lower: lower.as_ref().map(AsFd::as_fd),
                 merged: merged.as_fd(),
                 ignore: &|_| false,
+                epoch,
             };
             let mut out = std::io::BufWriter::with_capacity(128 << 10, writer);
             diff::layer(&trees, &mut out)?;

@@ -14,10 +14,12 @@ pub mod expand;
 pub mod finish;
 pub mod instruction;
 pub mod mounts;
+pub mod output;
 pub mod parser;
 pub mod remote;
 pub mod report;
 pub mod run;
+pub mod session;
 pub mod stage;
 pub mod state;
 pub mod transfer;
@@ -30,6 +32,7 @@ use crate::api::registry::AuthConfig;
 use crate::error::{Error, Kind, Result};
 use crate::util::id;
 use crate::util::json;
+use session::Session;
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
 use std::sync::mpsc::channel;
@@ -40,7 +43,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Builds {
     pub cache: cache::Cache,
     /// Those that run now, by the id that their client gave them.
-    running: Mutex<BTreeMap<String, Arc<Abort>>>,
+    running: Mutex<BTreeMap<String, Running>>,
+}
+
+#[derive(Clone, Debug)]
+struct Running {
+    abort: Arc<Abort>,
+    session: Arc<Session>,
 }
 
 impl Builds {
@@ -52,9 +61,16 @@ impl Builds {
     /// `POST /build/cancel`. An id that is not known is an end already reached.
     pub fn cancel(&self, engine: &Arc<Engine>, id: &str) {
         let found = self.running.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
-        if let Some(abort) = found {
-            abort.fire(engine);
+        if let Some(build) = found {
+            build.abort.fire(engine);
         }
+    }
+
+    /// `POST /build/attach`: a connection for the build to use.
+    pub fn session(&self, id: &str) -> Result<Arc<Session>> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = running.get(id).map(|build| build.session.clone());
+        found.ok_or_else(|| Error::not_found(format!("no such build: {id}")))
     }
 }
 
@@ -100,6 +116,14 @@ pub struct Request {
     pub secrets: Secrets,
     /// By registry, for base images.
     pub auths: BTreeMap<String, AuthConfig>,
+}
+
+impl Request {
+    /// The client is asked to open connections of its own.
+    fn takes_connections(&self) -> bool {
+        let options = &self.options;
+        !options.build_id.is_empty() && (!self.secrets.ssh.is_empty() || options.outputs.iter().any(output::is_sent))
+    }
 }
 
 /// Why a build ended, and where.
@@ -148,10 +172,11 @@ pub fn build(
 ) -> Result<()> {
     let name = request.options.build_id.clone();
     let running = || engine.builds.running.lock().unwrap_or_else(PoisonError::into_inner);
+    let session = Arc::new(Session::default());
     if !name.is_empty() {
-        running().insert(name.clone(), abort.clone());
+        running().insert(name.clone(), Running { abort: abort.clone(), session: session.clone() });
     }
-    let result = whole(engine, request, abort, body, out);
+    let result = whole(engine, request, abort, &session, body, out);
     if !name.is_empty() {
         running().remove(&name);
     }
@@ -162,6 +187,7 @@ fn whole(
     engine: &Arc<Engine>,
     request: &Request,
     abort: &Arc<Abort>,
+    session: &Arc<Session>,
     body: &mut dyn Read,
     out: &mut dyn Write,
 ) -> Result<()> {
@@ -171,10 +197,14 @@ fn whole(
     let plan = execute::plan(request, &context)
         .map_err(|fault| Error::invalid(fault.message(&context.dockerfile_name, structured)))?;
     let (sender, messages) = channel();
+    if request.takes_connections() {
+        let aux = Some(serde_json::json!({ "attach": true }));
+        line(out, &Message { aux, ..Message::default() })?;
+    }
     let report = report::Report::new(sender, structured, request.options.quiet);
     let mut lost = false;
     let fault = std::thread::scope(|scope| {
-        let build = execute::Build::new(engine, request, &context, plan, report, abort);
+        let build = execute::Build::new(engine, request, &context, plan, report, (abort, session));
         let worker = std::thread::Builder::new().name("build".into()).spawn_scoped(scope, move || build.run())?;
         for message in messages {
             if !lost && line(out, &message).is_err() {

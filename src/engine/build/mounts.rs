@@ -9,6 +9,7 @@ use super::base::Source;
 use super::cache::mounts::CacheMount;
 use super::execute::{Build, Ongoing};
 use super::report::Progress;
+use super::session::{Agent, Owner};
 use super::transfer::{Layer, Overrides, Target, stream};
 use crate::engine::container::record::{MountKind, MountRecord};
 use crate::error::{Context, Error, Result};
@@ -35,6 +36,7 @@ pub struct Real<'a> {
     pub env: Vec<String>,
     pub secret_env: Vec<String>,
     _caches: Vec<CacheMount<'a>>,
+    _agents: Vec<Agent>,
     files: Vec<std::path::PathBuf>,
 }
 
@@ -301,7 +303,7 @@ impl<'a> Build<'a> {
     }
 
     fn secret_file(&self, mount: &Mount, base: MountRecord, value: &[u8], real: &mut Real<'a>) -> Result<()> {
-        let path = self.context.private().join(&crate::util::id::random()[..16]);
+        let path = self.context.private().join(&id::random()[..16]);
         let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&path)?;
         real.files.push(path.clone());
         std::io::Write::write_all(&mut file, value)?;
@@ -317,18 +319,22 @@ impl<'a> Build<'a> {
 
     fn agent(&self, mount: &Mount, base: MountRecord, n: usize, real: &mut Real<'a>) -> Result<()> {
         let id = mount.id();
-        let Some(socket) = self.request.secrets.ssh.get(&id) else {
+        if !self.request.secrets.ssh.contains(&id) {
             if mount.truth("required") {
                 return Err(Error::not_found(format!("no SSH key {id:?} forwarded from the client")));
             }
             return Ok(());
-        };
+        }
         let destination = match mount.target.as_str() {
             "" => format!("/run/buildkit/ssh_agent.{n}"),
             _ => base.destination.clone(),
         };
+        let owner = Owner { uid: mount.number("uid")?, gid: mount.number("gid")?, mode: mount.octal("mode", 0o600)? };
+        let path = self.context.private().join(&id::random()[..16]);
+        let agent = Agent::listen(&path, &id, &owner, self.session, self.abort)?;
         real.env.push(format!("SSH_AUTH_SOCK={destination}"));
-        real.records.push(MountRecord { source: socket.clone(), destination, ..base });
+        real.records.push(MountRecord { source: agent.path.display().to_string(), destination, ..base });
+        real._agents.push(agent);
         Ok(())
     }
 }

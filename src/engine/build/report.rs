@@ -4,6 +4,7 @@
 use super::parser::Node;
 use crate::api::build::{Message, Step};
 use crate::error::Error;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
@@ -20,6 +21,9 @@ pub struct Progress<'a> {
     report: &'a Report,
     number: usize,
     began: Instant,
+    /// The classic client hears nothing of it.
+    silent: bool,
+    was_cached: Cell<bool>,
 }
 
 impl Report {
@@ -50,6 +54,12 @@ impl Report {
         }
     }
 
+    pub fn metadata(&self, metadata: &serde_json::Value) {
+        if self.structured {
+            self.send(Message { aux: Some(serde_json::json!({ "metadata": metadata })), ..Message::default() });
+        }
+    }
+
     /// The image's id goes out even when nothing else does.
     pub fn result(&self, id: &str) {
         self.send(Message { aux: Some(serde_json::json!({ "ID": id })), ..Message::default() });
@@ -58,11 +68,21 @@ impl Report {
         }
     }
 
+    /// A step that no line of the Dockerfile stands for.
+    pub fn phase(&self, text: &str) -> Progress<'_> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
+        let progress =
+            Progress { report: self, number, began: Instant::now(), silent: true, was_cached: Cell::new(false) };
+        progress.step(Step { name: text.to_owned(), ..Step::default() });
+        progress
+    }
+
     /// `place` is what stands in brackets: `build 2/5`.
     pub fn begin(&self, place: &str, position: (usize, usize), text: &str) -> Progress<'_> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
         self.classic(format!("Step {}/{} : {text}\n", position.0, position.1));
-        let progress = Progress { report: self, number, began: Instant::now() };
+        let progress =
+            Progress { report: self, number, began: Instant::now(), silent: false, was_cached: Cell::new(false) };
         progress.step(Step { name: format!("[{place}] {text}"), ..Step::default() });
         progress
     }
@@ -91,11 +111,17 @@ impl Progress<'_> {
 
     pub fn cached(&self) {
         self.report.classic(" ---> Using cache\n");
+        self.was_cached.set(true);
         self.step(Step { cached: true, ..Step::default() });
     }
 
     pub fn done(&self, id: &str) {
-        self.report.classic(format!(" ---> {id}\n"));
+        if !self.silent {
+            self.report.classic(format!(" ---> {id}\n"));
+        }
+        if self.was_cached.get() {
+            return;
+        }
         let took = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.step(Step { done: Some(took), ..Step::default() });
     }

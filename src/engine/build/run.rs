@@ -89,6 +89,7 @@ impl Build<'_> {
             &state.config.run.user,
             &state.config.run.working_dir,
             self.network(run),
+            &format!("{:?}", self.rewriting()?),
             &self.mounts_key(ongoing, mounts, progress)?,
         ]))
     }
@@ -182,7 +183,7 @@ impl Build<'_> {
         }
         let record = self.engine.containers.get(&running.id)?.record();
         self.tidy(&record, &targets)?;
-        let layer = commit::layer(self.engine, &record)?;
+        let layer = commit::layer(self.engine, &record, self.rewriting()?)?;
         drop(running);
         progress.classic(format!(" ---> Removed intermediate container {short}\n"));
         Ok(layer)

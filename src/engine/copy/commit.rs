@@ -74,7 +74,7 @@ fn make(engine: &Arc<Engine>, record: &Record, options: &Options) -> Result<Stri
         "" => None,
         id => Some(engine.images.resolve(id)?),
     };
-    let layer = layer(engine, record)?;
+    let layer = layer(engine, record, None)?;
     let mut config = base.as_ref().map(|b| b.config.clone()).unwrap_or_default();
     let mut own = record.config.clone();
     if let Some(asked) = options.config.clone() {
@@ -115,8 +115,9 @@ fn encode(config: &mut ImageConfig) -> Result<String> {
     Ok(digest.to_string())
 }
 
-/// The writable layer as a layer on top of the container's.
-pub fn layer(engine: &Arc<Engine>, record: &Record) -> Result<LayerRef> {
+/// The writable layer as a layer on top of the container's. Times after `epoch`
+/// (unix seconds) become that.
+pub fn layer(engine: &Arc<Engine>, record: &Record, epoch: Option<i64>) -> Result<LayerRef> {
     let parent = match record.layers.last() {
         Some(hex) => Some(Digest::from_hex(hex).ok_or_else(|| Error::system("a chain ID that is none"))?),
         None => None,
@@ -135,6 +136,7 @@ pub fn layer(engine: &Arc<Engine>, record: &Record) -> Result<LayerRef> {
                 lower: lower.as_ref().map(AsFd::as_fd),
                 merged: merged.as_fd(),
                 ignore: &ignore,
+                epoch,
             };
             let mut out = BufWriter::with_capacity(64 << 10, theirs);
             diff::layer(&trees, &mut out)?;

@@ -11,7 +11,8 @@ use crate::engine::{Engine, events};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{
-    DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Descriptor, Manifest, Platform, is_manifest,
+    DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Descriptor, Manifest, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST,
+    Platform, is_manifest,
 };
 use crate::image::reference::Reference;
 use crate::image::registry::auth::Credentials;
@@ -25,6 +26,7 @@ use crate::image::store::{Image, LayerRef};
 use crate::util::id::short;
 use crate::util::json;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -42,6 +44,33 @@ pub struct Request {
     pub reference: Reference,
     pub platform: Option<Platform>,
     pub credentials: Credentials,
+    /// None: as it came, or as the original writes what never was anywhere.
+    pub form: Option<Form>,
+}
+
+/// A manifest made anew, as a build asks for it.
+#[derive(Debug, Clone)]
+pub struct Form {
+    /// OCI's media types instead of Docker's.
+    pub oci: bool,
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Form {
+    fn manifest(&self, config: Known, layers: &[Known]) -> Result<(String, Vec<u8>)> {
+        if !self.oci {
+            return Ok((DOCKER_MANIFEST.to_owned(), fresh_manifest(config, layers)));
+        }
+        let layers = layers.iter().map(|l| Descriptor::new(OCI_LAYER_GZIP, l.digest, l.size)).collect();
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: OCI_MANIFEST.into(),
+            config: Descriptor::new(OCI_CONFIG, config.digest, config.size),
+            layers,
+            annotations: (!self.annotations.is_empty()).then(|| self.annotations.clone()),
+        };
+        Ok((OCI_MANIFEST.to_owned(), json::to_vec(&manifest)?))
+    }
 }
 
 /// The name in the path and the `tag` of the query.
@@ -88,7 +117,7 @@ fn run(engine: &Arc<Engine>, request: &Request, lines: &mut Lines<'_>, cancel: &
     let settings = engine.registries.settings();
     let (client, ()) = at_endpoint(&settings, reference, "push,pull", &request.credentials, cancel, |_| Ok(()))?;
     for (tagged, image) in &images {
-        one(engine, &client, tagged, image, lines)?;
+        one(engine, &client, tagged, image, request.form.as_ref(), lines)?;
     }
     Ok(())
 }
@@ -135,6 +164,7 @@ fn one(
     client: &Arc<Client>,
     reference: &Reference,
     image: &Image,
+    form: Option<&Form>,
     lines: &mut Lines<'_>,
 ) -> Result<()> {
     let layers: Vec<LayerRef> = crate::image::digest::chain_ids(&image.diff_ids)
@@ -150,8 +180,9 @@ fn one(
     let pushed = push_layers(engine, client, &jobs, lines)?;
     let config = Known { digest: image.digest(), size: image.config.raw.len() as u64 };
     push_config(client, config, &image.config.raw).map_err(explain)?;
-    let (media_type, bytes) = match original {
-        Some((manifest, bytes)) if manifest.layers.iter().zip(&pushed).all(|(l, p)| l.digest == p.digest) => {
+    let (media_type, bytes) = match (original, form) {
+        (_, Some(form)) => form.manifest(config, &pushed)?,
+        (Some((manifest, bytes)), None) if manifest.layers.iter().zip(&pushed).all(|(l, p)| l.digest == p.digest) => {
             (manifest.media_type, bytes)
         }
         _ => (DOCKER_MANIFEST.to_owned(), fresh_manifest(config, &pushed)),

@@ -33,6 +33,10 @@ pub struct Archive<'a> {
     store: &'a Store,
     images: Vec<Saved>,
     layers: Vec<(Digest, LayerRef)>,
+    /// With manifest.json and repositories; else the OCI layout alone.
+    pub docker: bool,
+    /// Of every manifest.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl<'a> Archive<'a> {
@@ -49,7 +53,7 @@ impl<'a> Archive<'a> {
                 }
             }
         }
-        Ok(Self { store, images, layers })
+        Ok(Self { store, images, layers, docker: true, annotations: BTreeMap::new() })
     }
 
     pub fn write(&self, out: &mut dyn Write) -> Result<()> {
@@ -101,9 +105,11 @@ impl<'a> Archive<'a> {
         }
         let index = Index { schema_version: 2, media_type: OCI_INDEX.into(), manifests: index, annotations: None };
         emit(out, "index.json", &json::to_vec(&index)?, now)?;
-        emit(out, "manifest.json", &[json::to_vec(&items)?, b"\n".to_vec()].concat(), Timestamp(0))?;
+        if self.docker {
+            emit(out, "manifest.json", &[json::to_vec(&items)?, b"\n".to_vec()].concat(), Timestamp(0))?;
+        }
         emit(out, "oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}", now)?;
-        if !repositories.is_empty() {
+        if self.docker && !repositories.is_empty() {
             emit(out, "repositories", &[json::to_vec(&repositories)?, b"\n".to_vec()].concat(), Timestamp(0))?;
         }
         out.write_all(&write::END)?;
@@ -121,7 +127,7 @@ impl<'a> Archive<'a> {
             media_type: OCI_MANIFEST.into(),
             config: Descriptor::new(OCI_CONFIG, config, image.config.raw.len() as u64),
             layers,
-            annotations: None,
+            annotations: (!self.annotations.is_empty()).then(|| self.annotations.clone()),
         })
     }
 

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::engine::build::cache::prune::Wanted;
 use crate::engine::build::{self, Abort};
 use crate::error::{Error, Result};
+use crate::server::hijack;
 use crate::server::request::Request;
 use crate::server::response::{Response, Stream};
 use crate::server::router::{Route, route};
@@ -13,12 +14,14 @@ use crate::util::json;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::Arc;
 
 pub const ROUTES: &[Route] = &[
     route("POST", "/build", build_image),
     route("POST", "/build/prune", build_prune),
     route("POST", "/build/cancel", build_cancel),
+    route("POST", "/build/attach", build_attach),
 ];
 
 fn decode<T: serde::de::DeserializeOwned + Default>(text: Option<&str>) -> Option<T> {
@@ -71,6 +74,19 @@ fn build_prune(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> 
     let keep = keep.max(number("max-used-space")?);
     let wanted = Wanted { all: request.query_bool("all", false), filters: request.filters()?, keep };
     Response::ok(&engine.builds.cache.prune(engine, &wanted)?)
+}
+
+/// A raw connection that a running build takes when it needs it: `ssh:ID` leads to
+/// an agent of the client, `output:N` to where the client keeps an output.
+fn build_attach(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    let session = engine.builds.session(request.query("id").unwrap_or(""))?;
+    let name = request.query("name").unwrap_or("").to_owned();
+    let (socket, _) = request.hijack()?;
+    let mut out = std::fs::File::from(socket.try_clone()?);
+    if out.write_all(&hijack::head(request, true)).is_ok() {
+        session.offer(&name, socket);
+    }
+    Ok(Response::Hijacked)
 }
 
 fn build_cancel(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {

@@ -108,7 +108,8 @@ fn images_push(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> 
         _ => None,
     };
     let reference = push::reference(request.param("name"), tag)?;
-    let wanted = push::Request { reference, platform, credentials: login::credentials(&lenient_auth(request)) };
+    let wanted =
+        push::Request { reference, platform, credentials: login::credentials(&lenient_auth(request)), form: None };
     let engine = engine.clone();
     progress_stream(request, move |lines, cancel| push::push(&engine, &wanted, lines, cancel))
 }

@@ -1,0 +1,208 @@
+//! Where a result goes: the image store, a registry, or files of the client.
+//! Runs on the build's thread.
+
+use super::base::Made;
+use super::execute::Build;
+use super::report::Progress;
+use super::session;
+use crate::api::build::{Options, Output};
+use crate::engine::image::progress::Lines;
+use crate::engine::image::push::{self, Form};
+use crate::error::{Error, Result};
+use crate::image::archive::save::{Archive, Saved};
+use crate::image::reference::Reference;
+use crate::image::store::Image;
+use crate::storage::diff::Packer;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// Attributes that each type knows. What only changes how something is packed on
+/// its way is in the third list: accepted, without effect.
+const KNOWN: &[(&str, &[&str], &[&str])] = &[
+    ("image", &["name", "push", "store", "oci-mediatypes", "rewrite-timestamp"], &["unpack", "dangling-name-prefix"]),
+    ("registry", &["name", "oci-mediatypes", "rewrite-timestamp"], &["push", "unpack"]),
+    ("docker", &["name", "dest", "tar", "rewrite-timestamp", "oci-mediatypes"], &["context"]),
+    ("oci", &["name", "dest", "tar", "rewrite-timestamp", "oci-mediatypes"], &[]),
+    ("local", &["dest", "rewrite-timestamp"], &["platform-split", "mode"]),
+    ("tar", &["dest", "rewrite-timestamp"], &["platform-split"]),
+    ("cacheonly", &[], &[]),
+];
+
+/// The attribute is there and not turned off.
+pub fn truth(output: &Output, key: &str) -> bool {
+    output.attrs.get(key).is_some_and(|v| !matches!(v.as_str(), "false" | "0"))
+}
+
+/// Goes to the client's own disk.
+pub fn is_sent(output: &Output) -> bool {
+    matches!(output.r#type.as_str(), "local" | "tar" | "oci")
+        || (output.r#type == "docker" && output.attrs.contains_key("dest"))
+}
+
+/// The image is to be in the store afterwards.
+pub fn is_stored(options: &Options) -> bool {
+    let stored = |o: &Output| match o.r#type.as_str() {
+        "image" => o.attrs.get("store").is_none_or(|s| s != "false"),
+        "registry" => true,
+        "docker" => !is_sent(o),
+        _ => false,
+    };
+    options.outputs.is_empty() || options.outputs.iter().any(stored)
+}
+
+pub fn is_pushed(output: &Output) -> bool {
+    output.r#type == "registry" || (output.r#type == "image" && truth(output, "push"))
+}
+
+/// Refuses before anything is uploaded what cannot be done.
+pub fn check(options: &Options) -> Result<()> {
+    for output in &options.outputs {
+        let kind = output.r#type.as_str();
+        let Some((_, known, idle)) = KNOWN.iter().find(|(k, _, _)| *k == kind) else {
+            return Err(Error::invalid(format!("no exporter for type {kind:?}")));
+        };
+        for (key, value) in &output.attrs {
+            let compression = matches!(key.as_str(), "compression" | "compression-level" | "force-compression");
+            if compression && kind != "local" && kind != "tar" {
+                let fits = if is_sent(output) { value == "uncompressed" } else { value == "gzip" };
+                if key == "compression" && !fits {
+                    return Err(Error::not_implemented(format!(
+                        "output type {kind}: compression={value} is not supported: what is pushed is gzip, archives are uncompressed"
+                    )));
+                }
+            } else if !known.contains(&key.as_str()) && !idle.contains(&key.as_str()) && !key.starts_with("annotation")
+            {
+                return Err(Error::invalid(format!("output type {kind}: unknown attribute {key:?}")));
+            }
+        }
+        if is_sent(output) && options.build_id.is_empty() {
+            return Err(Error::invalid(format!(
+                "output type {kind} needs a client that takes files: use docker build"
+            )));
+        }
+        if is_pushed(output) && names(options, output)?.is_empty() {
+            return Err(Error::invalid("tag is needed when pushing to registry"));
+        }
+        if kind == "image" && output.attrs.get("store").is_some_and(|s| s == "false") && is_pushed(output) {
+            return Err(Error::not_implemented("store=false is not supported together with push"));
+        }
+    }
+    Ok(())
+}
+
+/// The names of an output: its own, and those of `-t`.
+pub fn names(options: &Options, output: &Output) -> Result<Vec<Reference>> {
+    let own = output.attrs.get("name").into_iter().flat_map(|n| n.split(',')).filter(|n| !n.is_empty());
+    own.chain(options.tags.iter().map(String::as_str)).map(super::finish::reference).collect()
+}
+
+/// `--annotation [TYPE:]KEY=VALUE` and the outputs' `annotation.KEY`, as far as
+/// they are for the manifest.
+fn annotations(options: &Options, output: &Output) -> BTreeMap<String, String> {
+    let manifest = |key: &str| match key.split_once(':') {
+        Some((kinds, rest)) if kinds.split(',').any(|k| k.starts_with("manifest")) => Some(rest.to_owned()),
+        Some((kinds, _)) if kinds.split(',').all(|k| k.starts_with("index")) => None,
+        _ => Some(key.to_owned()),
+    };
+    let own = |(k, v): (&String, &String)| {
+        let key = k.strip_prefix("annotation.").or_else(|| k.strip_prefix("annotation-manifest."))?;
+        Some((key.to_owned(), v.clone()))
+    };
+    let given = options.annotations.iter().filter_map(|(k, v)| Some((manifest(k)?, v.clone())));
+    given.chain(output.attrs.iter().filter_map(own)).collect()
+}
+
+impl Build<'_> {
+    /// Carries out every output that is more than the store. `metadata` is what
+    /// the client writes with `--metadata-file`.
+    pub fn deliver(&self, made: &Made, image: &Arc<Image>, metadata: &mut serde_json::Value) -> Result<()> {
+        let options = &self.request.options;
+        for (n, output) in options.outputs.iter().enumerate() {
+            if is_sent(output) {
+                let progress = self.report.phase(&format!("exporting to {}", shown(output)));
+                let result = self.send(n, output, made, image);
+                self.end(&progress, result)?;
+            }
+            if is_pushed(output) {
+                for name in names(options, output)? {
+                    let progress = self.report.phase(&format!("pushing {}", name.familiar()));
+                    let result = self.push(&name, output, metadata, &progress);
+                    self.end(&progress, result)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self, progress: &Progress<'_>, result: Result<()>) -> Result<()> {
+        match &result {
+            Ok(()) => progress.done(""),
+            Err(e) => progress.failed(e),
+        }
+        result
+    }
+
+    fn send(&self, n: usize, output: &Output, made: &Made, image: &Arc<Image>) -> Result<()> {
+        let socket = self.session.take(&format!("output:{n}"), self.abort)?;
+        match output.r#type.as_str() {
+            "local" | "tar" => {
+                let layers = &made.state.chain_ids;
+                let root = match layers.as_slice() {
+                    [] => None,
+                    layers => Some(self.engine.driver.mount_ro(layers)?),
+                };
+                let write = |out: &mut dyn Write| {
+                    let mut packer = Packer::new(out);
+                    packer.epoch = self.rewriting()?;
+                    if let Some(root) = &root {
+                        packer.tree(root.as_fd(), b"", b"")?;
+                    }
+                    packer.finish()
+                };
+                session::send(socket, write, self.abort)
+            }
+            kind => {
+                let options = &self.request.options;
+                let saved = Saved { image: image.clone(), names: names(options, output)? };
+                let mut archive = Archive::new(&self.engine.images, vec![saved])?;
+                archive.docker = kind == "docker";
+                archive.annotations = annotations(options, output);
+                session::send(socket, |out| archive.write(out), self.abort)
+            }
+        }
+    }
+
+    fn push(
+        &self,
+        name: &Reference,
+        output: &Output,
+        metadata: &mut serde_json::Value,
+        progress: &Progress<'_>,
+    ) -> Result<()> {
+        let annotations = annotations(&self.request.options, output);
+        let oci = truth(output, "oci-mediatypes") || !annotations.is_empty();
+        let form = (oci || output.attrs.contains_key("oci-mediatypes")).then_some(Form { oci, annotations });
+        let request =
+            push::Request { reference: name.clone(), platform: None, credentials: self.credentials(name), form };
+        let mut told = super::base::Told::new(progress);
+        push::push(self.engine, &request, &mut Lines::new(&mut told), &self.abort.cancel)?;
+        if let Some(digest) = told.digest.take() {
+            metadata["containerimage.digest"] = json!(digest);
+        }
+        match told.error {
+            Some(message) => Err(Error::system(format!("failed to push {}: {message}", name.familiar()))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn shown(output: &Output) -> String {
+    match output.r#type.as_str() {
+        "local" => "client directory".into(),
+        "tar" => "client tarball".into(),
+        kind => format!("{kind} image format"),
+    }
+}
