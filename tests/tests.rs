@@ -15,6 +15,8 @@ mod build;
 mod container;
 /// Lists, objects and templates as the client prints them.
 mod golden;
+/// A virtual machine with real controllers, sysctls, root and a disk to cut off.
+mod guest;
 /// Images in the store and in archives.
 mod image;
 /// The committed man pages and completions are what the program writes.

@@ -13,6 +13,7 @@
 //! Invariant: the pid stays the same, the host's network namespace stays, and
 //! only this file forks dockerd.
 
+use super::ownership::dying;
 use crate::error::{Context, Error, Result};
 use crate::runtime::{spawner, userns};
 use crate::sys::process::{self, Forked, Who};
@@ -117,15 +118,6 @@ fn connect_live(dir: BorrowedFd<'_>, name: &str) -> Option<(OwnedFd, i32)> {
     let fd = socket::connect_at(dir, name).ok()?;
     let peer = socket::peer(fd.as_fd()).ok()?;
     (peer.uid() == nix::unistd::geteuid().as_raw() && peer.pid() > 0 && !dying(peer.pid())).then(|| (fd, peer.pid()))
-}
-
-/// A process that was killed answers until the kernel has taken it apart, which
-/// takes long where namespaces hang on it. Signal 9 is bit 8 of the pending set.
-fn dying(pid: i32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).map(str::trim).unwrap_or_default();
-    let killed = |name| u64::from_str_radix(field(name), 16).is_ok_and(|set| set & (1 << 8) != 0);
-    status.is_empty() || field("State:").starts_with(['Z', 'X']) || killed("SigPnd:") || killed("ShdPnd:")
 }
 
 /// The pid of any shim that answers: it keeps the namespaces when the spawner

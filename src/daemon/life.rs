@@ -152,7 +152,7 @@ fn enter(config: &Config, data_root: &Path, exec_root: &Path, warnings: &mut Vec
     }
     let wanted = Some(config.text("storage-driver", "")).filter(|name| !name.is_empty());
     let driver = probe::open(data_root, wanted).context("error initializing graphdriver")?;
-    Ok(Parts { spawner: entered.spawner, driver, support: Default::default() })
+    Ok(Parts { spawner: entered.spawner, driver })
 }
 
 /// Each connection, container and log has descriptors; containers get limits of

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Held for the daemon's life.
 #[derive(Debug)]
@@ -28,18 +29,7 @@ impl Ownership {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("open {}", path.display()))?;
-        let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
-            nix::Error::EWOULDBLOCK => {
-                let owner = fs::read_to_string(&path).unwrap_or_default();
-                Error::system(format!(
-                    "failed to start daemon: {} is in use by another daemon (process {})",
-                    data_root.display(),
-                    owner.trim()
-                ))
-                .with_hint("stop that daemon, or give this one its own --data-root, --exec-root and -H")
-            }
-            e => Error::from(e).context(format!("lock {}", path.display())),
-        })?;
+        let mut lock = lock(file, &path, data_root)?;
         let _ = lock.set_len(0);
         let _ = write!(lock, "{}", std::process::id());
         let pid_file = if pid_file.as_os_str().is_empty() {
@@ -51,6 +41,37 @@ impl Ownership {
         Ok(Self { _lock: lock, pid_file })
     }
 }
+
+/// A daemon that was killed keeps its lock until the kernel has taken it apart.
+fn lock(mut file: File, path: &Path, data_root: &Path) -> Result<Flock<File>> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let errno = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((back, errno)) => {
+                file = back;
+                errno
+            }
+        };
+        if errno != nix::Error::EWOULDBLOCK {
+            return Err(Error::from(errno).context(format!("lock {}", path.display())));
+        }
+        let owner = fs::read_to_string(path).unwrap_or_default();
+        // An empty file: its owner is between the lock and the number.
+        let gone = owner.trim().parse().is_ok_and(dying);
+        if !gone || Instant::now() > until {
+            let root = data_root.display();
+            return Err(Error::system(format!(
+                "failed to start daemon: {root} is in use by another daemon (process {})",
+                owner.trim()
+            ))
+            .with_hint("stop that daemon, or give this one its own --data-root, --exec-root and -H"));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Drop for Ownership {
     fn drop(&mut self) {
@@ -90,10 +111,18 @@ fn claim(path: &Path) -> Result<()> {
 /// A pid that was given to another program since does not count, nor one that is
 /// dead and not yet reaped.
 fn is_daemon(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let Some((head, tail)) = stat.rsplit_once(')') else { return false };
-    let comm = head.split_once('(').map_or("", |(_, comm)| comm);
-    !tail.trim_start().starts_with('Z') && matches!(comm, "dockerd" | "coracle" | "docker")
+    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    matches!(comm.trim_end(), "dockerd" | "coracle" | "docker") && !dying(pid)
+}
+
+/// A process that was killed is there until the kernel has taken it apart, which
+/// takes long where namespaces hang on it; it even answers. Signal 9 is bit 8 of
+/// the pending set.
+pub fn dying(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).map(str::trim).unwrap_or_default();
+    let killed = |name| u64::from_str_radix(field(name), 16).is_ok_and(|set| set & (1 << 8) != 0);
+    status.is_empty() || field("State:").starts_with(['Z', 'X']) || killed("SigPnd:") || killed("ShdPnd:")
 }
 
 pub fn make_dir(path: &Path, mode: u32) -> Result<()> {

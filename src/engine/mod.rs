@@ -130,8 +130,6 @@ pub struct Parts {
     /// From `daemon::bootstrap::enter`.
     pub spawner: OwnedFd,
     pub driver: Arc<dyn Driver>,
-    /// What our cgroup can limit.
-    pub support: container::limits::Support,
 }
 
 /// Everything the daemon knows, shared by all request threads.
@@ -149,6 +147,7 @@ pub struct Engine {
     pub driver: Arc<dyn Driver>,
     pub images: crate::image::store::Store,
     pub runtime: Runtime,
+    /// What our cgroup can limit.
     pub support: container::limits::Support,
     pub builds: build::Builds,
 }
@@ -172,6 +171,10 @@ impl Engine {
             }
         };
         let runtime = Runtime::new(parts.spawner, &config.exec_root, Box::new(on_event))?;
+        let reason = runtime.cgroups().reason();
+        if !reason.is_empty() {
+            crate::warn!(format!("limits of containers cannot be applied: {reason}; see: docker system check"));
+        }
         let images = image::open_store(&config, parts.driver.clone())?;
         let engine = Arc::new(Self {
             images,

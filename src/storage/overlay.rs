@@ -63,7 +63,12 @@ impl Overlay {
         if self.append.load(Ordering::Relaxed) {
             match mount_new(stack) {
                 Ok(fd) => return Ok(fd),
-                Err(Refused::NoAppend) => self.append.store(false, Ordering::Relaxed),
+                // Proved by the other way's success alone.
+                Err(Refused::Options) => {
+                    let fd = self.mount_old(stack)?;
+                    self.append.store(false, Ordering::Relaxed);
+                    return Ok(fd);
+                }
                 Err(Refused::Other(e)) => return Err(e),
             }
         }
@@ -98,8 +103,9 @@ pub(super) fn detach(dir: &Path) -> Result<OwnedFd> {
 }
 
 enum Refused {
-    /// The kernel does not know `lowerdir+`.
-    NoAppend,
+    /// Perhaps the kernel does not know `lowerdir+`: before 6.5 it looks at
+    /// options when the file system is made, and says no more than EINVAL.
+    Options,
     Other(Error),
 }
 
@@ -114,7 +120,7 @@ fn mount_new(stack: &Stack) -> Result<OwnedFd, Refused> {
     for (i, lower) in stack.lowers.iter().enumerate() {
         match context.string(c"lowerdir+", &named(lower)) {
             Ok(()) => {}
-            Err(_) if i == 0 => return Err(Refused::NoAppend),
+            Err(_) if i == 0 => return Err(Refused::Options),
             Err(e) => return Err(explain(e)),
         }
     }
@@ -125,7 +131,7 @@ fn mount_new(stack: &Stack) -> Result<OwnedFd, Refused> {
     if stack.volatile {
         context.flag(c"volatile").map_err(explain)?;
     }
-    context.mount(0).map_err(explain)
+    context.mount(0).map_err(|e| if e == nix::errno::Errno::EINVAL { Refused::Options } else { explain(e) })
 }
 
 /// Opens what a mount is made of; top first.

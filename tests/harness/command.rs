@@ -19,6 +19,12 @@ pub struct Output {
 }
 
 impl Output {
+    /// What ended elsewhere: in a guest, say.
+    pub fn of(argv: &str, code: i32, raw: Vec<u8>, stderr: &[u8]) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { argv: argv.to_owned(), code, stdout: text(&raw), stderr: text(stderr), raw }
+    }
+
     /// Standard output of a command that must succeed.
     #[track_caller]
     pub fn ok(self) -> String {

@@ -6,10 +6,12 @@
 
 pub mod command;
 pub mod daemon;
+pub mod guest;
 pub mod image;
 pub mod probe;
 pub mod scratch;
 
 pub use command::{Output, eventually, run};
 pub use daemon::{Client, Daemon};
+pub use guest::Guest;
 pub use scratch::Scratch;

@@ -88,6 +88,13 @@ pub fn fuse() -> Need {
     open.map(|_| ()).map_err(|e| format!("/dev/fuse: {e}; open it with: sudo chmod 0666 /dev/fuse"))
 }
 
+/// Control groups, version 2, mounted anywhere.
+pub fn cgroup2() -> Need {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let there = mounts.lines().any(|l| l.split(' ').nth(2) == Some("cgroup2"));
+    if there { Ok(()) } else { Err("no cgroup2; mount it with: sudo mount -t cgroup2 cgroup2 /sys/fs/cgroup".into()) }
+}
+
 /// A Python module of Debian's.
 pub fn python(module: &str, package: &str) -> Need {
     let status = Command::new("python3")

@@ -15,8 +15,10 @@ use std::os::unix::fs::MetadataExt;
 pub fn support(cgroups: &Cgroups) -> Support {
     let c = cgroups.controllers();
     let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-    let (memory, swap, cpu, cpuset, pids, io) = (c.memory, c.swap, c.cpu, c.cpuset, c.pids, c.io);
-    Support { memory, swap, cpu, cpuset, pids, io, cpus }
+    let (memory, swap, cpu, cpuset, pids, io, io_weight) =
+        (c.memory, c.swap, c.cpu, c.cpuset, c.pids, c.io, c.io_weight);
+    let (cpu_list, node_list) = cgroups.sets();
+    Support { memory, swap, cpu, cpuset, pids, io, io_weight, cpus, cpu_list, node_list }
 }
 
 /// Makes the cgroup of a container that is about to start.
@@ -32,10 +34,11 @@ pub fn remove(engine: &Engine, id: &str, host: &HostConfig) {
     }
 }
 
-/// Applies changed limits to a running container.
-pub fn update(engine: &Engine, id: &str, changes: &HostConfig) -> Result<()> {
+/// Applies the limits of a running container anew, all of them: a period without
+/// its quota, or memory without its swap, would mean something else.
+pub fn update(engine: &Engine, id: &str, host: &HostConfig) -> Result<()> {
     match engine.runtime.cgroup(id) {
-        Some(cgroup) => cgroup.apply(&limits(changes)),
+        Some(cgroup) => cgroup.apply(&limits(host)),
         None => Ok(()),
     }
 }

@@ -45,7 +45,7 @@ fn make(
     mut request: CreateRequest,
     step: Option<Step>,
 ) -> Result<CreateResponse> {
-    let warnings = validate::request(&mut request, &engine.config, engine.support)?;
+    let warnings = validate::request(&mut request, &engine.config, &engine.support)?;
     let mut host = request.host_config.take().unwrap_or_default();
     let mut config = request.config;
     let facts = match (&step, config.image.as_str()) {

@@ -8,7 +8,7 @@ use crate::api::container::HostConfig;
 use crate::error::{Error, Result};
 
 /// What the cgroup that we may write to can do. All false: there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Support {
     pub memory: bool,
     pub swap: bool,
@@ -16,7 +16,11 @@ pub struct Support {
     pub cpuset: bool,
     pub pids: bool,
     pub io: bool,
+    pub io_weight: bool,
     pub cpus: u32,
+    /// The CPUs and memory nodes that there are, as lists.
+    pub cpu_list: String,
+    pub node_list: String,
 }
 
 const MINIMUM_MEMORY: i64 = 6 << 20;
@@ -27,7 +31,7 @@ fn refuse<T>(text: impl Into<String>) -> Result<T> {
 
 /// Checks the limits of `host` and takes out what `support` lacks; gives the
 /// warnings in Docker's order.
-pub fn verify(host: &mut HostConfig, support: Support, update: bool) -> Result<Vec<String>> {
+pub fn verify(host: &mut HostConfig, support: &Support, update: bool) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     memory(host, support, update, &mut warnings)?;
     processes(host, support, &mut warnings);
@@ -36,7 +40,7 @@ pub fn verify(host: &mut HostConfig, support: Support, update: bool) -> Result<V
     Ok(warnings)
 }
 
-fn memory(host: &mut HostConfig, support: Support, update: bool, warnings: &mut Vec<String>) -> Result<()> {
+fn memory(host: &mut HostConfig, support: &Support, update: bool, warnings: &mut Vec<String>) -> Result<()> {
     const MOUNTED: &str = "or the cgroup is not mounted.";
     let mut warn = |text: String| warnings.push(text);
     if host.memory != 0 && host.memory < MINIMUM_MEMORY {
@@ -84,7 +88,7 @@ fn memory(host: &mut HostConfig, support: Support, update: bool, warnings: &mut 
     Ok(())
 }
 
-fn processes(host: &mut HostConfig, support: Support, warnings: &mut Vec<String>) {
+fn processes(host: &mut HostConfig, support: &Support, warnings: &mut Vec<String>) {
     if let Some(limit) = host.pids_limit
         && !support.pids
     {
@@ -98,7 +102,7 @@ fn processes(host: &mut HostConfig, support: Support, warnings: &mut Vec<String>
     }
 }
 
-fn cpu(host: &mut HostConfig, support: Support, warnings: &mut Vec<String>) -> Result<()> {
+fn cpu(host: &mut HostConfig, support: &Support, warnings: &mut Vec<String>) -> Result<()> {
     if host.nano_cpus > 0 && host.cpu_period > 0 {
         return refuse("Conflicting options: Nano CPUs and CPU Period cannot both be set.");
     }
@@ -138,11 +142,37 @@ fn cpu(host: &mut HostConfig, support: Support, warnings: &mut Vec<String>) -> R
         host.cpuset_cpus.clear();
         host.cpuset_mems.clear();
     }
-    Ok(())
+    available("CPUs", "cpus", &host.cpuset_cpus, &support.cpu_list)?;
+    available("memory nodes", "mems", &host.cpuset_mems, &support.node_list)
 }
 
-fn block_io(host: &mut HostConfig, support: Support, warnings: &mut Vec<String>) -> Result<()> {
-    if host.blkio_weight > 0 && !support.io {
+fn available(what: &str, short: &str, asked: &str, there: &str) -> Result<()> {
+    let Some(numbers) = list(asked) else {
+        return refuse(format!("Invalid value {asked} for cpuset {short}"));
+    };
+    let there_is = list(there).unwrap_or_default();
+    if there_is.is_empty() || numbers.iter().all(|n| there_is.contains(n)) {
+        return Ok(());
+    }
+    refuse(format!("Requested {what} are not available - requested {asked}, available: {there}"))
+}
+
+/// "0-2,7" as numbers; None: it is no such list.
+fn list(text: &str) -> Option<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for part in text.split(',').filter(|_| !text.is_empty()) {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let (from, to): (u32, u32) = (from.parse().ok()?, to.parse().ok()?);
+        if from > to || to > 8192 {
+            return None;
+        }
+        numbers.extend(from..=to);
+    }
+    Some(numbers)
+}
+
+fn block_io(host: &mut HostConfig, support: &Support, warnings: &mut Vec<String>) -> Result<()> {
+    if host.blkio_weight > 0 && !support.io_weight {
         warnings.push(
             "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.".into(),
         );
@@ -154,7 +184,7 @@ fn block_io(host: &mut HostConfig, support: Support, warnings: &mut Vec<String>)
     if host.io_maximum_bandwidth != 0 || host.io_maximum_iops != 0 {
         return refuse("Invalid QoS settings: linux does not support Maximum IO settings");
     }
-    if host.blkio_weight_device.as_ref().is_some_and(|d| !d.is_empty()) && !support.io {
+    if host.blkio_weight_device.as_ref().is_some_and(|d| !d.is_empty()) && !support.io_weight {
         warnings.push(
             "Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded."
                 .into(),
@@ -196,7 +226,7 @@ mod tests {
             blkio_weight: 100,
             ..Default::default()
         };
-        let warnings = verify(&mut host, Support::default(), false).unwrap();
+        let warnings = verify(&mut host, &Support::default(), false).unwrap();
         assert_eq!(warnings.len(), 5);
         assert!(warnings[0].starts_with("Your kernel does not support memory limit"));
         assert_eq!((host.memory, host.memory_swap, host.pids_limit, host.cpu_shares), (0, -1, None, 0));
@@ -204,13 +234,32 @@ mod tests {
 
     #[test]
     fn what_docker_refuses() {
-        let full = Support { memory: true, swap: true, cpu: true, cpuset: true, pids: true, io: true, cpus: 2 };
-        let refused = |host: HostConfig| verify(&mut host.clone(), full, false).unwrap_err().message().to_owned();
+        let full = Support {
+            memory: true,
+            swap: true,
+            cpu: true,
+            cpuset: true,
+            pids: true,
+            io: true,
+            io_weight: true,
+            cpus: 2,
+            cpu_list: "0-1".into(),
+            node_list: "0".into(),
+        };
+        let refused = |host: HostConfig| verify(&mut host.clone(), &full, false).unwrap_err().message().to_owned();
         assert_eq!(
             refused(HostConfig { memory: 1 << 20, ..Default::default() }),
             "Minimum memory limit allowed is 6MB"
         );
         assert!(refused(HostConfig { nano_cpus: 99_000_000_000, ..Default::default() }).starts_with("Range of CPUs"));
+        assert_eq!(
+            refused(HostConfig { cpuset_cpus: "1-2".into(), ..Default::default() }),
+            "Requested CPUs are not available - requested 1-2, available: 0-1"
+        );
+        assert_eq!(
+            refused(HostConfig { cpuset_mems: "x".into(), ..Default::default() }),
+            "Invalid value x for cpuset mems"
+        );
         assert!(refused(HostConfig { memory_swap: 100, ..Default::default() }).starts_with("You should always"));
     }
 }

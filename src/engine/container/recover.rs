@@ -63,7 +63,8 @@ fn take_up(engine: &Arc<Engine>, container: &Arc<Container>, found: Recovered) {
         }
         Recovered::Exited(exit) if was_up => settle_later(engine, container, exit),
         Recovered::Gone if was_up => {
-            let exit = ExitRecord { code: 137, oom: false, finished_at: nanos_now() };
+            // Nobody saw how it ended: the original's number for that.
+            let exit = ExitRecord { code: 255, oom: false, finished_at: nanos_now() };
             lost(engine, container, exit);
         }
         Recovered::Exited(_) | Recovered::Gone => {

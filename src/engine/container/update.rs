@@ -17,7 +17,7 @@ pub fn update(engine: &Engine, reference: &str, asked: UpdateConfig) -> Result<U
     // Checked as a configuration of its own: what it lacks is not touched.
     let mut wanted = HostConfig { restart_policy: asked.restart_policy.clone(), ..HostConfig::default() };
     copy(&asked, &mut wanted);
-    let warnings = limits::verify(&mut wanted, engine.support, true)?;
+    let warnings = limits::verify(&mut wanted, &engine.support, true)?;
     if !asked.restart_policy.name.is_empty() || asked.restart_policy.maximum_retry_count != 0 {
         restart::validate(&asked.restart_policy)?;
         let mut live = container.live();
@@ -28,28 +28,41 @@ pub fn update(engine: &Engine, reference: &str, asked: UpdateConfig) -> Result<U
         }
         live.record.host_config.restart_policy = asked.restart_policy;
     }
-    {
+    let refuse = |text: &str| Err(Error::conflict(format!("Cannot update container {}: {text}", container.id)));
+    let host = {
         let mut live = container.live();
         let host = &mut live.record.host_config;
-        if wanted.nano_cpus > 0 && (host.cpu_period > 0 || host.cpu_quota > 0) {
-            return Err(Error::conflict(format!(
-                "Cannot update container {}: Conflicting options: Nano CPUs cannot be updated as CPU Period/Quota has already been set",
-                container.id
-            )));
-        }
-        if wanted.memory > 0 && host.memory_swap > 0 && wanted.memory_swap == 0 && wanted.memory > host.memory_swap {
-            return Err(Error::conflict(format!(
-                "Cannot update container {}: Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
-                container.id
-            )));
+        if let Some(text) = conflict(&wanted, host) {
+            return refuse(text);
         }
         apply(&wanted, host);
-    }
-    cgroup::update(engine, &container.id, &wanted)
+        host.clone()
+    };
+    cgroup::update(engine, &container.id, &host)
         .map_err(|e| e.context(format!("Cannot update container {}", container.id)))?;
     container.save(engine, Durability::Synced)?;
     publish(engine, &container, "update", &[]);
     Ok(UpdateResponse { warnings: Some(warnings).filter(|w| !w.is_empty()) })
+}
+
+/// What cannot be changed to `wanted` on top of what stands.
+fn conflict(wanted: &HostConfig, host: &HostConfig) -> Option<&'static str> {
+    if wanted.nano_cpus > 0 && host.cpu_period > 0 {
+        return Some("Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set");
+    }
+    if wanted.nano_cpus > 0 && host.cpu_quota > 0 {
+        return Some("Conflicting options: Nano CPUs cannot be updated as CPU Quota has already been set");
+    }
+    if wanted.cpu_period > 0 && host.nano_cpus > 0 {
+        return Some("Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set");
+    }
+    if wanted.cpu_quota > 0 && host.nano_cpus > 0 {
+        return Some("Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set");
+    }
+    let over = host.memory_swap > 0 && wanted.memory_swap == 0 && wanted.memory > host.memory_swap;
+    over.then_some(
+        "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
+    )
 }
 
 fn copy(from: &UpdateConfig, to: &mut HostConfig) {

@@ -14,7 +14,7 @@ fn refuse<T>(text: impl Into<String>) -> Result<T> {
 const RUNTIMES: [&str; 5] = ["runc", "io.containerd.runc.v2", "crun", "coracle", ""];
 
 /// Everything that needs no image. Gives the warnings.
-pub fn request(request: &mut CreateRequest, engine: &EngineConfig, support: limits::Support) -> Result<Vec<String>> {
+pub fn request(request: &mut CreateRequest, engine: &EngineConfig, support: &limits::Support) -> Result<Vec<String>> {
     let is_empty = request.config == ContainerConfig::default() && request.host_config.is_none();
     if is_empty && request.networking_config.is_none() {
         return refuse("config cannot be empty in order to create a container");
@@ -170,7 +170,7 @@ fn ports(host: &HostConfig) -> Result<()> {
     Ok(())
 }
 
-fn platform(host: &mut HostConfig, support: limits::Support) -> Result<Vec<String>> {
+fn platform(host: &mut HostConfig, support: &limits::Support) -> Result<Vec<String>> {
     // Docker doubles the memory only where the client left the swap alone.
     if host.memory > 0 && host.memory_swap == 0 {
         host.memory_swap = host.memory * 2;
@@ -262,7 +262,7 @@ mod tests {
     fn text(json: &str) -> String {
         let mut parsed: CreateRequest = crate::api::decode::from_slice(json.as_bytes()).unwrap();
         let config = EngineConfig::new("/d".into(), "/e".into());
-        match request(&mut parsed, &config, limits::Support::default()) {
+        match request(&mut parsed, &config, &limits::Support::default()) {
             Ok(warnings) => format!("{warnings:?}"),
             Err(e) => e.message().to_owned(),
         }

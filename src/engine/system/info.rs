@@ -17,7 +17,7 @@ const HUB: &str = "docker.io";
 pub fn info(engine: &Engine, asked: Version) -> Result<Info> {
     let config = &engine.config;
     let live = config.live();
-    let support = engine.support;
+    let support = &engine.support;
     let settings = engine.registries.settings();
     let mut info = Info {
         id: engine_id(&config.data_root),
@@ -119,7 +119,7 @@ fn security_options(engine: &Engine) -> Vec<String> {
 
 /// What this host cannot do, in Docker's words, and what the daemon found.
 fn warnings(engine: &Engine) -> Vec<String> {
-    let support = engine.support;
+    let support = &engine.support;
     let mut list = engine.config.warnings.clone();
     if engine.runtime.cgroups().driver() == "none" {
         list.push(if engine.config.rootless {

@@ -41,8 +41,9 @@ fn amount(value: i64) -> String {
 
 impl Limits {
     /// Files and their values, in the order in which they can be written: swap
-    /// before a smaller memory limit would need it.
-    pub(super) fn files(&self) -> Vec<(&'static str, String)> {
+    /// before a smaller memory limit would need it. `bfq`: weights are that
+    /// scheduler's, in Docker's own unit.
+    pub(super) fn files(&self, bfq: bool) -> Vec<(&'static str, String)> {
         let mut files = Vec::new();
         if let Some(swap) = self.swap() {
             files.push(("memory.swap.max", swap));
@@ -68,13 +69,17 @@ impl Limits {
         if let Some(pids) = self.pids {
             files.push(("pids.max", if pids > 0 { pids.to_string() } else { "max".to_owned() }));
         }
-        if let Some(weight) = self.io_weight.filter(|w| *w != 0) {
-            files.push(("io.weight", format!("default {}", io_weight(weight))));
+        let weight = |device: &str, w: u16| match bfq {
+            true => ("io.bfq.weight", format!("{device} {w}")),
+            false => ("io.weight", format!("{device} {}", io_weight(w))),
+        };
+        if let Some(w) = self.io_weight.filter(|w| *w != 0) {
+            files.push(weight("default", w));
         }
         for device in &self.io_devices {
             let name = format!("{}:{}", device.major, device.minor);
             if device.weight != 0 {
-                files.push(("io.weight", format!("{name} {}", io_weight(device.weight))));
+                files.push(weight(&name, device.weight));
             }
             let rates = [
                 ("rbps", device.read_bps),
@@ -120,10 +125,10 @@ mod tests {
 
     #[test]
     fn only_what_is_named_is_written() {
-        assert_eq!(Limits::default().files(), []);
+        assert_eq!(Limits::default().files(false), []);
         let limits = Limits { memory: Some(64 << 20), cpu_quota: Some(50_000), pids: Some(-1), ..Default::default() };
         assert_eq!(
-            limits.files(),
+            limits.files(false),
             [
                 ("memory.swap.max", "67108864".to_owned()),
                 ("memory.max", "67108864".to_owned()),
@@ -140,7 +145,9 @@ mod tests {
         let device = DeviceLimit { major: 8, minor: 16, read_bps: 1024, write_iops: 7, ..Default::default() };
         let limits =
             Limits { memory: Some(100), memory_swap: Some(150), io_devices: vec![device], ..Default::default() };
-        assert_eq!(limits.files()[0], ("memory.swap.max", "50".to_owned()));
-        assert_eq!(limits.files()[2], ("io.max", "8:16 rbps=1024 wiops=7".to_owned()));
+        assert_eq!(limits.files(false)[0], ("memory.swap.max", "50".to_owned()));
+        assert_eq!(limits.files(false)[2], ("io.max", "8:16 rbps=1024 wiops=7".to_owned()));
+        let limits = Limits { io_weight: Some(300), ..Default::default() };
+        assert_eq!(limits.files(true), [("io.bfq.weight", "default 300".to_owned())]);
     }
 }

@@ -40,6 +40,8 @@ pub struct Controllers {
     pub cpuset: bool,
     pub pids: bool,
     pub io: bool,
+    /// Shares of a disk: more than rates, it takes a scheduler that has them.
+    pub io_weight: bool,
 }
 
 /// The tree of ours, or that there is none.
@@ -74,6 +76,14 @@ impl Cgroups {
             (Some(_), true) => "systemd",
             (Some(_), false) => "cgroupfs",
         }
+    }
+    /// The CPUs and the memory nodes that containers may use, as lists.
+    pub fn sets(&self) -> (String, String) {
+        let list = |name: &str| match &self.base {
+            Some(base) => fs::read_to_string(base.join(name)).unwrap_or_default().trim().to_owned(),
+            None => String::new(),
+        };
+        (list("cpuset.cpus.effective"), list("cpuset.mems.effective"))
     }
     /// Why limits cannot be applied; empty if they can.
     pub fn reason(&self) -> &str {
@@ -172,9 +182,14 @@ impl Cgroup {
 
     /// Writes what `limits` names.
     pub fn apply(&self, limits: &Limits) -> Result<()> {
-        for (file, value) in limits.files() {
-            fs::write(self.path.join(file), &value)
-                .map_err(|e| Error::from(e).context(format!("set {file} to {value:?}")))?;
+        let bfq = self.path.join("io.bfq.weight").exists() && !self.path.join("io.weight").exists();
+        for (file, value) in limits.files(bfq) {
+            match fs::write(self.path.join(file), &value) {
+                Ok(()) => {}
+                // A kernel that does not count swap has none to give: no limit is all there can be.
+                Err(e) if file == "memory.swap.max" && value == "max" && e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(Error::from(e).context(format!("set {file} to {value:?}"))),
+            }
         }
         Ok(())
     }

@@ -14,17 +14,24 @@ pub(super) fn probe() -> Cgroups {
     if is_root() {
         return as_root(&own);
     }
-    if writable(&own) {
-        return use_tree(&own, false);
+    let found = writable(&own).then(|| use_tree(&own, false));
+    if let Some(found) = found.as_ref().filter(|f| f.controllers != Controllers::default()) {
+        return found.clone();
     }
-    match systemd::enter_scope(&helpers(&own)) {
-        Ok(()) => match path_of("self").filter(|p| writable(p)) {
-            Some(own) => use_tree(&own, true),
-            None => none("the user's systemd made a scope but delegated nothing"),
-        },
-        Err(why) => {
-            none(&format!("no cgroup is delegated to this daemon, and the user's systemd cannot be asked ({why})"))
+    // Ours to write, but the shell that started us sits in it too, so that it
+    // cannot hand controllers down: a scope of systemd's is better.
+    let here = path_of("self").unwrap_or(own);
+    match systemd::enter_scope(&helpers(&here)) {
+        Ok(()) => {
+            let _ = fs::remove_dir(here.join(LEAF)).or_else(|_| fs::remove_dir(&here));
+            match path_of("self").filter(|p| writable(p)) {
+                Some(own) => use_tree(&own, true),
+                None => none("the user's systemd made a scope but delegated nothing"),
+            }
         }
+        Err(why) => found.unwrap_or_else(|| {
+            none(&format!("no cgroup is delegated to this daemon, and the user's systemd cannot be asked ({why})"))
+        }),
     }
 }
 
@@ -88,24 +95,21 @@ fn use_tree(own: &Path, systemd: bool) -> Cgroups {
 fn finish(base: &Path, systemd: bool) -> Cgroups {
     let enabled = enable(base);
     let has = |name: &str| enabled.iter().any(|e| e == name);
+    // Whether swap is counted and disks have shares shows in a child's files alone.
+    let child = base.join("coracle.probe");
+    let _ = make(&child);
+    let offers = |file: &str| child.join(file).exists();
     let controllers = Controllers {
         memory: has("memory"),
-        // Known only from a child's files, and only where the kernel counts swap.
-        swap: has("memory") && base.join(LEAF).join("memory.swap.max").exists()
-            || has("memory") && fs::metadata("/proc/swaps").is_ok() && swap_is_counted(base),
+        swap: has("memory") && offers("memory.swap.max"),
         cpu: has("cpu"),
         cpuset: has("cpuset"),
         pids: has("pids"),
         io: has("io"),
+        io_weight: has("io") && (offers("io.weight") || offers("io.bfq.weight")),
     };
+    let _ = fs::remove_dir(&child);
     Cgroups { base: Some(base.to_owned()), controllers, systemd, reason: String::new() }
-}
-
-fn swap_is_counted(base: &Path) -> bool {
-    let probe = base.join("coracle.probe");
-    let found = make(&probe).is_ok() && probe.join("memory.swap.max").exists();
-    let _ = fs::remove_dir(&probe);
-    found
 }
 
 /// Hands down every controller that can be; gives those that are on.

@@ -43,10 +43,24 @@ pub(super) fn prepare_root(start: &StartPlan) -> Result<Vec<Made>, Failure> {
     });
     let made = made.collect();
     nix::unistd::fchdir(&start.rootfs).map_err(&fail)?;
-    nix::unistd::pivot_root(c".", c".").map_err(&fail)?;
-    nix::mount::umount2(c".", nix::mount::MntFlags::MNT_DETACH).map_err(&fail)?;
+    change_root(start).map_err(&fail)?;
     nix::unistd::chdir(c"/").map_err(&fail)?;
     Ok(made)
+}
+
+/// The working directory becomes the root, and the old one goes away. A host that
+/// runs from its initial ramfs has a root that the kernel never gives up: there
+/// the new one covers it, also for who enters the namespace later.
+fn change_root(start: &StartPlan) -> nix::Result<()> {
+    match nix::unistd::pivot_root(c".", c".") {
+        Ok(()) => nix::mount::umount2(c".", nix::mount::MntFlags::MNT_DETACH),
+        Err(Errno::EINVAL) => {
+            mount::attach_at(start.rootfs.as_fd(), c"/")?;
+            nix::unistd::fchdir(&start.rootfs)?;
+            nix::unistd::chroot(c".")
+        }
+        Err(e) => Err(e),
+    }
 }
 
 pub(super) fn open_root() -> nix::Result<OwnedFd> {
