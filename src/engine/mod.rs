@@ -194,6 +194,7 @@ impl Engine {
             config,
         });
         let _ = slot.set(Arc::downgrade(&engine));
+        engine.images.clear_unfinished()?;
         container::recover::recover(&engine)?;
         build::clean_up(&engine);
         engine.images.clean_up(&|| image::layers_in_use(&engine))?;

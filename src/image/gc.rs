@@ -105,13 +105,20 @@ impl Store {
         Ok(layers.len())
     }
 
-    /// Once, at start, before the first request: removes what a killed daemon
-    /// left. Writable layers are the engine's to judge (`Driver::list`).
-    pub fn clean_up(&self, in_use: InUse<'_>) -> Result<()> {
+    /// First of all at start: what was under way when the last daemon was killed.
+    /// Nobody may be at work yet, for their beginnings look the same.
+    pub fn clear_unfinished(&self) -> Result<()> {
         self.driver.clean_up()?;
         for entry in fs::read_dir(self.root.join("tmp"))? {
             let _ = fs::remove_file(entry?.path());
         }
+        Ok(())
+    }
+
+    /// Once, at start, when the containers are known and before the first request:
+    /// removes what nothing needs. Writable layers are the engine's to judge
+    /// (`Driver::list`).
+    pub fn clean_up(&self, in_use: InUse<'_>) -> Result<()> {
         self.collect(in_use)?;
         let tables = self.lock();
         let known: HashSet<String> = tables.layers.keys().map(Digest::hex).collect();

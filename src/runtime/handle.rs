@@ -271,6 +271,15 @@ impl Runtime {
         }
         Ok(())
     }
+    /// Whether somebody has paused it: its init can be stopped from outside only.
+    pub fn is_paused(&self, id: &str) -> bool {
+        let Ok(shim) = self.shim(id) else { return false };
+        match Cgroup::of_container(shim.pid, id) {
+            Some(cgroup) => cgroup.is_frozen(),
+            None => std::fs::read_to_string(format!("/proc/{}/stat", shim.pid))
+                .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))),
+        }
+    }
     /// At daemon start, before any `start`: what became of the containers (and
     /// execs) that an earlier daemon knew. Reconnects to what lives.
     pub fn recover(&self, ids: &[String]) -> Vec<(String, Recovered)> {

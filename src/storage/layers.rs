@@ -10,6 +10,7 @@
 use super::{Staging, Whiteouts, tree};
 use crate::error::{Context, Result};
 use crate::util::id;
+use nix::mount::{MntFlags, umount2};
 use std::ffi::CString;
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -103,6 +104,9 @@ impl Layers {
         let mut left = Vec::new();
         for entry in fs::read_dir(self.root.join("staging"))? {
             let path = entry?.path();
+            // A mount that was to be there for an instant lives on with the
+            // spawner's namespace: what is below it is a container's.
+            let _ = umount2(&path, MntFlags::MNT_DETACH);
             if !remove_for(&path, Some(deadline.saturating_duration_since(Instant::now())))? {
                 left.push(path);
             }

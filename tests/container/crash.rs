@@ -1,6 +1,6 @@
 //! kill -9 of any process of ours, and what is true afterwards.
 
-use crate::harness::daemon::{processes_of, signal};
+use crate::harness::daemon::{comes_clean, processes_of, signal};
 use crate::harness::{Daemon, eventually, probe};
 use crate::need;
 
@@ -90,6 +90,66 @@ fn everything_killed_at_once() {
     assert_eq!(d.inspect(&plain, "{{.State.Running}}"), "false");
     eventually("the restart policy", || d.inspect(&always, "{{.State.Running}}") == "true");
     d.docker(&["start", &plain]).ok();
+}
+
+#[test]
+fn after_a_power_cut_the_policies_decide() {
+    need!(probe::busybox());
+    let mut d = Daemon::with_busybox();
+    let run = |d: &Daemon, args: &[&str]| d.run_detached(&[&["--network", "none"], args].concat());
+    let sleep = |d: &Daemon, args: &[&str]| run(d, &[args, &["busybox", "sleep", "1000"]].concat());
+    let plain = sleep(&d, &[]);
+    let always = sleep(&d, &["--restart", "always"]);
+    let unless = sleep(&d, &["--restart", "unless-stopped"]);
+    let on_failure = sleep(&d, &["--restart", "on-failure"]);
+    let stopped = sleep(&d, &["--restart", "unless-stopped", "--stop-timeout", "0"]);
+    let stopped_always = sleep(&d, &["--restart", "always", "--stop-timeout", "0"]);
+    let paused = sleep(&d, &[]);
+    let temporary = sleep(&d, &["--rm", "-v", "/anonymous"]);
+    let ended = run(&d, &["busybox", "sh", "-c", "exit 7"]);
+    let created = d.docker(&["create", "--network", "none", "busybox", "true"]).ok();
+    d.docker(&["stop", &stopped, &stopped_always]).ok();
+    d.docker(&["pause", &paused]).ok();
+    eventually("an exit", || d.inspect(&ended, "{{.State.Status}}") == "exited");
+    eventually("all records on the disk", || d.inspect(&paused, "{{.State.Status}}") == "paused");
+    // All at once; and what lay in memory, the run directory, is gone with it.
+    d.kill();
+    while let pids @ [_, ..] = &processes_of(d.scratch.path())[..] {
+        pids.iter().for_each(|pid| signal(*pid, "KILL"));
+    }
+    std::fs::remove_dir_all(d.scratch.join("run")).unwrap();
+    d.scratch.dir("run");
+    d.up();
+    for up in [&always, &unless, &on_failure, &stopped_always] {
+        eventually("a policy to bring it back", || d.inspect(up, "{{.State.Running}}") == "true");
+    }
+    for down in [&plain, &paused] {
+        assert_eq!(d.inspect(down, "{{.State.Status}} {{.State.ExitCode}} {{.State.Paused}}"), "exited 255 false");
+    }
+    assert_eq!(d.inspect(&stopped, "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
+    assert_eq!(d.inspect(&ended, "{{.State.Status}} {{.State.ExitCode}}"), "exited 7");
+    assert_eq!(d.inspect(created.trim(), "{{.State.Status}}"), "created");
+    eventually("what was to be removed to go", || d.docker(&["inspect", &temporary]).code == 1);
+    eventually("its volume to go", || d.docker(&["volume", "ls", "-q"]).ok().is_empty());
+    d.docker(&["start", &plain, &paused, created.trim()]).ok();
+    d.docker(&["exec", &paused, "true"]).ok();
+    comes_clean(&d);
+}
+
+#[test]
+fn a_new_daemon_follows_a_killed_one_at_once() {
+    need!(probe::busybox());
+    let mut d = Daemon::with_busybox();
+    let id = d.run_detached(&["--network", "none", "busybox", "sleep", "1000"]);
+    for _ in 0..10 {
+        // Not waited for: the old one may still be dying, or be a zombie, when
+        // the new one looks at lock, pid file and socket.
+        signal(d.pid(), "KILL");
+        let old = d.forget();
+        d.up();
+        assert_eq!(d.inspect(&id, "{{.State.Running}}"), "true");
+        drop(old);
+    }
 }
 
 #[test]

@@ -116,6 +116,11 @@ impl Daemon {
         }
     }
 
+    /// Its process, unwaited: [`Daemon::up`] starts another.
+    pub fn forget(&mut self) -> Forgotten {
+        Forgotten(self.child.take())
+    }
+
     /// SIGTERM and wait, as an operator.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -261,6 +266,69 @@ fn parse_answer(answer: &[u8]) -> Option<(u16, String)> {
 
 pub fn signal(pid: u32, name: &str) {
     let _ = Command::new("kill").args([format!("-{name}"), pid.to_string()]).stderr(Stdio::null()).status();
+}
+
+/// A zombie until it is dropped.
+pub struct Forgotten(Option<Child>);
+
+impl Drop for Forgotten {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.wait();
+        }
+    }
+}
+
+/// What an operation that was cut short left in a data root: staged layers,
+/// temporary files, writable layers and folders of containers that are not listed.
+pub fn litter(d: &Daemon) -> Vec<String> {
+    let data = d.scratch.join("data");
+    let listed = d.docker(&["ps", "-aq", "--no-trunc"]).ok();
+    let known = |name: &str| listed.lines().any(|id| name.starts_with(id));
+    let mut found = Vec::new();
+    let mut pending = vec![data.clone()];
+    while let Some(dir) = pending.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let below = entry.path().strip_prefix(&data).unwrap().display().to_string();
+            let parent = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let owned_by_nobody = (parent == "rw" || below == format!("containers/{name}")) && !known(&name);
+            if ["staging", "tmp"].contains(&parent.as_str())
+                || name.ends_with(".tmp")
+                || name.ends_with(".unreadable")
+                || owned_by_nobody
+            {
+                found.push(below);
+            } else if entry.file_type().is_ok_and(|t| t.is_dir())
+                && !["layers", "rw", "volumes"].contains(&parent.as_str())
+            {
+                pending.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+/// Waits until nothing of what was cut short is left; a big tree goes in the background.
+#[track_caller]
+pub fn comes_clean(d: &Daemon) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    loop {
+        let found = litter(d);
+        if found.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < limit, "left in the data root: {found:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Every image that is listed runs.
+#[track_caller]
+pub fn all_images_run(d: &Daemon) {
+    for name in d.docker(&["images", "-aq"]).ok().lines() {
+        d.docker(&["run", "--rm", "--network", "none", "--entrypoint", "true", name]).ok();
+    }
 }
 
 /// Processes that this scratch directory's daemon left: those with its mark in

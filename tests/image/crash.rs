@@ -1,7 +1,10 @@
-//! kill -9 of dockerd in the middle of load and rmi: everything listed runs.
+//! kill -9 of dockerd in the middle of load, rmi, build and commit: everything
+//! that is listed runs, and nothing half stays.
 
-use crate::harness::{Daemon, image, probe};
+use crate::harness::daemon::{all_images_run, comes_clean, litter, processes_of};
+use crate::harness::{Client, Daemon, eventually, image, probe};
 use crate::need;
+use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -24,7 +27,7 @@ fn in_the_middle_of_load() {
     let path = d.scratch.file("heavy.tar", heavy("heavy:1"));
     for delay in [1, 5, 10, 20, 40, 80, 160] {
         let load = d
-            .cli(crate::harness::Client::Ours)
+            .cli(Client::Ours)
             .args(["load", "-qi", path.to_str().unwrap()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -33,9 +36,8 @@ fn in_the_middle_of_load() {
         d.kill();
         let _ = load.unwrap().wait();
         d.up();
-        for name in d.docker(&["images", "-q"]).ok().lines() {
-            d.docker(&["run", "--rm", "--network", "none", name, "true"]).ok();
-        }
+        all_images_run(&d);
+        comes_clean(&d);
         d.docker(&["load", "-qi", path.to_str().unwrap()]).ok();
         d.docker(&["run", "--rm", "--network", "none", "heavy:1", "sh", "-c", "cat /data*/f* | wc -c"])
             .prints("8192000");
@@ -50,18 +52,97 @@ fn in_the_middle_of_rmi() {
     let path = d.scratch.file("heavy.tar", heavy("heavy:1"));
     for delay in [0, 2, 5, 10, 30] {
         d.docker(&["load", "-qi", path.to_str().unwrap()]).ok();
-        let rmi = d
-            .cli(crate::harness::Client::Ours)
-            .args(["rmi", "heavy:1"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
+        let rmi = d.cli(Client::Ours).args(["rmi", "heavy:1"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         std::thread::sleep(Duration::from_millis(delay));
         d.kill();
         let _ = rmi.unwrap().wait();
         d.up();
-        for name in d.docker(&["images", "-q"]).ok().lines() {
-            d.docker(&["run", "--rm", "--network", "none", name, "true"]).ok();
-        }
+        all_images_run(&d);
+        comes_clean(&d);
     }
+}
+
+#[test]
+fn when_the_archive_is_half_there() {
+    need!(probe::busybox());
+    let mut d = Daemon::start();
+    let archive = heavy("heavy:1");
+    let mut load = d.cli(Client::Ours);
+    let load = load.args(["load", "-q"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut load = load.spawn().unwrap();
+    let mut stdin = load.stdin.take().unwrap();
+    stdin.write_all(&archive[..archive.len() / 2]).unwrap();
+    stdin.flush().unwrap();
+    eventually("half an image", || !litter(&d).is_empty());
+    d.kill();
+    drop(stdin);
+    load.wait().unwrap();
+    d.up();
+    assert_eq!(d.docker(&["images", "-aq"]).ok(), "");
+    comes_clean(&d);
+    d.docker_input(Client::Ours, &["load", "-q"], archive).ok();
+    all_images_run(&d);
+}
+
+fn sleeps(pid: u32) -> bool {
+    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"sleep\x001000\0"))
+}
+
+#[test]
+fn in_the_middle_of_build() {
+    need!(probe::busybox());
+    let mut d = Daemon::with_busybox();
+    let text = "FROM busybox\nCOPY big /big\nRUN touch /run-1\nRUN [ -e /big/go ] || { touch /waits; sleep 1000; }\n";
+    d.scratch.file("build/Dockerfile", text);
+    d.scratch.file("build/big/f", vec![7; 1 << 20]);
+    let folder = d.scratch.join("build").display().to_string();
+    let args = ["build", "-q", "--network", "none", "-t", "built", &folder];
+    let mut build = d.cli(Client::Ours);
+    let mut build = build.args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let runs = |d: &Daemon| processes_of(d.scratch.path()).into_iter().any(sleeps);
+    eventually("its last step", || runs(&d));
+    d.kill();
+    build.wait().unwrap();
+    d.up();
+    eventually("the step's container to go", || d.docker(&["ps", "-aq"]).ok().is_empty());
+    eventually("its process to go", || !runs(&d));
+    d.docker(&["image", "inspect", "built"]).fails(1);
+    all_images_run(&d);
+    comes_clean(&d);
+    // What was done before is there for the next: only the changed steps run.
+    d.scratch.file("build/big/go", "");
+    d.docker(&args).ok();
+    d.docker(&["run", "--rm", "--network", "none", "built", "ls", "/run-1", "/big/f"]).prints("/big/f\n/run-1");
+}
+
+#[test]
+fn in_the_middle_of_commit() {
+    need!(probe::busybox());
+    let mut d = Daemon::with_busybox();
+    let id = d.run_detached(&[
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "dd if=/dev/urandom of=/big bs=1M count=24; touch /done; while :; do date >/now; sleep 1; done",
+    ]);
+    eventually("its file", || d.docker(&["exec", &id, "test", "-e", "/done"]).code == 0);
+    for delay in [0, 5, 20, 60, 150] {
+        let commit =
+            d.cli(Client::Ours).args(["commit", &id, "made"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        std::thread::sleep(Duration::from_millis(delay));
+        d.kill();
+        let _ = commit.unwrap().wait();
+        d.up();
+        all_images_run(&d);
+        comes_clean(&d);
+        // It was paused for the commit, and nobody else would wake it.
+        assert_eq!(d.inspect(&id, "{{.State.Status}}"), "running");
+        d.docker(&["exec", &id, "rm", "-f", "/now"]).ok();
+        eventually("the container to go on", || d.docker(&["exec", &id, "test", "-e", "/now"]).code == 0);
+        d.docker(&["rmi", "-f", "made"]).ok();
+    }
+    d.docker(&["commit", &id, "made"]).ok();
+    d.docker(&["run", "--rm", "--network", "none", "made", "stat", "-c", "%s", "/big"]).prints("25165824");
 }

@@ -2,7 +2,7 @@
 
 use super::sample::{Sample, asked_for, noise, ranged, serve, tar_of};
 use super::scripted::{End, Scripted};
-use crate::harness::daemon::signal;
+use crate::harness::daemon::{comes_clean, signal};
 use crate::harness::{Client, Daemon, eventually};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -51,6 +51,7 @@ fn check(d: &Daemon, server: &Scripted, sample: &Sample, name: &str) {
     assert_eq!(d.inspect(name, "{{.Id}}"), sample.id().to_string());
     let left = std::fs::read_dir(d.scratch.join("data/image/unfinished")).unwrap().count();
     assert_eq!(left, 0, "a pull that succeeded leaves nothing unfinished");
+    comes_clean(d);
 }
 
 #[test]

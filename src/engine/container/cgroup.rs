@@ -29,9 +29,7 @@ pub fn create(engine: &Engine, id: &str, host: &HostConfig) -> Result<Option<Own
 
 /// Kills what a container without a pid namespace left, and tidies up.
 pub fn remove(engine: &Engine, id: &str, host: &HostConfig) {
-    if let Some(cgroup) = engine.runtime.cgroups().open(id, &host.cgroup_parent) {
-        cgroup.remove();
-    }
+    engine.runtime.cgroups().remove(id, &host.cgroup_parent);
 }
 
 /// Applies the limits of a running container anew, all of them: a period without

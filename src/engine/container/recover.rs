@@ -59,6 +59,8 @@ fn take_up(engine: &Arc<Engine>, container: &Arc<Container>, found: Recovered) {
                 live.started = Instant::now().checked_sub(ran);
                 live.run += 1;
             }
+            engine.runtime.cgroups().adopt(&container.id, pid);
+            settle_pause(engine, container);
             health::resume(engine, container);
         }
         Recovered::Exited(exit) if was_up => settle_later(engine, container, exit),
@@ -77,6 +79,22 @@ fn take_up(engine: &Arc<Engine>, container: &Arc<Container>, found: Recovered) {
                 boot(engine, container, was_restarting);
             }
         }
+    }
+}
+
+/// A pause, or a commit that pauses, was cut short: what is shown must be true,
+/// and nobody would wake a container that is not shown as paused.
+fn settle_pause(engine: &Engine, container: &Container) {
+    let paused = engine.runtime.is_paused(&container.id);
+    let phase = container.live().record.state.phase;
+    match (phase, paused) {
+        (Phase::Running, true) => {
+            if let Err(e) = engine.runtime.unpause(&container.id) {
+                crate::warn!("cannot resume a container", "id" = container.id, "error" = e);
+            }
+        }
+        (Phase::Paused, false) => container.live().record.state.phase = Phase::Running,
+        _ => {}
     }
 }
 

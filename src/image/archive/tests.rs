@@ -32,7 +32,7 @@ impl Scratch {
         };
         let options = Options { keep_blobs: true, single_id: true, devices: false };
         let store = Store::open(&self.0.join("image"), driver, options).unwrap();
-        store.clean_up(&HashSet::new).unwrap();
+        store.clear_unfinished().and_then(|()| store.clean_up(&HashSet::new)).unwrap();
         store
     }
 }

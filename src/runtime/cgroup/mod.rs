@@ -25,10 +25,12 @@ pub use stats::{IoStats, Usage};
 use crate::error::{Context, Error, Result};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Which controllers the tree of ours has.
@@ -52,6 +54,8 @@ pub struct Cgroups {
     systemd: bool,
     /// Why there is none, with the remedy.
     reason: String,
+    /// Of containers that an earlier daemon put elsewhere: its scope was another.
+    adopted: Arc<Mutex<HashMap<String, PathBuf>>>,
 }
 
 /// One container's cgroup.
@@ -127,8 +131,21 @@ impl Cgroups {
         }
     }
 
-    pub fn open(&self, id: &str, parent: &str) -> Option<Cgroup> {
-        Cgroup::open(&self.path(id, parent)?).ok()
+    /// Remembers where a container runs that an earlier daemon started.
+    pub fn adopt(&self, id: &str, pid: i32) {
+        if let Some(cgroup) = Cgroup::of_container(pid, id) {
+            self.adopted.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), cgroup.path);
+        }
+    }
+
+    /// Kills what a container left in its cgroup, and removes that.
+    pub fn remove(&self, id: &str, parent: &str) {
+        let adopted = self.adopted.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        if let Some(path) = adopted.or_else(|| self.path(id, parent))
+            && path.exists()
+        {
+            remove(&path);
+        }
     }
 }
 
@@ -198,6 +215,10 @@ impl Cgroup {
         stats::read(|name| read(self.dir.as_fd(), name))
     }
 
+    pub fn is_frozen(&self) -> bool {
+        read(self.dir.as_fd(), "cgroup.freeze").is_some_and(|t| t.trim() == "1")
+    }
+
     /// Stops or resumes every process in it; returns when that is done.
     pub fn freeze(&self, on: bool) -> Result<()> {
         fs::write(self.path.join("cgroup.freeze"), if on { "1" } else { "0" }).context("write cgroup.freeze")?;
@@ -209,11 +230,6 @@ impl Cgroup {
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
-    }
-
-    /// Kills what is left in it and removes it.
-    pub fn remove(self) {
-        remove(&self.path);
     }
 }
 

@@ -109,7 +109,7 @@ fn finish(base: &Path, systemd: bool) -> Cgroups {
         io_weight: has("io") && (offers("io.weight") || offers("io.bfq.weight")),
     };
     let _ = fs::remove_dir(&child);
-    Cgroups { base: Some(base.to_owned()), controllers, systemd, reason: String::new() }
+    Cgroups { base: Some(base.to_owned()), controllers, systemd, ..Cgroups::default() }
 }
 
 /// Hands down every controller that can be; gives those that are on.
