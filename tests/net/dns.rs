@@ -34,10 +34,14 @@ fn ask(c: &Container, name: &str, kind: Type, tcp: bool) -> (u8, Vec<IpAddr>) {
             answer
         } else {
             let s = UdpSocket::bind("127.0.0.1:0").unwrap();
-            s.set_read_timeout(Some(LONG)).unwrap();
-            s.send_to(&question, "127.0.0.11:53").unwrap();
+            s.set_read_timeout(Some(LONG / 8)).unwrap();
             let mut buffer = vec![0; 65536];
-            let n = s.recv(&mut buffer).unwrap();
+            // As every resolver does: a datagram may be lost in a full queue.
+            let n = (0..8).find_map(|_| {
+                s.send_to(&question, "127.0.0.11:53").unwrap();
+                s.recv(&mut buffer).ok()
+            });
+            let n = n.expect("an answer by UDP");
             buffer[..n].to_vec()
         };
         let answer = dns::decode(&answer, &question).unwrap();
