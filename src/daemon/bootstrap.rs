@@ -254,9 +254,22 @@ fn helper_maps(ids: &userns::Ids, pid: i32, uid: u32, gid: u32) -> Result<()> {
     userns::run_map_program(newuidmap, pid, &userns::layout(uid, uids))
 }
 
+fn in_our_user_namespace(pid: i32) -> bool {
+    let of = |who: &str| std::fs::metadata(format!("/proc/{who}/ns/user")).map(|m| m.ino());
+    matches!((of("self"), of(&pid.to_string())), (Ok(ours), Ok(theirs)) if ours == theirs)
+}
+
 fn beside_netd(dir: BorrowedFd<'_>, exec_root: &Path, main: NetdMain) -> Result<OwnedFd> {
-    if let Some((fd, _)) = connect_live(dir, NETD_SOCKET) {
-        return Ok(fd);
+    if let Some((fd, pid)) = connect_live(dir, NETD_SOCKET) {
+        if in_our_user_namespace(pid) {
+            return Ok(fd);
+        }
+        // What is left of an engine that ended: it outlives its last dockerd by
+        // some seconds, and nobody could enter the namespaces that it makes.
+        crate::debug!("ending the network process of an earlier engine", "pid" = pid);
+        if let Ok(pidfd) = process::pidfd_open(pid) {
+            let _ = process::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
+        }
     }
     let what = "start netd";
     let (ours, theirs) = socket::pair().context(what)?;

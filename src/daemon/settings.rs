@@ -3,9 +3,13 @@
 
 use super::config::Config;
 use super::host::Host;
+use crate::engine::network::defaults::Defaults;
 use crate::engine::{EngineConfig, LiveConfig};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::image::registry::endpoint::Settings;
+use crate::net::subnet::Subnet;
+use serde_json::Value;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub fn engine(
@@ -36,11 +40,62 @@ pub fn engine(
     engine.dns = config.list("dns");
     engine.dns_options = config.list("dns-opts");
     engine.dns_search = config.list("dns-search");
+    engine.networks = networks(config)?;
     engine.experimental = config.bool("experimental", false);
     engine.set_live(live(config));
     registry(config, &mut engine.registry);
     engine.shutdown_timeout = config.int("shutdown-timeout", 15);
     Ok(engine)
+}
+
+/// What is said about networks.
+fn networks(config: &Config) -> Result<Defaults> {
+    let host = |key: &str| match config.text(key, "") {
+        "" => Ok(None),
+        text => {
+            Subnet::parse_host(text).map(Some).ok_or_else(|| Error::invalid(format!("invalid CIDR address: {text}")))
+        }
+    };
+    let address = |key: &str| config.text(key, "").parse::<IpAddr>().ok();
+    let mut pools = Vec::new();
+    for pool in config.get("default-address-pools").and_then(Value::as_array).into_iter().flatten() {
+        pools.push(address_pool(pool)?);
+    }
+    let options = config.get("default-network-opts").and_then(Value::as_object).cloned().unwrap_or_default();
+    let text = |v: Value| v.as_str().map(str::to_owned).unwrap_or_default();
+    let map = |v: Value| v.as_object().cloned().unwrap_or_default().into_iter().map(|(k, v)| (k, text(v))).collect();
+    let defaults = Defaults {
+        bip: [host("bip")?, host("bip6")?],
+        fixed_cidr: [host("fixed-cidr")?.map(Subnet::masked), host("fixed-cidr-v6")?.map(Subnet::masked)],
+        gateway: [address("default-gateway"), address("default-gateway-v6")],
+        ipv6: config.bool("ipv6", false),
+        bridge: config.text("bridge", "").to_owned(),
+        mtu: u32::try_from(config.int("mtu", 0)).ok().filter(|n| *n > 0).unwrap_or(1500),
+        icc: config.bool("icc", true),
+        masquerade: config.bool("ip-masq", true),
+        binding: address("ip"),
+        pools,
+        options: options.into_iter().map(|(driver, v)| (driver, map(v))).collect(),
+        host_gateways: config.list("host-gateway-ips").iter().filter_map(|a| a.parse().ok()).collect(),
+    };
+    defaults.check()?;
+    Ok(defaults)
+}
+
+/// `{"base": CIDR, "size": N}`; Go's decoder does not care for the case of keys.
+fn address_pool(pool: &Value) -> Result<(Subnet, u8)> {
+    let field =
+        |name: &str| pool.as_object().into_iter().flatten().find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| v);
+    let base = field("base").and_then(Value::as_str).unwrap_or_default();
+    let subnet = Subnet::parse_host(base)
+        .ok_or_else(|| Error::invalid(format!("invalid base pool {base:?}: invalid CIDR address")))?
+        .masked();
+    let size = field("size").and_then(Value::as_u64).unwrap_or(0);
+    let most = if subnet.is_ipv4() { 32 } else { 128 };
+    match u8::try_from(size) {
+        Ok(n) if n >= subnet.prefix && n <= most => Ok((subnet, n)),
+        _ => Err(Error::invalid(format!("invalid pools size: {size}"))),
+    }
 }
 
 pub fn live(config: &Config) -> LiveConfig {

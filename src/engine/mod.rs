@@ -66,6 +66,8 @@ pub struct EngineConfig {
     pub dns: Vec<String>,
     pub dns_options: Vec<String>,
     pub dns_search: Vec<String>,
+    /// The default bridge, pools and options of networks.
+    pub networks: network::defaults::Defaults,
     /// `--experimental`
     pub experimental: bool,
     /// What the daemon found worth warning of, for `docker info`.
@@ -98,6 +100,7 @@ impl EngineConfig {
             dns: Vec::new(),
             dns_options: Vec::new(),
             dns_search: Vec::new(),
+            networks: network::defaults::Defaults::default(),
             experimental: false,
             warnings: Vec::new(),
             live: Arc::default(),

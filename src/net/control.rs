@@ -13,8 +13,8 @@ use crate::net::reactor::Remote;
 use crate::net::sandbox::{Endpoint, Network, Ready, set_default_routes};
 use crate::net::stock::Stock;
 use crate::net::subnet::Subnet;
-use crate::net::warm::{DnsSockets, Warm};
-use crate::net::{dns, names, ns, warm};
+use crate::net::warm::Warm;
+use crate::net::{dns, names, ns};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -178,7 +178,7 @@ impl Control {
         };
         let namespace = namespace_of.namespace.try_clone()?;
         for (n, wanted) in spec.endpoints.iter().enumerate().skip(endpoints.len()) {
-            let interface = format!("eth{n}");
+            let interface = wanted.interface.clone().unwrap_or_else(|| format!("eth{n}"));
             let attached = self
                 .networks
                 .get_mut(&wanted.network)
@@ -209,41 +209,38 @@ impl Control {
             self.allow_host(&endpoints);
         }
         let inside = namespace_of.netlink;
-        let sockets = namespace_of.dns.filter(|_| spec.dns.embedded);
         let sandbox = Sandbox { namespace: namespace_of.namespace, inside, endpoints, ports, spec };
         let state = sandbox.state();
+        let embedded = sandbox.spec.dns.embedded;
         self.sandboxes.insert(state.container.clone(), sandbox);
-        self.serve_names(&state.container, sockets);
+        if embedded {
+            self.serve_names(&state.container);
+        }
         self.names_changed();
         Ok((Answer::Sandbox(Box::new(state)), Some(namespace)))
     }
 
-    fn serve_names(&self, container: &str, sockets: Option<DnsSockets>) {
-        let (Some(sockets), Some(sandbox)) = (sockets, self.sandboxes.get(container)) else { return };
-        let view = names::view(&sandbox.place(), &self.places(), &self.networks);
-        let container = container.to_owned();
-        self.dns.post(move |d| d.add(container, sockets, view));
+    /// A container without its name server is still a container.
+    fn serve_names(&self, container: &str) {
+        let Some(sandbox) = self.sandboxes.get(container) else { return };
+        let opened = sandbox.namespace.try_clone().map_err(Error::from);
+        match opened.and_then(|namespace| ns::enter(namespace, dns::sockets::open)) {
+            Ok(sockets) => {
+                let view = names::view(&sandbox.place(), &self.places(), &self.networks);
+                let container = container.to_owned();
+                self.dns.post(move |d| d.add(container, sockets, view));
+            }
+            Err(e) => crate::warn!(format!("serve names: {e}"), "container" = container),
+        }
     }
 
     /// A container of the default network has joined one that resolves names.
     fn serve_names_late(&mut self, container: &str) {
         let Some(sandbox) = self.sandboxes.get_mut(container) else { return };
         let resolves = |e: &Endpoint| self.networks.get(&e.state.network).is_some_and(|n| n.spec.dns);
-        if sandbox.spec.dns.embedded || !sandbox.endpoints.iter().any(resolves) {
-            return;
-        }
-        let bound = sandbox
-            .namespace
-            .try_clone()
-            .map_err(Error::from)
-            .and_then(|namespace| ns::enter(namespace, || Ok(warm::bind_dns()?)));
-        match bound {
-            Ok(sockets) => {
-                sandbox.spec.dns.embedded = true;
-                self.serve_names(container, Some(sockets));
-            }
-            // A name server of its own is in the way.
-            Err(e) => crate::warn!(format!("serve names: {e}"), "container" = container),
+        if !sandbox.spec.dns.embedded && sandbox.endpoints.iter().any(resolves) {
+            sandbox.spec.dns.embedded = true;
+            self.serve_names(container);
         }
     }
 
@@ -276,7 +273,14 @@ impl Control {
     /// A prepared sandbox, if the container asks for nothing special.
     fn take_ready(&mut self, spec: &SandboxSpec) -> Option<Ready> {
         let first = spec.endpoints.first()?;
-        if first.ipv4.is_some() || first.ipv6.is_some() || first.mac.is_some() {
+        let plain = EndpointSpec {
+            network: first.network.clone(),
+            id: first.id.clone(),
+            names: first.names.clone(),
+            priority: first.priority,
+            ..EndpointSpec::default()
+        };
+        if *first != plain {
             return None;
         }
         let mut ready = self.networks.get_mut(&first.network)?.ready.pop_front()?;
@@ -300,8 +304,8 @@ impl Control {
             .ok_or_else(|| Error::not_found(format!("network {} not found", wanted.network)))?;
         let used = |n: usize| sandbox.endpoints.iter().any(|e| e.state.interface == format!("eth{n}"));
         let number = (0..).find(|n| !used(*n)).unwrap_or(0);
-        let endpoint =
-            network.attach(&mut self.ns, &sandbox.namespace, &mut sandbox.inside, &format!("eth{number}"), &wanted)?;
+        let interface = wanted.interface.clone().unwrap_or_else(|| format!("eth{number}"));
+        let endpoint = network.attach(&mut self.ns, &sandbox.namespace, &mut sandbox.inside, &interface, &wanted)?;
         let state = endpoint.state.clone();
         sandbox.endpoints.push(endpoint);
         set_default_routes(&mut sandbox.inside, &sandbox.endpoints)?;
@@ -399,12 +403,7 @@ pub fn endpoint_for<'a>(
     networks: &HashMap<String, Network>,
     host: IpAddr,
 ) -> Option<(&'a Endpoint, Vec<IpAddr>)> {
-    let leads_out = |e: &&Endpoint| match host.is_ipv4() {
-        true => e.state.gateway4.is_some(),
-        false => e.state.gateway6.is_some(),
-    };
-    let best = endpoints.iter().filter(leads_out).reduce(|a, b| if b.priority > a.priority { b } else { a });
-    let endpoint = best.or(endpoints.first())?;
+    let endpoint = Endpoint::way_out(endpoints, host.is_ipv4()).or(endpoints.first())?;
     let gateways = networks.get(&endpoint.state.network)?.spec.pools.iter().filter_map(|p| p.gateway).collect();
     Some((endpoint, gateways))
 }

@@ -137,6 +137,12 @@ pub struct EndpointSpec {
     pub names: Vec<String>,
     /// Higher wins the default route.
     pub priority: i64,
+    /// Its name inside; none = ethN.
+    #[serde(default)]
+    pub interface: Option<String>,
+    /// Its settings: name (IFNAME stands for the interface) and value.
+    #[serde(default)]
+    pub sysctls: Vec<(String, String)>,
 }
 
 /// One published port, or a range of host ports to choose one from.

@@ -133,15 +133,20 @@ impl Publisher {
             }
             return Err(last.unwrap_or_else(|| Error::system("no free port was found")));
         }
-        let mut first_error = None;
+        let mut error = None;
+        let mut busy = false;
         for port in low..=high {
             match self.bind_at(group, port) {
-                Err(e) => first_error = first_error.or(Some(e)),
+                Err(e) => {
+                    busy |= e.hint().is_none();
+                    error = Some(e);
+                }
                 bound => return bound,
             }
         }
-        match first_error {
-            Some(_) if high > low => Err(Error::system(format!(
+        match error {
+            // Not busy: privileged, all of them, and the error has the remedy.
+            Some(_) if high > low && busy => Err(Error::system(format!(
                 "Bind for {}:{low}-{high} failed: all ports are allocated",
                 display(group[0].host_ip)
             ))),

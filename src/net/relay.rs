@@ -5,7 +5,8 @@
 //! Each direction is: read from one socket into a pipe, write from the pipe to
 //! the other. A pipe is lent to a direction only while bytes are in it: an idle
 //! connection costs two sockets and some hundred bytes. The user's quota of pipe
-//! memory (16,384 pages for an unprivileged user) is why pipes are small.
+//! memory (16,384 pages for an unprivileged user, shared with the processes of
+//! his containers) is why few pipes are large: more slots mean fewer wake-ups.
 //!
 //! What one side does, the other sees: the end of a stream is passed on as a
 //! half-close after the last byte, a reset as a reset, and what was received
@@ -21,14 +22,53 @@ use std::os::fd::OwnedFd;
 
 /// Bytes of a pipe; the kernel's default, which needs no further call.
 const PIPE: usize = 64 * 1024;
+/// Bytes of the first few pipes, and how many they are.
+const LARGE_PIPE: usize = 256 * 1024;
+const LARGE_PIPES: usize = 24;
 /// Pipes that are kept for the next direction.
 const SPARE: usize = 64;
+/// Asked of one splice(2): a pipe is full when its slots are, and a slot can hold
+/// more than a page.
+const MOST: usize = 1024 * 1024;
 /// Bytes one connection may move before others get their turn.
-const TURN: usize = 512 * 1024;
+const TURN: usize = 1024 * 1024;
 
 struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
+    large: bool,
+}
+
+#[derive(Default)]
+struct Pipes {
+    spare: Vec<Pipe>,
+    /// Large ones, lent or spare.
+    large: usize,
+}
+
+impl Pipes {
+    /// None: the descriptors have run out.
+    fn lend(&mut self) -> Option<Pipe> {
+        if let Some(pipe) = self.spare.pop() {
+            return Some(pipe);
+        }
+        let wanted = if self.large < LARGE_PIPES { LARGE_PIPE } else { PIPE };
+        let (read, write, size) = inet::pipe(wanted).ok()?;
+        let large = size > PIPE;
+        self.large += usize::from(large);
+        Some(Pipe { read, write, large })
+    }
+
+    /// Takes a pipe back; one with bytes in it is of no further use.
+    fn give_back(&mut self, pipe: Pipe, empty: bool) {
+        if empty && self.spare.len() < SPARE {
+            // Large ones are lent first.
+            let at = if pipe.large { self.spare.len() } else { 0 };
+            self.spare.insert(at, pipe);
+        } else {
+            self.large -= usize::from(pipe.large);
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +115,7 @@ struct Flow {
 pub struct Relays {
     registry: Registry,
     flows: Slab<Flow>,
-    spare: Vec<Pipe>,
+    pipes: Pipes,
     ready: VecDeque<Key>,
     /// Tags of flows that ended since the owner last asked.
     ended: Vec<u64>,
@@ -86,7 +126,8 @@ impl Relays {
     /// Tokens from `base` on are ours: `base | side << 62 | key` must not meet
     /// another kind of token of the same loop.
     pub fn new(registry: Registry, base: Token) -> Self {
-        Self { registry, flows: Slab::default(), spare: Vec::new(), ready: VecDeque::new(), ended: Vec::new(), base }
+        let (flows, pipes) = (Slab::default(), Pipes::default());
+        Self { registry, flows, pipes, ready: VecDeque::new(), ended: Vec::new(), base }
     }
 
     pub fn len(&self) -> usize {
@@ -152,7 +193,7 @@ impl Relays {
             let Some(key) = self.ready.pop_front() else { break };
             let Some(flow) = self.flows.get_mut(key) else { continue };
             flow.queued = false;
-            let more = pump(flow, 0, &mut self.spare) | pump(flow, 1, &mut self.spare);
+            let more = pump(flow, 0, &mut self.pipes) | pump(flow, 1, &mut self.pipes);
             if flow.aborted || flow.directions.iter().all(|d| d.done) {
                 self.close(key);
             } else if more {
@@ -172,8 +213,8 @@ impl Relays {
             }
         }
         for direction in flow.directions {
-            if let Some(pipe) = direction.pipe.filter(|_| direction.buffered == 0) {
-                give_back(&mut self.spare, pipe);
+            if let Some(pipe) = direction.pipe {
+                self.pipes.give_back(pipe, direction.buffered == 0);
             }
         }
         self.ended.push(flow.tag);
@@ -215,19 +256,13 @@ pub fn abort_on_close(fd: &OwnedFd) -> std::io::Result<()> {
     inet::set_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
 }
 
-fn give_back(spare: &mut Vec<Pipe>, pipe: Pipe) {
-    if spare.len() < SPARE {
-        spare.push(pipe);
-    }
-}
-
 /// One turn of one direction; true if it wants another.
-fn pump(flow: &mut Flow, n: usize, spare: &mut Vec<Pipe>) -> bool {
+fn pump(flow: &mut Flow, n: usize, pipes: &mut Pipes) -> bool {
     let Flow { sides, directions, broken, aborted, .. } = flow;
     let direction = &mut directions[n];
     let mut moved = 0;
     while moved < TURN && !direction.done {
-        match step(sides, direction, n, spare, broken) {
+        match step(sides, direction, n, pipes, broken) {
             Some(bytes) => moved += bytes,
             None => break,
         }
@@ -235,17 +270,17 @@ fn pump(flow: &mut Flow, n: usize, spare: &mut Vec<Pipe>) -> bool {
     if direction.buffered == 0
         && let Some(pipe) = direction.pipe.take()
     {
-        give_back(spare, pipe);
+        pipes.give_back(pipe, true);
     }
     *aborted |= direction.done && direction.end == End::Reset;
     !direction.done && moved >= TURN
 }
 
 /// One read, one write; none when neither side can go on.
-fn step(sides: &mut [Side; 2], d: &mut Direction, n: usize, spare: &mut Vec<Pipe>, broken: &mut bool) -> Option<usize> {
+fn step(sides: &mut [Side; 2], d: &mut Direction, n: usize, pipes: &mut Pipes, broken: &mut bool) -> Option<usize> {
     let mut progress = None;
-    if d.end == End::Open && sides[n].readable && d.buffered < PIPE {
-        progress = fill(&mut sides[n], d, spare);
+    if d.end == End::Open && sides[n].readable && d.buffered < MOST {
+        progress = fill(&mut sides[n], d, pipes);
     }
     if d.buffered > 0 && sides[1 - n].writable {
         match drain(&mut sides[1 - n], d) {
@@ -254,7 +289,9 @@ fn step(sides: &mut [Side; 2], d: &mut Direction, n: usize, spare: &mut Vec<Pipe
             Err(()) => {
                 // Nobody takes the bytes; what comes the other way still counts.
                 d.done = true;
-                d.pipe = None;
+                if let Some(pipe) = d.pipe.take() {
+                    pipes.give_back(pipe, false);
+                }
                 d.buffered = 0;
                 *broken = true;
                 sides[1 - n].readable = true;
@@ -273,13 +310,13 @@ fn step(sides: &mut [Side; 2], d: &mut Direction, n: usize, spare: &mut Vec<Pipe
     progress
 }
 
-fn fill(source: &mut Side, d: &mut Direction, spare: &mut Vec<Pipe>) -> Option<usize> {
+fn fill(source: &mut Side, d: &mut Direction, pipes: &mut Pipes) -> Option<usize> {
     if d.pipe.is_none() {
-        d.pipe = spare.pop().or_else(|| inet::pipe(PIPE).ok().map(|(read, write, _)| Pipe { read, write }));
+        d.pipe = pipes.lend();
     }
     // No pipe to be had: try again when the next event comes.
     let pipe = d.pipe.as_ref()?;
-    match inet::splice(&source.fd, &pipe.write, PIPE - d.buffered) {
+    match inet::splice(&source.fd, &pipe.write, MOST - d.buffered) {
         Ok(0) => {
             d.end = if source.failed { End::Reset } else { End::Finished };
             Some(0)

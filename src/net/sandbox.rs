@@ -42,9 +42,27 @@ pub struct Endpoint {
     /// Index of the container's end in its own.
     pub inner: u32,
     pub priority: i64,
+    /// Name of its network, which decides between equals.
+    pub network_name: String,
 }
 
 impl Endpoint {
+    /// Docker's order of ways out, the best first: both families, the higher
+    /// priority, the earlier name.
+    fn rank(&self) -> (bool, std::cmp::Reverse<i64>, &str) {
+        let both = self.state.gateway4.is_some() && self.state.gateway6.is_some();
+        (!both, std::cmp::Reverse(self.priority), &self.network_name)
+    }
+
+    /// The endpoint that leads out for one family.
+    pub fn way_out(endpoints: &[Endpoint], v4: bool) -> Option<&Endpoint> {
+        endpoints.iter().filter(|e| e.gateway(v4).is_some()).min_by(|a, b| a.rank().cmp(&b.rank()))
+    }
+
+    pub fn gateway(&self, v4: bool) -> Option<IpAddr> {
+        if v4 { self.state.gateway4 } else { self.state.gateway6 }
+    }
+
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         [self.state.ipv4, self.state.ipv6].into_iter().flatten()
     }
@@ -132,8 +150,10 @@ impl Network {
             names: wanted.names.clone(),
         };
         let addresses: Vec<(IpAddr, u8)> = v4.into_iter().chain(v6).collect();
-        match self.wire(ns, namespace, inside, interface, mac, &addresses) {
-            Ok((link, inner)) => Ok(Endpoint { state, link, inner, priority: wanted.priority }),
+        match self.wire(ns, namespace, inside, interface, mac, &addresses, &wanted.sysctls) {
+            Ok((link, inner)) => {
+                Ok(Endpoint { state, link, inner, priority: wanted.priority, network_name: self.spec.name.clone() })
+            }
             Err(e) => {
                 addresses.iter().for_each(|(a, _)| self.free(*a));
                 Err(e)
@@ -146,6 +166,7 @@ impl Network {
     }
 
     /// The veth and what is set on its inner end; the two indices.
+    #[expect(clippy::too_many_arguments, reason = "one endpoint in its pieces")]
     fn wire(
         &self,
         ns: &mut EngineNs,
@@ -154,6 +175,7 @@ impl Network {
         interface: &str,
         mac: link::Mac,
         addresses: &[(IpAddr, u8)],
+        sysctls: &[(String, String)],
     ) -> Result<(u32, u32)> {
         let name = format!("veth{}", &crate::util::id::random()[..7]);
         let peer = Peer { name: interface, mac, namespace: namespace.as_fd() };
@@ -166,9 +188,12 @@ impl Network {
                 ns.netlink.send(link::isolate(outer)).context("isolate a bridge port")?;
             }
             let inner = link::find(inside, interface)?.index;
-            if addresses.iter().any(|(a, _)| a.is_ipv6()) {
-                let file = format!("net.ipv6.conf.{interface}.disable_ipv6");
-                ns::enter(namespace.try_clone()?, move || Ok(ns::sysctl(&file, "0")?)).context("enable IPv6")?;
+            let v6 = addresses.iter().any(|(a, _)| a.is_ipv6());
+            let enable = v6.then(|| (format!("net.ipv6.conf.{interface}.disable_ipv6"), "0".to_owned()));
+            let asked = sysctls.iter().map(|(name, value)| (name.replace("IFNAME", interface), value.clone()));
+            let settings: Vec<_> = enable.into_iter().chain(asked).collect();
+            if !settings.is_empty() {
+                ns::enter(namespace.try_clone()?, move || set(&settings))?;
             }
             let addresses = addresses.iter().map(|(a, prefix)| link::add_address(inner, *a, *prefix));
             let requests = std::iter::once(link::set_up(inner)).chain(addresses).collect();
@@ -189,28 +214,24 @@ impl Network {
     }
 }
 
-/// Makes the endpoint with the highest priority (the earlier of two equals) the
-/// way out, for each family on its own.
+/// Makes the endpoint of the highest rank the way out, for each family on its own.
 pub fn set_default_routes(inside: &mut Netlink, endpoints: &[Endpoint]) -> Result<()> {
     for v4 in [true, false] {
         let family = if v4 { libc::AF_INET } else { libc::AF_INET6 };
-        let gateway = |e: &Endpoint| if v4 { e.state.gateway4 } else { e.state.gateway6 };
-        let mut best: Option<&Endpoint> = None;
-        for endpoint in endpoints.iter().filter(|e| gateway(e).is_some()) {
-            if best.is_none_or(|b| endpoint.priority > b.priority) {
-                best = Some(endpoint);
-            }
+        let _ = inside.send(route::delete_default(family));
+        if let Some(best) = Endpoint::way_out(endpoints, v4)
+            && let Some(gateway) = best.gateway(v4)
+        {
+            inside.send(route::add_default(gateway, best.inner)).context("set the default route")?;
         }
-        let wanted = best.and_then(|e| Some((gateway(e)?, e.inner)));
-        match wanted {
-            Some((gateway, interface)) => {
-                let _ = inside.send(route::delete_default(family));
-                inside.send(route::add_default(gateway, interface)).context("set the default route")?;
-            }
-            None => {
-                let _ = inside.send(route::delete_default(family));
-            }
-        }
+    }
+    Ok(())
+}
+
+/// Settings of one interface, from inside its namespace.
+fn set(settings: &[(String, String)]) -> Result<()> {
+    for (name, value) in settings {
+        ns::sysctl(name, value).with_context(|| format!("set {name} to {value}"))?;
     }
     Ok(())
 }

@@ -1,35 +1,21 @@
 //! Network namespaces prepared ahead: making one costs half a millisecond, and
 //! a container that starts should not wait for it. A thread of netd keeps a few.
 //!
-//! Prepared means: loopback up, Docker's sysctls set, sockets bound that answer
-//! DNS on 127.0.0.11 (closed again if the container does not want them), and a
-//! netlink socket inside.
+//! Prepared means: loopback up, Docker's sysctls set, and a netlink socket inside.
 
 use crate::error::Result;
 use crate::net::netlink::Netlink;
 use crate::net::ns;
-use crate::sys::inet;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// How many wait. Each costs about 40 KiB of kernel memory.
 const READY: usize = 3;
 
-pub const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
-
 #[derive(Debug)]
 pub struct Bare {
     pub namespace: OwnedFd,
     pub netlink: Netlink,
-    pub dns: Option<DnsSockets>,
-}
-
-/// 127.0.0.11:53 inside one namespace.
-#[derive(Debug)]
-pub struct DnsSockets {
-    pub udp: OwnedFd,
-    pub tcp: OwnedFd,
 }
 
 #[derive(Debug)]
@@ -61,11 +47,11 @@ impl Warm {
 }
 
 fn prepare() -> Result<Bare> {
-    let (namespace, (netlink, dns)) = ns::make(|| {
+    let (namespace, netlink) = ns::make(|| {
         container_sysctls();
-        Ok((Netlink::open()?, bind_dns().ok()))
+        Netlink::open()
     })?;
-    Ok(Bare { namespace, netlink, dns })
+    Ok(Bare { namespace, netlink })
 }
 
 fn container_sysctls() {
@@ -80,18 +66,4 @@ fn container_sysctls() {
     let _ = ns::sysctl("net.ipv6.conf.default.disable_ipv6", "1");
     let _ = ns::sysctl("net.ipv6.conf.default.accept_dad", "0");
     let _ = ns::sysctl("net.ipv6.conf.default.accept_ra", "0");
-}
-
-/// In the namespace of the calling thread.
-pub fn bind_dns() -> std::io::Result<DnsSockets> {
-    let address = SocketAddr::from((DNS_ADDRESS, 53));
-    let open = |kind| {
-        let fd = inet::socket(libc::AF_INET, kind, 0)?;
-        inet::set_int(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-        inet::bind(&fd, &address)?;
-        std::io::Result::Ok(fd)
-    };
-    let (udp, tcp) = (open(libc::SOCK_DGRAM)?, open(libc::SOCK_STREAM)?);
-    inet::listen(&tcp, 16)?;
-    Ok(DnsSockets { udp, tcp })
 }

@@ -91,10 +91,14 @@ pub(super) type Place = (Arc<Record>, EndpointSettings);
 /// mode names, then the others by name.
 fn order(networks: &Networks, wanted: &Wanted) -> Result<Vec<Place>> {
     let mode = match wanted.mode.as_str() {
+        "" | "default" | "bridge" if networks.defaults.without_bridge() => "none",
         "" | "default" => "bridge",
         mode => mode,
     };
     let first = networks.find(mode)?;
+    if first.config_only {
+        return Err(Error::forbidden("cannot create endpoint on configuration-only network"));
+    }
     let mut places: Vec<Place> = Vec::new();
     for (name, settings) in &wanted.endpoints {
         let network = networks.find(if name == "default" { "bridge" } else { name })?;
@@ -123,7 +127,7 @@ fn sandbox_spec(wanted: &Wanted, order: &[Place]) -> Result<SandboxSpec> {
     for (network, settings) in order {
         endpoints.push(endpoint_spec(wanted, network, settings)?);
     }
-    let binding = order.first().and_then(|(n, _)| n.options.get("com.docker.network.bridge.host_binding_ipv4"));
+    let binding = order.first().and_then(|(n, _)| n.options.get(super::options::BINDING));
     let user_defined = order.iter().any(|(n, _)| n.name != "bridge");
     Ok(SandboxSpec {
         container: wanted.id.clone(),
@@ -152,6 +156,8 @@ pub(super) fn endpoint_spec(wanted: &Wanted, network: &Record, settings: &Endpoi
         mac: Some(settings.mac_address.clone()).filter(|m| !m.is_empty()),
         names: names(wanted, network, settings),
         priority: settings.gw_priority,
+        interface: super::options::interface(settings)?,
+        sysctls: super::options::sysctls(settings)?,
     })
 }
 

@@ -22,7 +22,12 @@ pub fn connect(engine: &Engine, reference: &str, request: NetworkConnectRequest)
     refuse_removed(&container)?;
     let wanted = start::wanted(engine, &record)?;
     check_drivers(&wanted, &network)?;
-    check_addresses(&network, &asked)?;
+    if network.config_only {
+        return Err(Error::forbidden("cannot create endpoint on configuration-only network"));
+    }
+    let aliases = "network-scoped alias is supported only for containers in user defined networks";
+    complaints(&network, &asked, aliases)
+        .map_err(|list| Error::invalid(format!("invalid endpoint settings:\n{list}")))?;
     let up = record.state.is_up();
     if up && record.networks.contains_key(&network.name) {
         let (name, network) = (&record.name, &network.name);
@@ -60,13 +65,14 @@ pub fn disconnect(engine: &Engine, reference: &str, request: &NetworkDisconnectR
     let _turn = container.turn();
     refuse_removed(&container)?;
     let record = container.record();
+    let Some(settings) = record.networks.get(&network.name) else {
+        let (id, name) = (&container.id, &network.name);
+        let the = if record.state.is_up() { "" } else { "the " };
+        return Err(Error::system(format!("container {id} is not connected to {the}network {name}")));
+    };
     if record.host_config.network_mode == "host" || network.driver == "host" {
         return Err(Error::conflict("container cannot be disconnected from host network or connected to host network"));
     }
-    let Some(settings) = record.networks.get(&network.name) else {
-        let (id, name) = (&container.id, &network.name);
-        return Err(Error::system(format!("container {id} is not connected to network {name}")));
-    };
     if record.state.is_up() {
         disconnect_running(engine, &container.id, &network)?;
         let gone = [&settings.ip_address, &settings.global_ipv6_address];
@@ -173,10 +179,19 @@ pub fn check_drivers(wanted: &Wanted, network: &NetworkInspect) -> Result<()> {
     }
 }
 
-/// Static addresses fit a network that has a subnet of the user's choice; all
-/// complaints in Docker's words.
+/// Static addresses fit a network that has a subnet of the user's choice.
 pub fn check_addresses(network: &Record, settings: &EndpointSettings) -> Result<()> {
+    let aliases = "network-scoped aliases are only supported for user-defined networks";
+    complaints(network, settings, aliases).map_err(|list| {
+        let name = &network.name;
+        Error::invalid(format!("invalid config for network {name}: invalid endpoint settings:\n{list}"))
+    })
+}
+
+/// What an endpoint may not ask for, in Docker's words: one line, or a list.
+fn complaints(network: &Record, settings: &EndpointSettings, aliases: &str) -> Result<(), String> {
     let asked = settings.ipam_config.clone().unwrap_or_default();
+    let predefined = matches!(network.name.as_str(), "bridge" | "host" | "none");
     let mut complaints = Vec::new();
     for (text, v4) in [(&asked.ipv4_address, true), (&asked.ipv6_address, false)] {
         if text.is_empty() {
@@ -188,30 +203,33 @@ pub fn check_addresses(network: &Record, settings: &EndpointSettings) -> Result<
             Ok(a) if a.is_ipv4() == v4 => {
                 let subnets = network.ipam.config.iter().flatten().filter_map(|c| c.subnet.parse::<Subnet>().ok());
                 if own && !subnets.into_iter().any(|s| s.contains(a)) {
-                    complaints.push(format!("no configured subnet contains IP address {text}"));
+                    complaints.push(format!("no configured subnet or ip-range contain the IP address {text}"));
                 }
             }
             _ => complaints.push(format!("invalid {name} address: {text}")),
         }
-        if network.name == "bridge" {
+        if predefined {
             complaints.push("user specified IP address is supported on user defined networks only".into());
-        } else if !own {
+        }
+        if !own && network.name != "bridge" {
             complaints.push(
                 "user specified IP address is supported only when connecting to networks with user configured subnets"
                     .into(),
             );
         }
     }
-    if network.name == "bridge" && settings.aliases.iter().flatten().next().is_some() {
-        complaints.push("network-scoped aliases are only supported for user-defined networks".into());
+    if predefined && settings.aliases.iter().flatten().next().is_some() {
+        complaints.push(aliases.into());
     }
     if !settings.mac_address.is_empty() && crate::net::engine_ns::parse_mac(&settings.mac_address).is_none() {
         complaints.push(format!("invalid MAC address: {}", settings.mac_address));
     }
-    if complaints.is_empty() {
-        return Ok(());
+    for error in [super::options::interface(settings).err(), super::options::sysctls(settings).err()] {
+        complaints.extend(error.map(|e| e.message().to_owned()));
     }
-    let list: Vec<String> = complaints.iter().map(|c| format!("* {c}")).collect();
-    let name = &network.name;
-    Err(Error::invalid(format!("invalid config for network {name}: invalid endpoint settings:\n{}", list.join("\n"))))
+    match complaints.as_slice() {
+        [] => Ok(()),
+        [one] => Err(one.clone()),
+        many => Err(many.iter().map(|c| format!("* {c}")).collect::<Vec<_>>().join("\n")),
+    }
 }

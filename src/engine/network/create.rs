@@ -1,6 +1,7 @@
 //! New networks, the predefined ones among them.
 
-use super::{FILE, Networks, Record, ipam, publish};
+use super::defaults::FAMILIES;
+use super::{FILE, Networks, Record, ipam, options, publish};
 use crate::api::network::{Ipam, IpamConfig, Map, NetworkCreateRequest, NetworkCreateResponse, NetworkInspect};
 use crate::engine::Engine;
 use crate::error::{Context, Error, Result};
@@ -8,12 +9,8 @@ use crate::net::protocol::{NetworkSpec, PoolSpec};
 use crate::net::subnet::Subnet;
 use crate::util::atomic_file::{self, Durability};
 use crate::util::json;
-use crate::util::{id, time};
+use crate::util::{id, time, units};
 use std::sync::{Arc, PoisonError};
-
-const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
-const ICC: &str = "com.docker.network.bridge.enable_icc";
-const MTU: &str = "com.docker.network.driver.mtu";
 
 pub fn create(engine: &Engine, request: NetworkCreateRequest) -> Result<NetworkCreateResponse> {
     let networks = &engine.networks;
@@ -31,31 +28,34 @@ fn check(networks: &Networks, request: NetworkCreateRequest) -> Result<NetworkIn
         return Err(Error::forbidden(format!("operation is not permitted on predefined {name} network ")));
     }
     if name.is_empty() {
-        return Err(Error::invalid("invalid network name: name is empty"));
+        return Err(Error::invalid("invalid name: name is empty"));
     }
     if networks.all().iter().any(|n| n.name == name) {
         return Err(Error::conflict(format!("network with name {name} already exists")));
     }
-    let driver = if request.driver.is_empty() { "bridge" } else { &request.driver };
-    check_driver(driver)?;
+    let driver = match request.driver.as_str() {
+        _ if request.config_only => "null",
+        "" => "bridge",
+        driver => driver,
+    };
+    if !request.config_only {
+        check_driver(driver)?;
+    }
     if request.ingress {
         return Err(Error::forbidden("cannot create an ingress network: this engine is no swarm node"));
-    }
-    if request.config_only || request.config_from.as_ref().is_some_and(|c| !c.network.is_empty()) {
-        return Err(Error::not_implemented("configuration-only networks are not supported"));
     }
     let (ipv4, ipv6) = (request.enable_ipv4.unwrap_or(true), request.enable_ipv6.unwrap_or(false));
     if !ipv4 && !ipv6 {
         return Err(Error::invalid("IPv4 or IPv6 must be enabled"));
     }
+    let source = config_source(networks, &request)?;
     let asked = request.ipam.unwrap_or_default();
     if !matches!(asked.driver.as_str(), "" | "default") {
         return Err(Error::not_found(format!("plugin \"{}\" not found", asked.driver)));
     }
     ipam::validate(&asked, ipv6)?;
-    let options = request.options.unwrap_or_default();
-    check_options(networks, &options)?;
-    Ok(NetworkInspect {
+    let mut options = request.options.unwrap_or_default();
+    let mut record = NetworkInspect {
         name: name.into(),
         id: id::random(),
         created: time::rfc3339_nano(time::now()),
@@ -66,10 +66,57 @@ fn check(networks: &Networks, request: NetworkCreateRequest) -> Result<NetworkIn
         ipam: Ipam { driver: "default".into(), ..asked },
         internal: request.internal,
         attachable: request.attachable,
-        options,
+        config_only: request.config_only,
         labels: request.labels.unwrap_or_default(),
         ..NetworkInspect::default()
-    })
+    };
+    if let Some(source) = source {
+        record.config_from.network.clone_from(&source.name);
+        (record.enable_ipv4, record.enable_ipv6) = (source.enable_ipv4, source.enable_ipv6);
+        record.ipam = source.ipam.clone();
+        record.labels.clone_from(&source.labels);
+        options.clone_from(&source.options);
+    }
+    for (key, value) in networks.defaults.options.get(driver).into_iter().flatten() {
+        options.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    options::check(&options, record.internal)?;
+    check_name_is_free(networks, &options)?;
+    record.options = options;
+    Ok(record)
+}
+
+/// The configuration-only network that a request names; all that it may not say
+/// besides, in Docker's words.
+fn config_source(networks: &Networks, request: &NetworkCreateRequest) -> Result<Option<Arc<Record>>> {
+    let name = request.config_from.as_ref().map_or("", |c| c.network.as_str());
+    if request.config_only && (request.internal || request.attachable || request.ingress) {
+        return Err(Error::forbidden(
+            "configuration network can only contain network specific fields. Network operator fields like [ ingress | internal | attachable | scope ] are not supported.",
+        ));
+    }
+    if name.is_empty() {
+        return Ok(None);
+    }
+    if request.config_only {
+        return Err(Error::forbidden("a configuration network cannot depend on another configuration network"));
+    }
+    let given = |map: &Option<Map>| map.as_ref().is_some_and(|m| !m.is_empty());
+    let own_ipam = request.ipam.as_ref().is_some_and(|i| i.config.as_ref().is_some_and(|c| !c.is_empty()));
+    if own_ipam || given(&request.labels) || request.enable_ipv6 == Some(true) {
+        return Err(Error::forbidden(
+            "user specified configurations are not supported if the network depends on a configuration network",
+        ));
+    }
+    if given(&request.options) {
+        return Err(Error::forbidden(
+            "network driver options are not supported if the network depends on a configuration network",
+        ));
+    }
+    match networks.all().into_iter().find(|n| n.config_only && (n.name == name || n.id == name)) {
+        Some(source) => Ok(Some(source)),
+        None => Err(Error::not_found(format!("configuration network {name:?} does not exist"))),
+    }
 }
 
 fn check_driver(driver: &str) -> Result<()> {
@@ -87,80 +134,59 @@ fn check_driver(driver: &str) -> Result<()> {
     }
 }
 
-fn check_options(networks: &Networks, options: &Map) -> Result<()> {
-    if let Some(mtu) = options.get(MTU) {
-        let number: u32 =
-            mtu.parse().map_err(|_| Error::invalid(format!("failed to parse {MTU} value: \"{mtu}\" is no number")))?;
-        if number != 0 && !(68..=65535).contains(&number) {
-            return Err(Error::invalid(format!("invalid MTU number: {number}")));
+fn check_name_is_free(networks: &Networks, options: &Map) -> Result<()> {
+    match options.get(options::BRIDGE_NAME).filter(|n| !n.is_empty()) {
+        Some(name) if networks.all().iter().any(|n| bridge_name(n) == *name) => {
+            Err(Error::forbidden(format!("networks have same bridge name: {name}")))
         }
-    }
-    for key in [ICC, "com.docker.network.bridge.enable_ip_masquerade"] {
-        if let Some(value) = options.get(key).filter(|v| parse_bool(v).is_none()) {
-            return Err(Error::invalid(format!("failed to parse {key} value: \"{value}\" is no boolean")));
-        }
-    }
-    if let Some(name) = options.get(BRIDGE_NAME).filter(|n| !n.is_empty()) {
-        let plain = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
-        if name.len() > 15 || !name.chars().all(plain) || matches!(name.as_str(), "." | ".." | "lo" | "all" | "default")
-        {
-            return Err(Error::invalid(format!("invalid bridge name: {name}")));
-        }
-        if networks.all().iter().any(|n| bridge_name(n) == *name) {
-            return Err(Error::forbidden(format!("networks have same bridge name: {name}")));
-        }
-    }
-    Ok(())
-}
-
-fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
-        _ => None,
+        _ => Ok(()),
     }
 }
 
 fn used(networks: &Networks) -> Vec<Subnet> {
     let all = networks.all();
-    all.iter().flat_map(|n| n.ipam.config.iter().flatten()).filter_map(|c| c.subnet.parse().ok()).collect()
+    let live = all.iter().filter(|n| !n.config_only);
+    live.flat_map(|n| n.ipam.config.iter().flatten()).filter_map(|c| c.subnet.parse().ok()).collect()
 }
 
-/// Gives a record its subnets, has netd make it, and keeps it.
+/// Gives a record its subnets, has netd make it, and keeps it. What the user
+/// wrote stays as it was written; what was chosen for him stands behind it.
 fn add(networks: &Networks, mut record: NetworkInspect) -> Result<Arc<Record>> {
+    if record.config_only {
+        return keep(networks, Record { network: record, ..Record::default() });
+    }
     let used = used(networks);
-    let mut configs = Vec::new();
     let mut own = [false; 2];
-    let asked = record.ipam.config.take().unwrap_or_default();
-    for v4 in [true, false] {
+    let mut configs = record.ipam.config.take().unwrap_or_default();
+    configs.retain(|c| !c.subnet.is_empty());
+    let mut chosen = Vec::new();
+    for v4 in FAMILIES {
+        let of_family = |c: &IpamConfig| c.subnet.parse::<Subnet>().is_ok_and(|s| s.is_ipv4() == v4);
         if !(if v4 { record.enable_ipv4 } else { record.enable_ipv6 }) {
+            configs.retain(|c| !of_family(c));
             continue;
         }
-        let of_family = |c: &&IpamConfig| c.subnet.parse::<Subnet>().is_ok_and(|s| s.is_ipv4() == v4);
-        let mut mine = asked.iter().filter(of_family);
-        let config = mine.next().cloned();
-        if mine.next().is_some() {
-            return Err(Error::invalid("bridge driver doesn't support multiple subnets of one family"));
-        }
-        let subnet = match &config {
-            Some(c) => {
-                let subnet: Subnet = c.subnet.parse().map_err(Error::invalid)?;
-                ipam::check_overlap(&subnet, &used)?;
+        let mine: Vec<Subnet> = configs.iter().filter(|c| of_family(c)).filter_map(|c| c.subnet.parse().ok()).collect();
+        match mine.as_slice() {
+            [] => chosen.push(chosen_config(networks, v4, &used)?),
+            [subnet] => {
+                ipam::check_overlap(subnet, &used)?;
                 own[usize::from(!v4)] = true;
-                subnet
             }
-            None if v4 => {
-                let mut taken = used.clone();
-                taken.extend(ipam::host_routes());
-                ipam::choose_v4(&ipam::default_pools(), &taken)?
-            }
-            None => ipam::choose_v6(&used)?,
-        };
-        configs.push(ipam::complete(config.unwrap_or_default(), &subnet, false));
+            _ => return Err(Error::invalid("bridge driver doesn't support multiple subnets of one family")),
+        }
     }
+    configs.extend(chosen);
     record.ipam.config = Some(configs);
     networks.netd.set_network(netd_spec(&record)?)?;
     keep(networks, Record { network: record, own_subnet_v4: own[0], own_subnet_v6: own[1] })
+}
+
+fn chosen_config(networks: &Networks, v4: bool, used: &[Subnet]) -> Result<IpamConfig> {
+    let mut taken = used.to_vec();
+    taken.extend(ipam::host_routes());
+    let subnet = networks.defaults.choose(v4, &taken)?;
+    Ok(ipam::complete(IpamConfig::default(), &subnet))
 }
 
 fn keep(networks: &Networks, record: Record) -> Result<Arc<Record>> {
@@ -173,13 +199,18 @@ fn keep(networks: &Networks, record: Record) -> Result<Arc<Record>> {
     Ok(record)
 }
 
-/// bridge, host and none: made once, kept for ever.
+/// bridge, host and none: made once; the bridge follows the configuration while
+/// no container is on it.
 pub(super) fn predefined(networks: &Networks) -> Result<()> {
     for (name, driver) in [("bridge", "bridge"), ("host", "host"), ("none", "null")] {
+        if name == "bridge" && networks.defaults.without_bridge() {
+            networks.all.write().unwrap_or_else(PoisonError::into_inner).retain(|_, n| n.name != name);
+            continue;
+        }
         if networks.all().iter().any(|n| n.name == name) {
             continue;
         }
-        let mut record = NetworkInspect {
+        let record = NetworkInspect {
             name: name.into(),
             id: id::random(),
             created: time::rfc3339_nano(time::now()),
@@ -189,34 +220,52 @@ pub(super) fn predefined(networks: &Networks) -> Result<()> {
             ipam: Ipam { driver: "default".into(), options: None, config: None },
             ..NetworkInspect::default()
         };
-        if name == "bridge" {
-            let mut taken = used(networks);
-            taken.extend(ipam::host_routes());
-            let subnet = ipam::choose_v4(&ipam::default_pools(), &taken)?;
-            record.ipam.config = Some(vec![ipam::complete(IpamConfig::default(), &subnet, false)]);
-            record.options = default_options();
-        }
         keep(networks, Record { network: record, ..Record::default() })?;
     }
-    Ok(())
+    let Ok(bridge) = networks.find("bridge") else { return Ok(()) };
+    let wanted = default_bridge(networks, &bridge)?;
+    if wanted == bridge.network {
+        return Ok(());
+    }
+    if !networks.endpoints_of(&bridge.id).is_empty() {
+        crate::warn!("the default bridge keeps its old settings until no container is on it");
+        return Ok(());
+    }
+    // A netd that is up already has the old one.
+    let _ = networks.netd.remove_network(&bridge.id);
+    keep(networks, Record { network: wanted, ..Record::default() }).map(drop)
 }
 
-fn default_options() -> Map {
-    [
-        ("com.docker.network.bridge.default_bridge", "true"),
-        (ICC, "true"),
-        ("com.docker.network.bridge.enable_ip_masquerade", "true"),
-        ("com.docker.network.bridge.host_binding_ipv4", "0.0.0.0"),
-        (BRIDGE_NAME, "docker0"),
-        (MTU, "1500"),
-    ]
-    .map(|(k, v)| (k.to_owned(), v.to_owned()))
-    .into()
+/// The default bridge's document under the present configuration.
+fn default_bridge(networks: &Networks, bridge: &NetworkInspect) -> Result<NetworkInspect> {
+    let defaults = &networks.defaults;
+    let mut wanted =
+        NetworkInspect { options: defaults.bridge_options(), enable_ipv6: defaults.ipv6, ..bridge.clone() };
+    let mut used = used(networks);
+    let before: Vec<IpamConfig> = bridge.ipam.config.clone().unwrap_or_default();
+    used.retain(|u| !before.iter().any(|c| c.subnet == u.to_string()));
+    let mut configs = Vec::new();
+    for v4 in FAMILIES.into_iter().filter(|v4| *v4 || defaults.ipv6) {
+        let fixed = defaults.bridge_config(v4);
+        let kept = before.iter().find(|c| c.subnet.parse::<Subnet>().is_ok_and(|s| s.is_ipv4() == v4));
+        let plain = |c: &&IpamConfig| c.ip_range.is_empty() && defaults.fits(c);
+        configs.push(match (fixed, kept.filter(plain)) {
+            (Some(config), _) => {
+                let subnet: Subnet = config.subnet.parse().map_err(Error::invalid)?;
+                ipam::check_overlap(&subnet, &used)?;
+                ipam::complete(config, &subnet)
+            }
+            (None, Some(kept)) => kept.clone(),
+            (None, None) => chosen_config(networks, v4, &used)?,
+        });
+    }
+    wanted.ipam.config = Some(configs);
+    Ok(wanted)
 }
 
 /// The interface name of a network's bridge.
 pub(super) fn bridge_name(network: &NetworkInspect) -> String {
-    match network.options.get(BRIDGE_NAME).filter(|n| !n.is_empty()) {
+    match network.options.get(options::BRIDGE_NAME).filter(|n| !n.is_empty()) {
         Some(name) => name.clone(),
         None => format!("br-{}", id::short(&network.id)),
     }
@@ -227,6 +276,7 @@ pub(super) fn netd_spec(network: &NetworkInspect) -> Result<NetworkSpec> {
     let mut pools = Vec::new();
     for config in network.ipam.config.iter().flatten() {
         let subnet: Subnet = config.subnet.parse().map_err(Error::system)?;
+        let config = ipam::complete(config.clone(), &subnet);
         pools.push(PoolSpec {
             subnet,
             range: config.ip_range.parse().ok(),
@@ -234,16 +284,16 @@ pub(super) fn netd_spec(network: &NetworkInspect) -> Result<NetworkSpec> {
             reserved: config.auxiliary_addresses.iter().flatten().filter_map(|(_, a)| a.parse().ok()).collect(),
         });
     }
-    let flag = |key: &str| network.options.get(key).and_then(|v| parse_bool(v)).unwrap_or(true);
+    let flag = |key: &str| network.options.get(key).and_then(|v| units::parse_bool(v).ok()).unwrap_or(true);
     Ok(NetworkSpec {
         id: network.id.clone(),
         name: network.name.clone(),
         bridge: bridge_name(network),
-        mtu: network.options.get(MTU).and_then(|m| m.parse().ok()).filter(|m| *m > 0).unwrap_or(1500),
+        mtu: network.options.get(options::MTU).and_then(|m| m.parse().ok()).filter(|m| *m > 0).unwrap_or(1500),
         pools,
         internal: network.internal,
-        masquerade: flag("com.docker.network.bridge.enable_ip_masquerade"),
-        icc: flag(ICC),
+        masquerade: flag(options::MASQUERADE),
+        icc: flag(options::ICC),
         dns: network.name != "bridge",
         warm: network.name == "bridge",
     })

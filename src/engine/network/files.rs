@@ -23,8 +23,13 @@ pub fn hosts(networks: &Networks, wanted: &Wanted, state: &SandboxState) -> Stri
     );
     for extra in &wanted.extra_hosts {
         let Some((name, address)) = extra.split_once([':', '=']) else { continue };
-        let gateway = HOST_GATEWAY.to_string();
-        let address = if address == "host-gateway" { gateway.as_str() } else { address };
+        if address == "host-gateway" {
+            let own = &networks.defaults.host_gateways;
+            for address in if own.is_empty() { &[HOST_GATEWAY][..] } else { own } {
+                let _ = writeln!(text, "{address}\t{name}");
+            }
+            continue;
+        }
         let _ = writeln!(text, "{}\t{name}", address.trim_start_matches('[').trim_end_matches(']'));
     }
     links(networks, wanted, &mut text);

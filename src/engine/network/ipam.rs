@@ -85,10 +85,10 @@ pub fn default_pools() -> Vec<(Subnet, u8)> {
 }
 
 /// The first subnet of the pools that overlaps nothing in `used`.
-pub fn choose_v4(pools: &[(Subnet, u8)], used: &[Subnet]) -> Result<Subnet> {
+pub fn choose(pools: &[(Subnet, u8)], used: &[Subnet]) -> Result<Subnet> {
     for (base, size) in pools {
-        let count = 1u128 << (size - base.prefix).min(24);
-        let step = 1u128 << (32 - u32::from(*size));
+        let count = 1u128 << size.saturating_sub(base.prefix).min(24);
+        let step = 1u128 << (if base.is_ipv4() { 32 } else { 128 } - u32::from(*size)).min(127);
         for n in 0..count {
             let Some(candidate) = base.nth(n * step).and_then(|a| Subnet::new(a, *size)) else { break };
             if !used.iter().any(|u| u.overlaps(&candidate)) {
@@ -122,9 +122,9 @@ pub fn check_overlap(wanted: &Subnet, used: &[Subnet]) -> Result<()> {
 }
 
 /// A config with its gateway filled in: the first address of the range or subnet.
-pub fn complete(mut config: IpamConfig, subnet: &Subnet, internal_without_gateway: bool) -> IpamConfig {
+pub fn complete(mut config: IpamConfig, subnet: &Subnet) -> IpamConfig {
     config.subnet = subnet.to_string();
-    if config.gateway.is_empty() && !internal_without_gateway {
+    if config.gateway.is_empty() {
         let taken: Vec<&String> = config.auxiliary_addresses.iter().flatten().map(|(_, a)| a).collect();
         let free = (1..=256).filter_map(|n| subnet.nth(n)).find(|a| !taken.iter().any(|t| **t == a.to_string()));
         config.gateway = free.or_else(|| subnet.nth(0)).map(|a| a.to_string()).unwrap_or_default();
@@ -191,7 +191,7 @@ mod tests {
         let pools = default_pools();
         let mut used = Vec::new();
         let mut given = Vec::new();
-        while let Ok(subnet) = choose_v4(&pools, &used) {
+        while let Ok(subnet) = choose(&pools, &used) {
             used.push(subnet);
             given.push(subnet.to_string());
         }
@@ -215,9 +215,8 @@ mod tests {
     fn the_gateway_is_the_first_free_one() {
         let subnet = "10.0.0.0/24".parse().unwrap();
         let mut config = IpamConfig::default();
-        assert_eq!(complete(config.clone(), &subnet, false).gateway, "10.0.0.1");
+        assert_eq!(complete(config.clone(), &subnet).gateway, "10.0.0.1");
         config.auxiliary_addresses = Some([("a".to_owned(), "10.0.0.1".to_owned())].into());
-        assert_eq!(complete(config.clone(), &subnet, false).gateway, "10.0.0.2");
-        assert_eq!(complete(config, &subnet, true).gateway, "");
+        assert_eq!(complete(config, &subnet).gateway, "10.0.0.2");
     }
 }

@@ -8,9 +8,11 @@
 pub mod allocate;
 pub mod connect;
 pub mod create;
+pub mod defaults;
 pub mod files;
 pub mod ipam;
 pub mod list;
+pub mod options;
 pub mod ports;
 pub mod remove;
 pub mod sandbox;
@@ -52,6 +54,7 @@ impl Deref for Record {
 #[derive(Debug)]
 pub struct Networks {
     pub netd: Client,
+    pub defaults: defaults::Defaults,
     dir: PathBuf,
     /// By id.
     all: RwLock<BTreeMap<String, Arc<Record>>>,
@@ -72,16 +75,17 @@ impl Networks {
         }
         let networks = Self {
             netd: Client::new(&config.exec_root),
+            defaults: config.networks.clone(),
             dir,
             all: RwLock::new(all),
             live: Mutex::default(),
             changing: Mutex::default(),
             pruning: Mutex::default(),
         };
-        create::predefined(&networks)?;
         if let Ok(sandboxes) = networks.netd.list() {
             *networks.live() = sandboxes.into_iter().map(|s| (s.container.clone(), s)).collect();
         }
+        create::predefined(&networks)?;
         Ok(networks)
     }
 

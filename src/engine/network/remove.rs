@@ -19,6 +19,9 @@ pub fn remove(engine: &Engine, reference: &str) -> Result<()> {
 fn remove_one(engine: &Engine, network: &NetworkInspect) -> Result<()> {
     let networks = &engine.networks;
     let _turn = networks.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    if networks.all().iter().any(|n| network.config_only && n.config_from.network == network.name) {
+        return Err(Error::forbidden(format!("configuration network {:?} is in use", network.name)));
+    }
     let endpoints = networks.endpoints_of(&network.id);
     if !endpoints.is_empty() {
         let shown: Vec<String> =

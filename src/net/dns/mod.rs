@@ -9,13 +9,14 @@
 //! that the host's loopback servers work too; on internal networks it is not.
 
 pub mod message;
+pub mod sockets;
 pub mod upstream;
 
 use crate::error::{Context, Result};
 use crate::net::reactor::{Handler, Key, Reactor, Ready, Registry, Remote, Slab, Ticker, Token};
-use crate::net::warm::DnsSockets;
 use crate::sys::inet;
 use message::{NO_SUCH_NAME, Question, SERVER_FAILURE};
+use sockets::Sockets;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -49,7 +50,7 @@ pub struct View {
 
 struct Client {
     container: String,
-    sockets: DnsSockets,
+    sockets: Sockets,
     view: View,
 }
 
@@ -104,7 +105,7 @@ pub fn start() -> Result<Remote<Server>> {
 }
 
 impl Server {
-    pub fn add(&mut self, container: String, sockets: DnsSockets, view: View) {
+    pub fn add(&mut self, container: String, sockets: Sockets, view: View) {
         let key = self.clients.next_key();
         let watched = self
             .registry

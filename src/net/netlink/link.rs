@@ -23,6 +23,7 @@ const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
 const IFA_FLAGS: u16 = 8;
 const IFA_F_NODAD: u32 = 2;
 
@@ -106,11 +107,18 @@ pub fn add_address(index: u32, address: IpAddr, prefix: u8) -> Request {
     body[0] = family as u8;
     body[1] = prefix;
     body[4..8].copy_from_slice(&index.to_ne_bytes());
-    Request::new(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_REPLACE)
+    let request = Request::new(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_REPLACE)
         .body(&body)
         .attr_address(IFA_LOCAL, address)
         .attr_address(IFA_ADDRESS, address)
-        .attr_u32(IFA_FLAGS, IFA_F_NODAD)
+        .attr_u32(IFA_FLAGS, IFA_F_NODAD);
+    match address {
+        IpAddr::V4(a) if prefix < 31 => {
+            let broadcast = u32::from(a) | (u32::MAX >> prefix);
+            request.attr_address(IFA_BROADCAST, std::net::Ipv4Addr::from(broadcast).into())
+        }
+        _ => request,
+    }
 }
 
 /// What we want to know about an interface.

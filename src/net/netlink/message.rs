@@ -29,6 +29,13 @@ impl Request {
         Self { bytes }
     }
 
+    /// One that is not answered when it succeeds: the brackets of a batch.
+    pub fn unacknowledged(kind: u16) -> Self {
+        let mut request = Self::new(kind, 0);
+        request.bytes[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
+        request
+    }
+
     /// The fixed part that follows the header.
     pub fn body(mut self, fixed: &[u8]) -> Self {
         self.raw(fixed);
@@ -54,6 +61,11 @@ impl Request {
 
     pub fn attr_u32(self, kind: u16, value: u32) -> Self {
         self.attr(kind, &value.to_ne_bytes())
+    }
+
+    /// In network byte order, as netfilter has its numbers.
+    pub fn attr_be32(self, kind: u16, value: u32) -> Self {
+        self.attr(kind, &value.to_be_bytes())
     }
 
     /// Zero-terminated, as interface names are.

@@ -6,6 +6,7 @@
 
 pub mod link;
 pub mod message;
+pub mod nft;
 pub mod route;
 pub mod socket;
 

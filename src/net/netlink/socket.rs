@@ -15,8 +15,15 @@ pub struct Netlink {
 
 impl Netlink {
     pub fn open() -> Result<Self> {
-        let fd =
-            inet::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE).context("open a netlink socket")?;
+        Self::of(libc::NETLINK_ROUTE)
+    }
+
+    pub fn netfilter() -> Result<Self> {
+        Self::of(libc::NETLINK_NETFILTER)
+    }
+
+    fn of(protocol: i32) -> Result<Self> {
+        let fd = inet::socket(libc::AF_NETLINK, libc::SOCK_RAW, protocol).context("open a netlink socket")?;
         inet::bind_netlink(&fd).context("bind a netlink socket")?;
         // Without NETLINK_CAP_ACK every error quotes the whole request.
         let _ = inet::set_int(&fd, libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1);
@@ -31,8 +38,22 @@ impl Netlink {
     /// Sends requests in one system call; the kernel carries them out in order,
     /// also past one that fails. The first error is returned.
     pub fn send_all(&mut self, requests: Vec<Request>) -> io::Result<()> {
-        let first = self.sequence.wrapping_add(1);
         let count = requests.len();
+        self.exchange(requests, count)
+    }
+
+    /// All of them or none: the first and the last are brackets that are not
+    /// acknowledged.
+    pub fn send_batch(&mut self, requests: Vec<Request>) -> io::Result<()> {
+        let count = requests.len().saturating_sub(2);
+        self.exchange(requests, count)
+    }
+
+    /// Sends in one go and reads answers until `count` of them are there, or one
+    /// that says that nothing was done at all.
+    fn exchange(&mut self, requests: Vec<Request>, count: usize) -> io::Result<()> {
+        let first = self.sequence.wrapping_add(1);
+        let sent = requests.len();
         let mut bytes = Vec::new();
         for request in requests {
             self.sequence = self.sequence.wrapping_add(1);
@@ -46,13 +67,18 @@ impl Netlink {
             let n = inet::receive(&self.fd, &mut buffer)?;
             for message in Messages(&buffer[..n]) {
                 // Answers of an earlier, abandoned request are skipped.
-                if message.sequence.wrapping_sub(first) as usize >= count {
+                let place = message.sequence.wrapping_sub(first) as usize;
+                if place >= sent {
                     continue;
                 }
                 let Some(errno) = message.error() else { continue };
                 seen += 1;
                 if errno != 0 && result.is_ok() {
                     result = Err(io::Error::from_raw_os_error(errno));
+                }
+                // An error of the opening bracket is the only answer.
+                if errno != 0 && count < sent && place == 0 {
+                    return result;
                 }
             }
         }
