@@ -37,6 +37,7 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
         "dockerd" => daemon::main(args),
         "docker-init" => runtime::init::main(args),
         "coracle-spawner" => runtime::spawner::main(args),
+        "coracle-netd" => net::netd::main(args),
         _ => match args.first().and_then(|a| a.to_str()) {
             Some("daemon" | "-d") => daemon::main(&args[1..]),
             // The generator of man/ and completions/, for those who build.

@@ -15,28 +15,19 @@
 
 use super::ownership::dying;
 use crate::error::{Context, Error, Result};
+use crate::net::client as netd;
 use crate::runtime::{spawner, userns};
 use crate::sys::process::{self, Forked, Who};
-use crate::sys::{cap, fd, mount, socket};
+use crate::sys::{cap, mount, socket};
 use nix::sched::{CloneFlags, unshare};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-
-/// The body of netd: runs in a process forked next to the spawner (in the user
-/// and mount namespace of the engine, in the host's network namespace, one
-/// thread; it may start others). The fd is `netd.sock`, a bound and listening
-/// seqpacket socket: accept dockerd's connections on it; the same socket serves
-/// the next dockerd. Not called when a live netd answers already. stdin and
-/// stdout are /dev/null, stderr is the daemon's; every other fd is closed.
-pub type NetdMain = fn(exec_root: &Path, listener: OwnedFd) -> ExitCode;
 
 pub struct BootstrapConfig {
     /// Exists, mode 0700, ours.
     pub exec_root: PathBuf,
-    pub netd: Option<NetdMain>,
 }
 
 /// How the ids of containers map to ids of the host.
@@ -63,8 +54,6 @@ pub struct Bootstrap {
     pub mode: Mode,
     /// For `Runtime::new`.
     pub spawner: OwnedFd,
-    /// A seqpacket connection to netd, when `BootstrapConfig::netd` was given.
-    pub netd: Option<OwnedFd>,
     /// Processes of an earlier daemon were found alive and joined.
     pub took_over: bool,
 }
@@ -106,12 +95,11 @@ pub fn enter(config: &BootstrapConfig) -> Result<Bootstrap> {
         Some((fd, _)) => fd,
         None => spawner::start(&config.exec_root)?,
     };
-    let netd = config.netd.map(|main| beside_netd(root.as_fd(), &config.exec_root, main)).transpose()?;
-    Ok(Bootstrap { mode, spawner: spawner_fd, netd, took_over: joined })
+    beside_netd(root.as_fd(), &config.exec_root)?;
+    Ok(Bootstrap { mode, spawner: spawner_fd, took_over: joined })
 }
 
 const CAP_SYS_ADMIN: u32 = 21;
-const NETD_SOCKET: &str = "netd.sock";
 
 /// A connection to a socket whose owner lives and is ours, with its pid.
 fn connect_live(dir: BorrowedFd<'_>, name: &str) -> Option<(OwnedFd, i32)> {
@@ -259,10 +247,10 @@ fn in_our_user_namespace(pid: i32) -> bool {
     matches!((of("self"), of(&pid.to_string())), (Ok(ours), Ok(theirs)) if ours == theirs)
 }
 
-fn beside_netd(dir: BorrowedFd<'_>, exec_root: &Path, main: NetdMain) -> Result<OwnedFd> {
-    if let Some((fd, pid)) = connect_live(dir, NETD_SOCKET) {
+fn beside_netd(dir: BorrowedFd<'_>, exec_root: &Path) -> Result<()> {
+    if let Some((_, pid)) = connect_live(dir, netd::SOCKET) {
         if in_our_user_namespace(pid) {
-            return Ok(fd);
+            return Ok(());
         }
         // What is left of an engine that ended: it outlives its last dockerd by
         // some seconds, and nobody could enter the namespaces that it makes.
@@ -271,30 +259,10 @@ fn beside_netd(dir: BorrowedFd<'_>, exec_root: &Path, main: NetdMain) -> Result<
             let _ = process::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
         }
     }
-    let what = "start netd";
-    let (ours, theirs) = socket::pair().context(what)?;
-    match process::clone(0, None).context(what)? {
-        Forked::Child => {
-            let _ = nix::unistd::setsid();
-            if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
-                let _ = fd::dup_to(null.as_fd(), 0);
-                let _ = fd::dup_to(null.as_fd(), 1);
-            }
-            // The caller of listen(2) is whom SO_PEERCRED names: it must be netd.
-            let Ok(listener) = socket::listen_at(dir, NETD_SOCKET) else { process::exit_now(1) };
-            let _ = socket::send(theirs.as_fd(), b"r", &[]);
-            let _ = fd::close_all_except(&[listener.as_fd()]);
-            process::set_title(c"coracle-netd");
-            // A panic must not unwind into the copy of dockerd below us.
-            let ended = std::panic::catch_unwind(|| main(exec_root, listener));
-            process::exit_now(i32::from(!matches!(ended, Ok(ExitCode::SUCCESS))))
-        }
-        Forked::Parent { .. } => {
-            drop(theirs);
-            match socket::receive(ours.as_fd(), &mut [0; 1], true) {
-                Ok((1, _)) => Ok(socket::connect_at(dir, NETD_SOCKET).context(what)?),
-                _ => Err(Error::system("it could not bind its socket").context(what)),
-            }
-        }
-    }
+    start_netd(exec_root)
+}
+
+/// Starts the network process: here, and whenever it has died. Any thread.
+pub fn start_netd(exec_root: &Path) -> Result<()> {
+    spawner::start_beside(crate::net::netd::NAME, exec_root, true).map(drop).context("start the network process")
 }

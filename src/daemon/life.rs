@@ -141,10 +141,7 @@ fn serve(
 /// The user namespace and the processes beside us, then the storage driver,
 /// which wants the namespace's rights.
 fn enter(config: &Config, data_root: &Path, exec_root: &Path, warnings: &mut Vec<String>) -> Result<Parts> {
-    let entered = bootstrap::enter(&bootstrap::BootstrapConfig {
-        exec_root: exec_root.into(),
-        netd: Some(crate::net::netd::main),
-    })?;
+    let entered = bootstrap::enter(&bootstrap::BootstrapConfig { exec_root: exec_root.into() })?;
     if let Mode::SingleId { reason, .. } = &entered.mode {
         let text = format!("only one user id is available to containers: {reason}");
         crate::warn!(text);

@@ -41,6 +41,7 @@ pub fn engine(
     engine.dns_options = config.list("dns-opts");
     engine.dns_search = config.list("dns-search");
     engine.networks = networks(config)?;
+    engine.start_netd = Some(super::bootstrap::start_netd);
     engine.experimental = config.bool("experimental", false);
     engine.set_live(live(config));
     registry(config, &mut engine.registry);

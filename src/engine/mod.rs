@@ -68,6 +68,8 @@ pub struct EngineConfig {
     pub dns_search: Vec<String>,
     /// The default bridge, pools and options of networks.
     pub networks: network::defaults::Defaults,
+    /// Starts a network process in the place of one that died.
+    pub start_netd: Option<fn(&std::path::Path) -> Result<()>>,
     /// `--experimental`
     pub experimental: bool,
     /// What the daemon found worth warning of, for `docker info`.
@@ -101,6 +103,7 @@ impl EngineConfig {
             dns_options: Vec::new(),
             dns_search: Vec::new(),
             networks: network::defaults::Defaults::default(),
+            start_netd: None,
             experimental: false,
             warnings: Vec::new(),
             live: Arc::default(),
@@ -201,7 +204,7 @@ impl Engine {
         container::recover::recover(&engine)?;
         build::clean_up(&engine);
         engine.images.clean_up(&|| image::layers_in_use(&engine))?;
-        network::warm_up(&engine);
+        network::revive::watch(&engine);
         Ok(engine)
     }
 }

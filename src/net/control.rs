@@ -13,7 +13,7 @@ use crate::net::reactor::Remote;
 use crate::net::sandbox::{Endpoint, Network, Ready, set_default_routes};
 use crate::net::stock::Stock;
 use crate::net::subnet::Subnet;
-use crate::net::warm::Warm;
+use crate::net::warm::{Bare, Warm};
 use crate::net::{dns, names, ns};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -84,7 +84,8 @@ impl Control {
         !self.sandboxes.is_empty()
     }
 
-    pub fn handle(&mut self, call: Call) -> Result<(Answer, Option<OwnedFd>)> {
+    /// `passed` came with the call.
+    pub fn handle(&mut self, call: Call, passed: Option<OwnedFd>) -> Result<(Answer, Option<OwnedFd>)> {
         self.preparing_failed = false;
         self.reap();
         let done = |()| (Answer::Done, None);
@@ -97,7 +98,21 @@ impl Control {
             .with_hint("stop all containers once, so that the network process can be replaced")),
             Call::SetNetwork(spec) => self.set_network(spec).map(done),
             Call::RemoveNetwork { id } => self.remove_network(&id).map(done),
-            Call::Create(spec) => self.create(*spec),
+            Call::Create(spec) => {
+                // A sandbox left over by a dockerd that died before it heard of it.
+                self.release(&spec.container.clone());
+                let (bare, endpoints) = match self.take_ready(&spec) {
+                    Some(ready) => (ready.bare, vec![ready.endpoint]),
+                    None => (self.warm.take()?, Vec::new()),
+                };
+                self.create(*spec, bare, endpoints)
+            }
+            Call::Adopt(spec) => {
+                let namespace = passed.ok_or_else(|| Error::invalid("a namespace must be passed"))?;
+                self.release(&spec.container.clone());
+                let bare = adopted(namespace, &spec)?;
+                self.create(*spec, bare, Vec::new())
+            }
             Call::Connect { container, endpoint } => self.connect(&container, endpoint),
             Call::Disconnect { container, network } => self.disconnect(&container, &network).map(done),
             Call::Names { container, name, network, names } => self.names(&container, name, &network, names).map(done),
@@ -169,13 +184,13 @@ impl Control {
         Ok(())
     }
 
-    fn create(&mut self, spec: SandboxSpec) -> Result<(Answer, Option<OwnedFd>)> {
-        // A sandbox left over by a dockerd that died before it heard of it.
-        self.release(&spec.container.clone());
-        let (mut namespace_of, mut endpoints) = match self.take_ready(&spec) {
-            Some(ready) => (ready.bare, vec![ready.endpoint]),
-            None => (self.warm.take()?, Vec::new()),
-        };
+    /// Makes what is still missing of a sandbox, in a namespace that has `endpoints`.
+    fn create(
+        &mut self,
+        spec: SandboxSpec,
+        mut namespace_of: Bare,
+        mut endpoints: Vec<Endpoint>,
+    ) -> Result<(Answer, Option<OwnedFd>)> {
         let namespace = namespace_of.namespace.try_clone()?;
         for (n, wanted) in spec.endpoints.iter().enumerate().skip(endpoints.len()) {
             let interface = wanted.interface.clone().unwrap_or_else(|| format!("eth{n}"));
@@ -394,6 +409,22 @@ impl Control {
             open_files: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
         }
     }
+}
+
+/// The namespace of a running container, without the links that lead nowhere: the
+/// kernel takes those of a dead netd apart when it comes to it.
+fn adopted(namespace: OwnedFd, spec: &SandboxSpec) -> Result<Bare> {
+    let mut netlink = ns::enter(namespace.try_clone()?, Netlink::open)?;
+    let wanted: Vec<String> = spec
+        .endpoints
+        .iter()
+        .enumerate()
+        .map(|(n, e)| e.interface.clone().unwrap_or_else(|| format!("eth{n}")))
+        .collect();
+    for stale in link::list(&mut netlink)?.into_iter().filter(|l| wanted.contains(&l.name)) {
+        let _ = netlink.send(link::delete(stale.index));
+    }
+    Ok(Bare { namespace, netlink })
 }
 
 /// The endpoint that takes a published port's connections: the one that leads

@@ -7,12 +7,15 @@
 //! connected and nothing is live.
 
 use crate::error::{Context, Error, Result};
+use crate::net::client::SOCKET;
 use crate::net::control::Control;
 use crate::net::protocol::{self, Answer, Call};
-use crate::sys::{inet, socket};
+use crate::sys::process::{self, Forked};
+use crate::sys::{fd, inet, socket};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::ffi::OsString;
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -21,10 +24,47 @@ const GRACE: Duration = Duration::from_secs(3);
 /// After an answer: the asker is about to start a container; leave it the CPU.
 const REST: Duration = Duration::from_millis(5);
 
-/// `listener` is `netd.sock`, bound and listening.
-pub fn main(_exec_root: &Path, listener: OwnedFd) -> ExitCode {
+/// argv[0] of the role.
+pub const NAME: &str = "coracle-netd";
+/// Its first message to whoever started it.
+const READY: &[u8] = b"ready 1";
+
+/// Entry point under [`NAME`]: the exec root as first argument, a socket to the
+/// starter on stdin, without which it refuses to run.
+pub fn main(args: &[OsString]) -> ExitCode {
+    let starter = fd::duplicate(fd::standard(0)).ok().filter(|s| socket::peer(s.as_fd()).is_ok());
+    let (Some(root), Some(starter)) = (args.first(), starter) else { return ExitCode::from(2) };
+    match process::clone(0, None) {
+        Ok(Forked::Child) => {}
+        Ok(Forked::Parent { .. }) => return ExitCode::SUCCESS,
+        Err(_) => return ExitCode::FAILURE,
+    }
+    let _ = nix::unistd::setsid();
+    let _ = fd::dup_to(fd::standard(1), 0);
+    // A TERM to every process of the user or the unit is dockerd's to answer:
+    // containers need their networks until they have stopped.
+    crate::sys::signal::ignore(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE]);
+    let bound = File::open(root)
+        .map_err(|e| e.to_string())
+        .and_then(|dir| socket::listen_at(dir.as_fd(), SOCKET).map_err(|e| e.to_string()));
+    let listener = match bound {
+        Ok(listener) => listener,
+        Err(e) => {
+            let _ = socket::send(starter.as_fd(), format!("bind {SOCKET}: {e}").as_bytes(), &[]);
+            return ExitCode::FAILURE;
+        }
+    };
+    process::set_title(c"coracle-netd");
+    if socket::send(starter.as_fd(), READY, &[]).is_err() {
+        return ExitCode::FAILURE;
+    }
+    drop(starter);
+    run(&listener)
+}
+
+fn run(listener: &OwnedFd) -> ExitCode {
     inet::raise_file_limit();
-    match Control::new().and_then(|control| serve(control, &listener)) {
+    match Control::new().and_then(|control| serve(control, listener)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             crate::error!(format!("network process: {e}"));
@@ -75,7 +115,7 @@ fn wait(control: &Control, listener: &OwnedFd, clients: &[OwnedFd]) -> Result<Ve
 
 /// Carries out one call. An error means that the client is gone.
 fn answer(control: &mut Control, client: &OwnedFd) -> Result<()> {
-    let (call, _) = protocol::receive_message::<Call>(client)?.ok_or_else(Error::cancelled)?;
-    let (answer, fd) = control.handle(call).unwrap_or_else(|e| (Answer::from(e), None));
+    let (call, namespace) = protocol::receive_message::<Call>(client)?.ok_or_else(Error::cancelled)?;
+    let (answer, fd) = control.handle(call, namespace).unwrap_or_else(|e| (Answer::from(e), None));
     protocol::send_message(client, &answer, fd.as_ref()).context("answer")
 }

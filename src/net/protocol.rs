@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// Raised when a change makes an old netd and a new dockerd misunderstand each
 /// other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Call {
@@ -29,6 +29,9 @@ pub enum Call {
     /// Makes a container's namespace with its endpoints and published ports.
     /// Answered with [`Answer::Sandbox`] and the namespace's fd.
     Create(Box<SandboxSpec>),
+    /// The same for the namespace of a running container, passed as fd, whose
+    /// networks died with an earlier netd.
+    Adopt(Box<SandboxSpec>),
     /// Adds an endpoint to a live sandbox.
     Connect {
         container: String,

@@ -51,34 +51,37 @@ struct Spawner {
 }
 
 /// Starts a spawner for dockerd: at the bootstrap, and again if it was killed.
-/// A program of its own and not a bare fork, so that it begins small and may be
+pub fn start(exec_root: &Path) -> Result<OwnedFd> {
+    start_beside(NAME, exec_root, false).context("start the spawner")
+}
+
+/// Starts one of the processes beside dockerd and waits until it is ready. A
+/// program of its own and not a bare fork, so that it begins small and may be
 /// started beside threads; from a read-only mount, so that nothing a container
 /// could reach through /proc/PID/exe of any process of ours is ever writable
-/// (CVE-2019-5736).
-pub fn start(exec_root: &Path) -> Result<OwnedFd> {
+/// (CVE-2019-5736). It forks once more and is nobody's child.
+pub fn start_beside(name: &str, exec_root: &Path, logs: bool) -> Result<OwnedFd> {
     use std::os::unix::process::CommandExt;
-    let what = "start the spawner";
-    let (ours, theirs) = socket::pair().context(what)?;
-    let program = own_program().context(what)?;
+    use std::process::{Command, Stdio};
+    let (ours, theirs) = socket::pair()?;
+    let program = own_program()?;
     // The path is resolved in the new process, which still has our descriptors.
-    let mut child = std::process::Command::new(fd::proc_path(&program))
-        .arg0(NAME)
+    let mut child = Command::new(fd::proc_path(&program))
+        .arg0(name)
         .arg(exec_root)
         // Its own /proc/self/exe leads into a mount that has no path.
         .arg(std::env::current_exe().unwrap_or_default())
         .current_dir("/")
         .stdin(theirs)
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .context(what)?;
-    // It forks once more and is nobody's child.
-    let status = child.wait().context(what)?;
+        .stdout(Stdio::null())
+        .stderr(if logs { Stdio::inherit() } else { Stdio::null() })
+        .spawn()?;
+    let status = child.wait()?;
     let mut hello = [0; 256];
     match socket::receive(ours.as_fd(), &mut hello, true) {
         Ok((n, _)) if hello[..n] == *READY => Ok(ours),
-        Ok((n, _)) if n > 0 => Err(Error::system(String::from_utf8_lossy(&hello[..n]).into_owned()).context(what)),
-        _ => Err(Error::system(format!("it ended at once: {status}")).context(what)),
+        Ok((n, _)) if n > 0 => Err(Error::system(String::from_utf8_lossy(&hello[..n]).into_owned())),
+        _ => Err(Error::system(format!("it ended at once: {status}"))),
     }
 }
 

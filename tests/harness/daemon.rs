@@ -104,6 +104,11 @@ impl Daemon {
         });
     }
 
+    /// For the next [`Daemon::up`].
+    pub fn set_flags(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(ToString::to_string).collect();
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.as_ref().map_or(0, Child::id)
     }

@@ -68,3 +68,101 @@ fn a_published_port_outlives_dockerd() {
     d.docker(&["rm", "-f", "web"]).ok();
     eventually("the port is free", || TcpStream::connect(format!("127.0.0.1:{port}")).is_err());
 }
+
+/// The pid behind netd.sock: who called listen(2) on it.
+fn netd(d: &Daemon) -> u32 {
+    use std::os::fd::AsFd;
+    let dir = std::fs::File::open(d.scratch.join("run/x")).unwrap();
+    let socket = coracle::sys::socket::connect_at(dir.as_fd(), coracle::net::client::SOCKET).unwrap();
+    coracle::sys::socket::peer(socket.as_fd()).unwrap().pid() as u32
+}
+
+#[test]
+fn containers_outlive_the_network_process() {
+    need!(probe::busybox());
+    let mut d = Daemon::with_busybox();
+    d.docker(&["network", "create", "one"]).ok();
+    let serve = "echo hello > /tmp/f; exec httpd -f -h /tmp";
+    d.run_detached(&["--name", "web", "--network", "one", "-p", "127.0.0.1::80", "busybox", "sh", "-c", serve]);
+    d.run_detached(&["--name", "peer", "--network", "one", "busybox", "sleep", "1000"]);
+    d.docker(&["network", "connect", "bridge", "peer"]).ok();
+    let port = d.docker(&["port", "web", "80/tcp"]).ok();
+    let port = port.trim().rsplit(':').next().unwrap_or_default().to_owned();
+    let addresses = || {
+        let of = |name| d.docker(&["exec", name, "ip", "-o", "-4", "addr", "show", "up", "scope", "global"]).ok();
+        let words = |text: String| text.split_whitespace().filter(|w| w.contains('/')).map(str::to_owned).collect();
+        let (mut web, mut peer): (Vec<String>, Vec<String>) = (words(of("web")), words(of("peer")));
+        web.sort();
+        peer.sort();
+        (web, peer)
+    };
+    let served = |how: &str| {
+        eventually(how, || fetch(&port).is_ok_and(|t| t.ends_with("hello\n")));
+        let ask = |name| d.docker(&["exec", "peer", "wget", "-qO-", name]).stdout == "hello\n";
+        eventually(how, || ask("http://web/f"));
+    };
+    served("before");
+    let before = addresses();
+    assert_eq!((before.0.len(), before.1.len()), (1, 2), "{before:?}");
+    let first = netd(&d);
+    crate::harness::signal(first, "KILL");
+    served("after netd's death");
+    assert_eq!(addresses(), before);
+    d.docker(&["network", "inspect", "-f", "{{len .Containers}}", "one"]).prints("2");
+    // A newcomer gets an address of its own.
+    let _ = d.docker(&["run", "--rm", "--network", "one", "busybox", "wget", "-qO-", "http://web/f"]).prints("hello");
+    // And both at once, as when the machine is short of memory.
+    let second = netd(&d);
+    assert_ne!(first, second);
+    crate::harness::signal(second, "KILL");
+    d.kill();
+    d.up();
+    let served = |how: &str| {
+        eventually(how, || fetch(&port).is_ok_and(|t| t.ends_with("hello\n")));
+        let ask = |name| d.docker(&["exec", "peer", "wget", "-qO-", name]).stdout == "hello\n";
+        eventually(how, || ask("http://web/f"));
+    };
+    served("after the death of both");
+    d.docker(&["rm", "-f", "web", "peer"]).ok();
+}
+
+/// The network process outlives its last dockerd by some seconds: the next one
+/// has other namespaces and must not take it for its own.
+#[test]
+fn a_daemon_may_be_restarted_at_once() {
+    need!(probe::busybox());
+    let mut d = Daemon::with_busybox();
+    for _ in 0..3 {
+        d.docker(&["run", "--rm", "busybox", "true"]).ok();
+        d.stop();
+        d.up();
+    }
+}
+
+#[test]
+fn a_container_may_serve_names_itself() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    d.docker(&["network", "create", "one"]).ok();
+    d.run_detached(&[
+        "--name",
+        "resolver",
+        "--network",
+        "one",
+        "busybox",
+        "nc",
+        "-ll",
+        "-p",
+        "53",
+        "-e",
+        "echo",
+        "mine",
+    ]);
+    let ask = |target: &str| {
+        let line = format!("nc -w 5 {target} 53 </dev/null");
+        d.docker(&["run", "--rm", "--network", "one", "busybox", "sh", "-c", &line]).stdout
+    };
+    eventually("the container's own server", || ask("resolver") == "mine\n");
+    // Where the kernel has no nftables, 127.0.0.11 is the engine's and nobody else's.
+    let _ = d.docker(&["exec", "resolver", "nslookup", "resolver"]).contains("127.0.0.11:53");
+}

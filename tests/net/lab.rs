@@ -102,7 +102,7 @@ impl Lab {
     }
 
     pub fn call(&mut self, call: Call) -> (Answer, Option<OwnedFd>) {
-        self.control.handle(call).unwrap()
+        self.control.handle(call, None).unwrap()
     }
 
     pub fn spec(&mut self, networks: &[&str]) -> SandboxSpec {
@@ -145,7 +145,7 @@ impl Lab {
 
     /// Waits until a condition on the status holds.
     pub fn until(&mut self, what: &str, test: impl Fn(&Status) -> bool) {
-        for _ in 0..200 {
+        for _ in 0..2400 {
             if test(&self.status()) {
                 return;
             }

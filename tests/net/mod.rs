@@ -3,5 +3,6 @@
 mod daemon;
 mod dns;
 mod lab;
+mod options;
 mod outbound;
 mod publish;

@@ -365,6 +365,6 @@ fn addresses_are_never_given_twice() {
         }
         let mut spec = lab.spec(&["one"]);
         spec.endpoints[0].ipv4 = Some(held[1].ip());
-        assert!(lab.control.handle(Call::Create(Box::new(spec))).is_err());
+        assert!(lab.control.handle(Call::Create(Box::new(spec)), None).is_err());
     });
 }

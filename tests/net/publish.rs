@@ -96,7 +96,7 @@ fn conflicts_are_told_before_anything_starts() {
         let mut refused = |ports| {
             let mut spec = lab.spec(&["one"]);
             spec.ports = ports;
-            lab.control.handle(Call::Create(Box::new(spec))).map(drop).unwrap_err().to_string()
+            lab.control.handle(Call::Create(Box::new(spec)), None).map(drop).unwrap_err().to_string()
         };
         let text = refused(vec![port(any, 18080, 80, Protocol::Tcp)]);
         assert!(text.starts_with("driver failed programming external connectivity on endpoint c2 ("), "{text}");

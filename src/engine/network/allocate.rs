@@ -71,15 +71,20 @@ pub fn retain(engine: &Engine, running: &HashSet<String>) {
 
 /// The container has another name now; its networks resolve it.
 pub fn renamed(engine: &Engine, container: &str, old: &str, new: &str) {
-    let mut live = engine.networks.live();
-    let Some(state) = live.get_mut(container) else { return };
-    state.name = new.to_owned();
-    for endpoint in &mut state.endpoints {
-        for name in endpoint.names.iter_mut().filter(|n| *n == old) {
-            *name = new.to_owned();
+    let endpoints = {
+        let mut live = engine.networks.live();
+        let Some(state) = live.get_mut(container) else { return };
+        state.name = new.to_owned();
+        for endpoint in &mut state.endpoints {
+            for name in endpoint.names.iter_mut().filter(|n| *n == old) {
+                *name = new.to_owned();
+            }
         }
-        let names = endpoint.names.clone();
-        if let Err(e) = engine.networks.netd.names(container, new, &endpoint.network, names) {
+        state.endpoints.clone()
+    };
+    // Not under the lock: a call that finds netd dead has to read what is live.
+    for endpoint in endpoints {
+        if let Err(e) = engine.networks.netd.names(container, new, &endpoint.network, endpoint.names) {
             crate::warn!("cannot rename a container in the network process", "container" = container, "error" = e);
         }
     }
@@ -89,7 +94,7 @@ pub(super) type Place = (Arc<Record>, EndpointSettings);
 
 /// The networks of a container in the order of its interfaces: the one that its
 /// mode names, then the others by name.
-fn order(networks: &Networks, wanted: &Wanted) -> Result<Vec<Place>> {
+pub(super) fn order(networks: &Networks, wanted: &Wanted) -> Result<Vec<Place>> {
     let mode = match wanted.mode.as_str() {
         "" | "default" | "bridge" if networks.defaults.without_bridge() => "none",
         "" | "default" => "bridge",
@@ -122,7 +127,7 @@ fn order(networks: &Networks, wanted: &Wanted) -> Result<Vec<Place>> {
     Ok(places)
 }
 
-fn sandbox_spec(wanted: &Wanted, order: &[Place]) -> Result<SandboxSpec> {
+pub(super) fn sandbox_spec(wanted: &Wanted, order: &[Place]) -> Result<SandboxSpec> {
     let mut endpoints = Vec::new();
     for (network, settings) in order {
         endpoints.push(endpoint_spec(wanted, network, settings)?);

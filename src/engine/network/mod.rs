@@ -15,6 +15,7 @@ pub mod list;
 pub mod options;
 pub mod ports;
 pub mod remove;
+pub mod revive;
 pub mod sandbox;
 
 pub use allocate::{allocate, release, renamed, retain};
@@ -25,7 +26,7 @@ use crate::engine::events::{Attributes, Kind};
 use crate::engine::{Engine, EngineConfig, store};
 use crate::error::{Error, Result};
 use crate::net::client::Client;
-use crate::net::protocol::SandboxState;
+use crate::net::protocol::{NetworkSpec, SandboxState};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
@@ -124,26 +125,14 @@ impl Networks {
         found
     }
 
+    /// All bridges, as netd is to make them.
+    fn specs(&self) -> Result<Vec<NetworkSpec>> {
+        self.all().iter().filter(|n| n.driver == "bridge").map(|n| create::netd_spec(n)).collect()
+    }
+
     /// Makes all bridges known to a netd that may be new.
     fn tell_netd(&self) -> Result<()> {
-        for network in self.all().iter().filter(|n| n.driver == "bridge") {
-            self.netd.set_network(create::netd_spec(network)?)?;
-        }
-        Ok(())
-    }
-}
-
-/// Has netd make the bridges, so that the first container finds a prepared
-/// namespace. On a thread of its own: the daemon need not wait.
-pub fn warm_up(engine: &Arc<Engine>) {
-    let engine = engine.clone();
-    let body = move || {
-        if let Err(e) = engine.networks.tell_netd() {
-            crate::warn!("the network process does not answer", "error" = e);
-        }
-    };
-    if let Err(e) = std::thread::Builder::new().name("network-warm".into()).stack_size(128 << 10).spawn(body) {
-        crate::warn!("cannot prepare networks ahead", "error" = e);
+        self.specs()?.into_iter().try_for_each(|spec| self.netd.set_network(spec))
     }
 }
 

@@ -10,6 +10,7 @@ const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NEW_TABLE: u16 = SUBSYSTEM;
+const DELETE_TABLE: u16 = SUBSYSTEM | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const NEW_RULE: u16 = SUBSYSTEM | 6;
 const IPV4: u8 = 2;
@@ -91,7 +92,7 @@ fn write_port(rule: Request, offset: u32, port: u16, checksum: u32) -> Request {
 /// A batch after which whoever asks `address`:`port` is heard on `udp` and `tcp`
 /// of the same address, and never knows.
 pub fn move_port(address: Ipv4Addr, port: u16, udp: u16, tcp: u16) -> Vec<Request> {
-    let table = Request::new(NEW_TABLE, libc::NLM_F_CREATE).body(&general(IPV4, 0)).attr_str(TABLE_NAME, TABLE);
+    let table = |kind, flags| Request::new(kind, flags).body(&general(IPV4, 0)).attr_str(TABLE_NAME, TABLE);
     let chain = Request::new(NEW_CHAIN, libc::NLM_F_CREATE)
         .body(&general(IPV4, 0))
         .attr_str(CHAIN_TABLE, TABLE)
@@ -114,7 +115,10 @@ pub fn move_port(address: Ipv4Addr, port: u16, udp: u16, tcp: u16) -> Vec<Reques
     };
     vec![
         Request::unacknowledged(BATCH_BEGIN).body(&general(0, SUBSYSTEM >> 8)),
-        table,
+        // There may be one of a name server before us: deleting needs one.
+        table(NEW_TABLE, libc::NLM_F_CREATE),
+        table(DELETE_TABLE, 0),
+        table(NEW_TABLE, libc::NLM_F_CREATE),
         chain,
         rule(17, true, port, udp),
         rule(17, false, udp, port),
