@@ -105,7 +105,7 @@ fn containers_outlive_the_network_process() {
     let before = addresses();
     assert_eq!((before.0.len(), before.1.len()), (1, 2), "{before:?}");
     let first = netd(&d);
-    crate::harness::signal(first, "KILL");
+    crate::harness::daemon::signal(first, "KILL");
     served("after netd's death");
     assert_eq!(addresses(), before);
     d.docker(&["network", "inspect", "-f", "{{len .Containers}}", "one"]).prints("2");
@@ -114,7 +114,7 @@ fn containers_outlive_the_network_process() {
     // And both at once, as when the machine is short of memory.
     let second = netd(&d);
     assert_ne!(first, second);
-    crate::harness::signal(second, "KILL");
+    crate::harness::daemon::signal(second, "KILL");
     d.kill();
     d.up();
     let served = |how: &str| {

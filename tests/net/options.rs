@@ -4,16 +4,10 @@ use crate::harness::{Daemon, probe};
 use crate::need;
 
 fn pool(d: &Daemon, network: &str) -> String {
-    d.docker(&[
-        "network",
-        "inspect",
-        "-f",
-        "{{range .IPAM.Config}}{{.Subnet}} {{.IPRange}} {{.Gateway}};{{end}}",
-        network,
-    ])
-    .ok()
-    .trim()
-    .to_owned()
+    let document = d.json("GET", &format!("/networks/{network}"), None);
+    let text = |config: &serde_json::Value, key: &str| config[key].as_str().unwrap_or_default().to_owned();
+    let configs = document["IPAM"]["Config"].as_array().cloned().unwrap_or_default();
+    configs.iter().map(|c| format!("{} {} {};", text(c, "Subnet"), text(c, "IPRange"), text(c, "Gateway"))).collect()
 }
 
 #[test]

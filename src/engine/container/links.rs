@@ -32,6 +32,10 @@ pub fn resolve(engine: &Engine, record: &Record) -> Result<Vec<Link>> {
                 record.name
             )));
         }
+        // On other networks the embedded name server knows the alias.
+        if record.networks.contains_key("bridge") && !other.live().record.networks.contains_key("bridge") {
+            return Err(Error::invalid(format!("container {} not attached to default bridge network", other.id)));
+        }
         links.push(Link { container_id: other.id.clone(), container_name: other.name(), alias: alias.to_owned() });
     }
     Ok(links)

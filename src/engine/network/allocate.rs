@@ -105,7 +105,8 @@ pub(super) fn order(networks: &Networks, wanted: &Wanted) -> Result<Vec<Place>> 
         return Err(Error::forbidden("cannot create endpoint on configuration-only network"));
     }
     let mut places: Vec<Place> = Vec::new();
-    for (name, settings) in &wanted.endpoints {
+    let absent = |name: &str| networks.defaults.without_bridge() && matches!(name, "bridge" | "default");
+    for (name, settings) in wanted.endpoints.iter().filter(|(name, _)| !absent(name)) {
         let network = networks.find(if name == "default" { "bridge" } else { name })?;
         if !places.iter().any(|(n, _)| n.id == network.id) {
             places.push((network, settings.clone()));

@@ -89,10 +89,14 @@ pub fn sysctls(settings: &EndpointSettings) -> Result<Vec<(String, String)>> {
         let (key, value) = entry.split_once('=').ok_or_else(wrong)?;
         let parts: Vec<&str> = key.split('.').collect();
         match parts.as_slice() {
-            ["net", "ipv4" | "ipv6" | "mpls", _, "IFNAME", _] => {}
+            // The client's reader of options makes it small letters.
+            ["net", family @ ("ipv4" | "ipv6" | "mpls"), class, place, name]
+                if place.eq_ignore_ascii_case("IFNAME") =>
+            {
+                all.push((format!("net.{family}.{class}.IFNAME.{name}"), value.to_owned()));
+            }
             _ => return Err(wrong()),
         }
-        all.push((key.to_owned(), value.to_owned()));
     }
     Ok(all)
 }
