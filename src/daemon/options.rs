@@ -62,7 +62,7 @@ pub const OPTIONS: &[Opt] = &[
     option("--bip6", "bip6", Kind::Text, Tier::Used, false),
     option("--bridge", "bridge", Kind::Text, Tier::Used, false),
     option("--bridge-accept-fwmark", "bridge-accept-fwmark", Kind::Text, Tier::Unused, false),
-    option("--cdi-spec-dir", "cdi-spec-dirs", Kind::List, Tier::Unused, false),
+    option("--cdi-spec-dir", "cdi-spec-dirs", Kind::List, Tier::Used, false),
     option("--cgroup-parent", "cgroup-parent", Kind::Text, Tier::Used, false),
     option("--containerd", "containerd", Kind::Text, Tier::Unused, false),
     option("--containerd-namespace", "containerd-namespace", Kind::Text, Tier::Unused, false),

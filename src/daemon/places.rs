@@ -15,6 +15,13 @@ pub struct Places {
 }
 
 impl Places {
+    /// Where devices are described by default: the machine's, then the user's own.
+    pub fn cdi_dirs(&self) -> Vec<String> {
+        let own = [Some(self.config.join("cdi")), self.runtime.as_ref().map(|r| r.join("cdi"))];
+        let own = own.into_iter().flatten().filter(|_| self.rootless).map(|p| p.display().to_string());
+        ["/etc/cdi", "/var/run/cdi"].map(str::to_owned).into_iter().chain(own).collect()
+    }
+
     /// From the environment. Only what is used later may be missing.
     pub fn find() -> Self {
         let dir = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());

@@ -42,6 +42,10 @@ pub fn engine(
     engine.dns_search = config.list("dns-search");
     engine.networks = networks(config)?;
     engine.start_netd = Some(super::bootstrap::start_netd);
+    engine.cdi_dirs = match config.list("cdi-spec-dirs") {
+        dirs if dirs.is_empty() => config.places.cdi_dirs(),
+        dirs => dirs.into_iter().filter(|d| !d.is_empty()).collect(),
+    };
     engine.experimental = config.bool("experimental", false);
     engine.set_live(live(config));
     registry(config, &mut engine.registry);

@@ -70,6 +70,8 @@ pub struct EngineConfig {
     pub networks: network::defaults::Defaults,
     /// Starts a network process in the place of one that died.
     pub start_netd: Option<fn(&std::path::Path) -> Result<()>>,
+    /// `--cdi-spec-dir`
+    pub cdi_dirs: Vec<String>,
     /// `--experimental`
     pub experimental: bool,
     /// What the daemon found worth warning of, for `docker info`.
@@ -104,6 +106,7 @@ impl EngineConfig {
             dns_search: Vec::new(),
             networks: network::defaults::Defaults::default(),
             start_netd: None,
+            cdi_dirs: Vec::new(),
             experimental: false,
             warnings: Vec::new(),
             live: Arc::default(),

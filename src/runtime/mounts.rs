@@ -46,6 +46,11 @@ pub fn steps(spec: &Spec, table: &Table) -> PlanResult<Vec<MountStep>> {
             steps.push(asked_for(m, spec, table)?);
         }
     }
+    for (target, path) in &spec.links {
+        let mut link = step(What::Symlink(plan::string(target)?), target, path, 0)?;
+        link.optional = true;
+        steps.push(link);
+    }
     if spec.init
         && let Some(step) = init_step(spec)?
     {

@@ -38,6 +38,9 @@ pub struct Spec {
     /// replaces the standard one (for `--shm-size`, joined ipc, `--privileged`).
     pub mounts: Vec<Mount>,
     pub devices: Vec<Device>,
+    /// Symbolic links to make where nothing stands: target and path.
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
     /// Bind-mounts the host's whole /dev content that we may open (`--privileged`).
     pub all_devices: bool,
     pub masked_paths: Vec<String>,

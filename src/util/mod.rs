@@ -18,3 +18,4 @@ pub mod time;
 pub mod units;
 pub mod usage;
 pub mod x509;
+pub mod yaml;

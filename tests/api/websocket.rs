@@ -102,7 +102,7 @@ fn bytes_go_both_ways() {
 fn what_is_no_websocket_is_refused() {
     need!(probe::busybox());
     let d = Daemon::with_busybox();
-    let id = d.run_detached(&["busybox", "sleep", "1000"]);
+    let id = d.run_detached(&["--stop-signal", "KILL", "busybox", "sleep", "1000"]);
     let status = |path: &str, headers: &str| Socket::open(&d, path, headers).1[9..12].to_owned();
     assert_eq!(status("/containers/nosuch/attach/ws", UPGRADE), "404");
     assert_eq!(status(&format!("/containers/{id}/attach/ws"), ""), "400");

@@ -1,6 +1,8 @@
 //! Containers through the command line: every test runs with our client and
 //! with the original's against our daemon.
 
+/// Described devices, GPUs.
+mod cdi;
 /// Projects of docker compose.
 mod compose;
 /// kill -9 of any process of ours, and what is true afterwards.

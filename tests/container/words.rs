@@ -98,7 +98,7 @@ fn log_options() {
 fn verbs() {
     need!(probe::busybox());
     let d = Daemon::with_busybox();
-    d.run_detached(&["--name", "up", "busybox", "sleep", "1000"]);
+    d.run_detached(&["--name", "up", "--stop-signal", "KILL", "busybox", "sleep", "1000"]);
     check(
         &d,
         &[

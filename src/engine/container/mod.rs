@@ -6,6 +6,7 @@
 
 pub mod attach;
 pub mod caps;
+pub mod cdi;
 pub mod cgroup;
 pub mod create;
 pub mod exit;

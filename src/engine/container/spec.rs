@@ -3,7 +3,7 @@
 //! thread of the start; looks at host paths, starts nothing.
 
 use super::record::Record;
-use super::{Container, caps, cgroup, links, log_options, merge, spec_mounts};
+use super::{Container, caps, cdi, cgroup, links, log_options, merge, spec_mounts};
 use crate::api::container::HostConfig;
 use crate::engine::network::{Namespace as NetNamespace, Sandbox};
 use crate::engine::{Engine, EngineConfig};
@@ -94,15 +94,21 @@ pub fn build(
     let rootfs = fds.add(engine.driver.mount_rw(&record.id, &record.layers, options)?);
     let private_network = !matches!(sandbox.as_ref().map(|s| &s.namespace), Some(NetNamespace::Host));
     let namespaces = namespaces(engine, host, sandbox, &mut fds)?;
-    let mounts = spec_mounts::mounts(engine, container, record, &mut fds)?;
+    let mut mounts = spec_mounts::mounts(engine, container, record, &mut fds)?;
+    let cdi = cdi::changes(host, &engine.config.cdi_dirs)?;
+    mounts.extend(cdi.mounts);
+    let mut env = environment(engine, container, record);
+    cdi::merge_env(&mut env, &cdi.env);
+    let mut devices = devices(host)?;
+    devices.extend(cdi.devices);
     let capabilities = capabilities(host)?;
     let process = Process {
         args: std::iter::once(record.path.clone()).chain(record.args.iter().cloned()).collect(),
-        env: environment(engine, container, record),
+        env,
         cwd: if record.config.working_dir.is_empty() { "/".into() } else { record.config.working_dir.clone() },
         user: User {
             spec: record.config.user.clone(),
-            additional_groups: host.group_add.clone().unwrap_or_default(),
+            additional_groups: host.group_add.iter().flatten().chain(&cdi.groups).cloned().collect(),
             set_home: true,
         },
         capabilities,
@@ -134,7 +140,8 @@ pub fn build(
         },
         log: log_options::spec(record, &container.dir)?,
         mounts,
-        devices: devices(host)?,
+        devices,
+        links: cdi.links,
         all_devices: host.privileged,
         masked_paths: host.masked_paths.clone().unwrap_or_default(),
         readonly_paths: host.readonly_paths.clone().unwrap_or_default(),
@@ -286,15 +293,6 @@ fn sysctls(host: &HostConfig, private_network: bool) -> Vec<(String, String)> {
 }
 
 fn devices(host: &HostConfig) -> Result<Vec<Device>> {
-    if let Some(request) = host.device_requests.iter().flatten().next() {
-        let list = |l: &[String]| format!("[{}]", l.join(" "));
-        let capabilities: Vec<String> = request.capabilities.iter().flatten().map(|c| list(c)).collect();
-        return Err(Error::system(format!(
-            "could not select device driver \"{}\" with capabilities: {}",
-            request.driver,
-            list(&capabilities)
-        )));
-    }
     let mut devices = Vec::new();
     for device in host.devices.iter().flatten() {
         if host.privileged && device.path_on_host == device.path_in_container {

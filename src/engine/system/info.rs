@@ -1,10 +1,12 @@
 //! `GET /info`: the daemon, its settings and its host in one document.
 
 use super::host;
-use crate::api::system::{Commit, FirewallInfo, IndexInfo, Info, PluginsInfo, RegistryConfig, RuntimeInfo, SwarmInfo};
+use crate::api::system::{
+    Commit, DiscoveredDevice, FirewallInfo, IndexInfo, Info, PluginsInfo, RegistryConfig, RuntimeInfo, SwarmInfo,
+};
 use crate::api::version::{self, Version};
 use crate::engine::Engine;
-use crate::engine::container::state::Phase;
+use crate::engine::container::{cdi, state::Phase};
 use crate::error::Result;
 use crate::image::registry::endpoint::Settings;
 use crate::util::atomic_file::{self, Durability};
@@ -75,7 +77,8 @@ pub fn info(engine: &Engine, asked: Version) -> Result<Info> {
         containerd_commit: own_commit(asked),
         security_options: security_options(engine),
         firewall_backend: (asked >= Version(49)).then(|| FirewallInfo { driver: "none".into(), info: Vec::new() }),
-        cdi_spec_dirs: Vec::new(),
+        cdi_spec_dirs: config.cdi_dirs.clone(),
+        discovered_devices: discovered(engine),
         warnings: Some(warnings(engine)),
         ..Default::default()
     };
@@ -92,6 +95,12 @@ fn count_containers(engine: &Engine, info: &mut Info) {
             _ => info.containers_stopped += 1,
         }
     }
+}
+
+fn discovered(engine: &Engine) -> Option<Vec<DiscoveredDevice>> {
+    let names = cdi::names(&engine.config.cdi_dirs);
+    let list: Vec<_> = names.into_iter().map(|id| DiscoveredDevice { source: "cdi".into(), id }).collect();
+    (!list.is_empty()).then_some(list)
 }
 
 fn own_commit(asked: Version) -> Commit {
