@@ -151,24 +151,6 @@ impl Subscription {
     }
 }
 
-/// The words of `docker events --filter`.
-pub const FILTERS: &[&str] = &[
-    "config",
-    "container",
-    "daemon",
-    "event",
-    "image",
-    "label",
-    "network",
-    "node",
-    "plugin",
-    "scope",
-    "secret",
-    "service",
-    "type",
-    "volume",
-];
-
 /// Whether an event passes: keys AND together, values of one key OR, labels AND.
 pub fn passes(event: &Event, filters: &BTreeMap<String, Vec<String>>) -> bool {
     let values = |key: &str| filters.get(key).filter(|v| !v.is_empty());

@@ -11,12 +11,14 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+/// Where the kernel shows its memory, if it was built to.
+const KCORE: &str = "/proc/kcore";
 const LINKS: [(&str, &str); 6] = [
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
     ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
-    ("/dev/core", "/proc/kcore"),
+    ("/dev/core", KCORE),
     ("/dev/ptmx", "pts/ptmx"),
 ];
 const NO_EXEC: u64 = mount::ATTR_NOSUID | mount::ATTR_NODEV | mount::ATTR_NOEXEC;
@@ -39,7 +41,9 @@ pub fn steps(spec: &Spec, table: &Table) -> PlanResult<Vec<MountStep>> {
         if maps_gid(5) { "newinstance,ptmxmode=0666,mode=0620,gid=5" } else { "newinstance,ptmxmode=0666,mode=0620" };
     standard("/dev/pts", filesystem("devpts", pts, "/dev/pts", mount::ATTR_NOSUID | mount::ATTR_NOEXEC)?)?;
     standard("/dev/mqueue", mqueue_step(spec)?)?;
-    standard("/dev/shm", filesystem("tmpfs", "mode=1777,size=65536k", "/dev/shm", NO_EXEC)?)?;
+    if !spec.no_shm {
+        standard("/dev/shm", filesystem("tmpfs", "mode=1777,size=65536k", "/dev/shm", NO_EXEC)?)?;
+    }
     devices(spec, &mut steps)?;
     for m in &spec.mounts {
         if !is_standard(&m.target) {
@@ -50,6 +54,11 @@ pub fn steps(spec: &Spec, table: &Table) -> PlanResult<Vec<MountStep>> {
         let mut link = step(What::Symlink(plan::string(target)?), target, path, 0)?;
         link.optional = true;
         steps.push(link);
+    }
+    for path in &spec.marks {
+        let mut mark = step(What::Mark, "", path, 0)?;
+        mark.optional = true;
+        steps.push(mark);
     }
     if spec.init
         && let Some(step) = init_step(spec)?
@@ -191,6 +200,9 @@ fn devices(spec: &Spec, steps: &mut Vec<MountStep>) -> PlanResult<()> {
         steps.push(step);
     }
     for (path, target) in LINKS {
+        if target == KCORE && !std::path::Path::new(KCORE).exists() {
+            continue;
+        }
         steps.push(step(What::Symlink(plan::string(target)?), target, path, 0)?);
     }
     if spec.all_devices {

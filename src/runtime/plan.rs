@@ -85,6 +85,8 @@ pub enum What {
         fallback: Option<OwnedFd>,
     },
     Symlink(CString),
+    /// An empty file.
+    Mark,
 }
 
 pub struct ProcessPlan {

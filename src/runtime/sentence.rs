@@ -22,6 +22,9 @@ pub fn of(plan: &Plan, failure: Failure) -> (String, bool) {
     // dockerd looks users up itself: nothing stands in front of these.
     match failure.step {
         Step::User | Step::Group => return (users::unknown(user, failure), true),
+        Step::Cwd if !exec && failure.errno == Errno::ENOTDIR as i32 => {
+            return (format!("Cannot mkdir: {} is not a directory", plan.process.cwd.to_string_lossy()), false);
+        }
         _ => {}
     }
     (format!("{}{}", prefix(exec), cause(plan, failure)), false)

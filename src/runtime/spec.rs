@@ -41,6 +41,12 @@ pub struct Spec {
     /// Symbolic links to make where nothing stands: target and path.
     #[serde(default)]
     pub links: Vec<(String, String)>,
+    /// Empty files to make where nothing stands.
+    #[serde(default)]
+    pub marks: Vec<String>,
+    /// No /dev/shm at all.
+    #[serde(default)]
+    pub no_shm: bool,
     /// Bind-mounts the host's whole /dev content that we may open (`--privileged`).
     pub all_devices: bool,
     pub masked_paths: Vec<String>,

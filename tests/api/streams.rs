@@ -1,6 +1,6 @@
 //! Hijacked connections, as the original's clients and raw programs use them.
 
-use crate::harness::{Daemon, probe};
+use crate::harness::{Daemon, eventually, probe};
 use crate::need;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -148,4 +148,47 @@ fn events_arrive_line_by_line_in_order() {
         }
     }
     assert_eq!(actions, ["create", "attach", "start", "die", "destroy"]);
+}
+
+#[test]
+fn a_thousand_streams_are_served_and_gone() {
+    need!(probe::busybox());
+    let limit = nix::sys::resource::Resource::RLIMIT_NOFILE;
+    let (_, hard) = nix::sys::resource::getrlimit(limit).unwrap();
+    nix::sys::resource::setrlimit(limit, hard.min(8192), hard).unwrap();
+    let d = Daemon::with_busybox();
+    let script = "mknod /go p; read go </go; echo marker; exec sleep 1000";
+    let id = d.run_detached(&["--stop-signal", "KILL", "busybox", "sh", "-c", script]);
+    eventually("the fifo", || d.docker(&["exec", &id, "test", "-p", "/go"]).code == 0);
+    let count = |what: &str| std::fs::read_dir(format!("/proc/{}/{what}", d.pid())).unwrap().count();
+    let (tasks, descriptors) = (count("task"), count("fd"));
+    let mut clients = Vec::new();
+    for n in 0..1000 {
+        let mut stream = connect(&d);
+        let path = match n % 2 {
+            0 => "/events".to_owned(),
+            _ => format!("/containers/{id}/logs?follow=1&stdout=1"),
+        };
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        clients.push(stream);
+    }
+    for stream in &mut clients {
+        assert!(head(stream).starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+    d.docker(&["exec", &id, "sh", "-c", "echo go >/go"]).ok();
+    for (n, stream) in clients.iter_mut().enumerate() {
+        let wanted = if n % 2 == 0 { "exec_start" } else { "marker" };
+        let mut seen = String::new();
+        while !seen.contains(wanted) {
+            let mut chunk = [0; 4096];
+            let got = stream.read(&mut chunk).unwrap();
+            assert!(got > 0, "client {n} was left alone after {seen:?}");
+            seen.push_str(&String::from_utf8_lossy(&chunk[..got]));
+        }
+    }
+    drop(clients);
+    // A few may serve this test's own questions.
+    eventually("the end of their threads and descriptors", || {
+        count("task") <= tasks + 4 && count("fd") <= descriptors + 8
+    });
 }

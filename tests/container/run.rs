@@ -263,3 +263,30 @@ fn containers_on_the_default_bridge_reach_one_another() {
     }
     assert_eq!(d.clients().len(), if d.clients().contains(&Client::Real) { 2 } else { 1 });
 }
+
+#[test]
+fn marks_of_a_container() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for c in d.clients() {
+        let script = "ls -A /.dockerenv; readlink /etc/mtab; ls -d /dev/shm";
+        d.with(c, &["run", "--name", "marked", "busybox", "sh", "-c", script])
+            .prints("/.dockerenv\n/proc/mounts\n/dev/shm");
+        d.with(c, &["diff", "marked"]).prints("");
+        d.with(c, &["ps", "-as", "--format", "{{.Size}}"]).contains("0B (virtual").ok();
+        d.with(c, &["commit", "marked", "plain"]).ok();
+        d.docker(&["rm", "marked"]).ok();
+        d.docker(&["create", "--name", "marked", "plain"]).ok();
+        let listed = run_tar(&d.docker(&["export", "marked"]).raw);
+        assert!(!listed.contains(".dockerenv") && !listed.contains("mtab"), "{listed}");
+        d.docker(&["rm", "marked"]).ok();
+        let out = d.with(c, &["run", "--rm", "--ipc", "none", "busybox", "ls", "/dev"]).ok();
+        assert!(!out.lines().any(|l| l == "shm"), "{out}");
+    }
+}
+
+/// The names in a tar.
+fn run_tar(bytes: &[u8]) -> String {
+    let mut archive = tar::Archive::new(bytes);
+    archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().display().to_string() + "\n").collect()
+}

@@ -114,6 +114,20 @@ fn verbs() {
             ("run --pull never --platform linux/s390x busybox true", 125, "(linux/s390x)"),
             ("run --device /nosuch busybox true", 127, "error gathering device information while adding custom device"),
             ("checkpoint ls up", 1, "experimental"),
+            ("ps --filter exited=x", 1, "invalid filter 'exited=x': strconv.Atoi: parsing \"x\": invalid syntax"),
+            (
+                "ps --filter health=x",
+                1,
+                "invalid value for health (x): must be one of none, starting, healthy, unhealthy",
+            ),
+            ("ps --filter publish=x", 1, "error while looking up for publish x: strconv.ParseUint: parsing \"x\""),
+            ("commit -c BOGUS up image", 1, "BOGUS is not a valid change command"),
+            ("run --rm -w /etc/passwd busybox true", 125, "Cannot mkdir: /etc/passwd is not a directory"),
+            (
+                "run --rm --network host --sysctl net.core.somaxconn=9 busybox true",
+                125,
+                "sysctl \"net.core.somaxconn\" not allowed in host network namespace",
+            ),
         ],
     );
     let (status, body) = d.api("POST", "/containers/create?platform=linux/s390x", Some(r#"{"Image":"busybox"}"#));

@@ -36,7 +36,7 @@ const FILTERS: &[&str] = &[
     "volume",
 ];
 const STATES: &[&str] = &["created", "running", "paused", "restarting", "removing", "exited", "dead"];
-const HEALTH: &[&str] = &["starting", "healthy", "unhealthy", "none"];
+const HEALTH: &[&str] = &["none", "starting", "healthy", "unhealthy"];
 
 pub fn list(engine: &Engine, options: &Options, filters: &Filters) -> Result<Vec<ContainerSummary>> {
     filters.check(FILTERS)?;
@@ -102,7 +102,14 @@ impl<'a> Filter<'a> {
         for value in filters.get("exited") {
             match value.parse() {
                 Ok(code) => exited.push(code),
-                Err(_) => return Err(Error::invalid(format!("invalid filter 'exited=[{value}]'"))),
+                Err(_) => return bad("exited", value, format!("strconv.Atoi: parsing {value:?}: invalid syntax")),
+            }
+        }
+        for (key, value) in ["publish", "expose"].iter().flat_map(|k| filters.get(k).iter().map(move |v| (k, v))) {
+            let range = value.split('/').next().unwrap_or_default();
+            if let Some(part) = range.split('-').find(|p| p.parse::<u16>().is_err()) {
+                let why = format!("strconv.ParseUint: parsing {part:?}: invalid syntax");
+                return Err(Error::invalid(format!("error while looking up for {key} {value}: {why}")));
             }
         }
         for value in filters.get("is-task") {

@@ -101,6 +101,13 @@ pub fn build(
     cdi::merge_env(&mut env, &cdi.env);
     let mut devices = devices(host)?;
     devices.extend(cdi.devices);
+    let mut links = cdi.links;
+    let mut marks = Vec::new();
+    if !record.build_step {
+        // Programs ask for the first to know that they are in a container.
+        marks.push("/.dockerenv".to_owned());
+        links.push(("/proc/mounts".to_owned(), "/etc/mtab".to_owned()));
+    }
     let capabilities = capabilities(host)?;
     let process = Process {
         args: std::iter::once(record.path.clone()).chain(record.args.iter().cloned()).collect(),
@@ -141,11 +148,13 @@ pub fn build(
         log: log_options::spec(record, &container.dir)?,
         mounts,
         devices,
-        links: cdi.links,
+        links,
+        marks,
+        no_shm: host.ipc_mode == "none" && !record.mounts.iter().any(|m| m.destination == "/dev/shm"),
         all_devices: host.privileged,
         masked_paths: host.masked_paths.clone().unwrap_or_default(),
         readonly_paths: host.readonly_paths.clone().unwrap_or_default(),
-        sysctls: sysctls(host, private_network),
+        sysctls: sysctls(host, private_network)?,
         init: host.init.unwrap_or(engine.config.init) && host.pid_mode.is_empty(),
         cgroup,
     };
@@ -283,13 +292,18 @@ pub fn rlimits(engine: &EngineConfig, host: &HostConfig) -> Result<Vec<Rlimit>> 
         .collect()
 }
 
-fn sysctls(host: &HostConfig, private_network: bool) -> Vec<(String, String)> {
+fn sysctls(host: &HostConfig, private_network: bool) -> Result<Vec<(String, String)>> {
     let mut list: Vec<(String, String)> = host.sysctls.iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+    if let Some((name, _)) = list.iter().find(|(name, _)| name.starts_with("net.")).filter(|_| !private_network) {
+        return Err(Error::system(format!(
+            "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: sysctl {name:?} not allowed in host network namespace"
+        )));
+    }
     const UNPRIVILEGED: &str = "net.ipv4.ip_unprivileged_port_start";
     if private_network && !host.network_mode.starts_with("container:") && !list.iter().any(|(k, _)| k == UNPRIVILEGED) {
         list.push((UNPRIVILEGED.into(), "0".into()));
     }
-    list
+    Ok(list)
 }
 
 fn devices(host: &HostConfig) -> Result<Vec<Device>> {

@@ -35,7 +35,7 @@ pub fn apply(config: ImageConfig, changes: &[String]) -> Result<ImageConfig> {
     let scope = Scope { build_args: &build_args, globals: &globals };
     for node in &file.nodes {
         if !ALLOWED.contains(&node.keyword.as_str()) {
-            return Err(Error::invalid(format!("{} is not a valid change command", node.keyword.to_lowercase())));
+            return Err(Error::invalid(format!("{} is not a valid change command", as_written(&text, &node.keyword))));
         }
         let instruction = interpret(node, '\\').map_err(|e| Error::invalid(e.to_string()))?;
         match &instruction {
@@ -51,6 +51,12 @@ pub fn apply(config: ImageConfig, changes: &[String]) -> Result<ImageConfig> {
     Ok(state.config)
 }
 
+/// The parser keeps instructions in upper case; people want to see their own.
+fn as_written<'a>(text: &'a str, keyword: &'a str) -> &'a str {
+    let first = |line: &'a str| line.split_whitespace().next().filter(|w| w.eq_ignore_ascii_case(keyword));
+    text.lines().find_map(first).unwrap_or(keyword)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,7 +68,7 @@ mod tests {
         assert_eq!(config.run.cmd, Some(vec!["x".into()]));
         assert_eq!(config.run.env, Some(vec!["A=1".into(), "B=2".into()]));
         assert_eq!(config.run.working_dir, "/a/b");
-        assert_eq!(change(&["RUN x"]).unwrap_err().message(), "run is not a valid change command");
+        assert_eq!(change(&["RUN x"]).unwrap_err().message(), "RUN is not a valid change command");
         assert!(change(&["nonsense x"]).is_err());
     }
 }

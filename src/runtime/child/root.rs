@@ -39,7 +39,7 @@ pub(super) fn prepare_root(start: &StartPlan) -> Result<Vec<Made>, Failure> {
     mount::attach_at(start.rootfs.as_fd(), &start.anchor).map_err(&fail)?;
     let made = start.mounts.iter().map(|m| match &m.what {
         What::Filesystem { fstype, options, .. } => Some(make_filesystem(fstype, options, m.attributes)),
-        What::Ready { .. } | What::Symlink(_) => None,
+        What::Ready { .. } | What::Symlink(_) | What::Mark => None,
     });
     let made = made.collect();
     nix::unistd::fchdir(&start.rootfs).map_err(&fail)?;
@@ -110,6 +110,13 @@ fn mount_step(step: &MountStep, made: &Made, root: &OwnedFd) -> Result<(), (Step
             Ok(()) | Err(Errno::EEXIST) => Ok(()),
             Err(e) => Err(target(e)),
         },
+        What::Mark => {
+            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            match nix::fcntl::openat(root, relative(&step.target), flags, Mode::from_bits_truncate(0o755)) {
+                Ok(_) | Err(Errno::EEXIST) => Ok(()),
+                Err(e) => Err(target(e)),
+            }
+        }
     }
 }
 

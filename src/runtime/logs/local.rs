@@ -136,6 +136,17 @@ mod tests {
     use super::*;
     use crate::runtime::logs::split::Part;
 
+    /// Bytes that dockerd 28.5 wrote; it also reads ours.
+    #[test]
+    fn the_bytes_of_docker() {
+        let theirs = b"\0\0\0\x17\x0a\x06stderr\x10\xac\x83\xa3\xc9\xcc\x87\xb5\xf5\x18\x1a\x03err\0\0\0\x17";
+        let (entry, used) = decode(theirs).unwrap().unwrap();
+        assert_eq!((entry.stream, entry.line.as_slice(), used), (Stream::Stderr, &b"err\n"[..], theirs.len()));
+        let mut ours = Vec::new();
+        encode(&mut ours, Stream::Stderr, &Piece { line: b"err", time: entry.time, part: None });
+        assert_eq!(ours, theirs);
+    }
+
     #[test]
     fn round_trips() {
         let mut out = Vec::new();
