@@ -9,6 +9,7 @@ use crate::cli::context::{Context, Globals};
 use crate::cli::tree::{COMMANDS, Command, GROUPS, find, find_group};
 use crate::cli::{help, plugin};
 use crate::util::json;
+use crate::util::order;
 use argh::{ArgsInfo, FlagInfo, FlagInfoKind};
 use serde_json::Value;
 use std::io::Write;
@@ -174,7 +175,7 @@ fn skip_flags<'w, 'f>(flags: &[&'f FlagInfo<'f>], words: &'w [String]) -> (&'w [
 fn flags(flags: &[&FlagInfo<'_>]) -> Found {
     let mut items: Vec<(String, String)> =
         flags.iter().map(|f| (f.long.to_owned(), help::capital(f.description))).collect();
-    items.sort();
+    order::sort(&mut items);
     Found { items, files: false }
 }
 
@@ -188,7 +189,7 @@ fn children(parent: &str) -> Found {
         Some((name, help::capital(&help::about(c))))
     });
     let mut items: Vec<(String, String)> = groups.chain(commands).map(|(n, a)| (n.to_owned(), a)).collect();
-    items.sort();
+    order::sort(&mut items);
     Found { items, files: false }
 }
 
@@ -367,7 +368,7 @@ fn names(cx: &mut Context, kind: Kind) -> Vec<String> {
         }
     }
     found.retain(|n| n != "<none>:<none>");
-    found.sort();
+    order::sort(&mut found);
     found
 }
 

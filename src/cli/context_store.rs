@@ -3,6 +3,7 @@
 //! `contexts/tls/<sha256>/docker/{ca,cert,key}.pem`. Runs in the docker process.
 
 use crate::util::json;
+use crate::util::order;
 use std::fs;
 use std::io::{Cursor, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -152,7 +153,7 @@ impl Store {
                 Err(e) => return Err(Error::from(e).context(format!("open {}", path.display()))),
             }
         }
-        found.sort_by(|a, b| natural(&a.name, &b.name));
+        order::sort_by(&mut found, |a, b| natural(&a.name, &b.name));
         Ok(found)
     }
 
@@ -175,7 +176,7 @@ impl Store {
             let data = fs::read(&path).with_context(|| format!("open {}", path.display()))?;
             files.push((entry.file_name().to_string_lossy().into_owned(), data));
         }
-        files.sort();
+        order::sort(&mut files);
         Ok(files)
     }
 

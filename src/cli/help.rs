@@ -3,6 +3,7 @@
 //! of each.
 
 use crate::cli::tree::{COMMANDS, COMMON, Command, GROUPS, Group};
+use crate::util::order;
 pub use crate::util::usage::{capital, options};
 use argh::FlagInfo;
 
@@ -77,8 +78,8 @@ fn children(parent: &str) -> (Vec<Entry>, Vec<Entry>) {
             Some(Entry { name, about: about(c) })
         })
         .collect();
-    groups.sort_by(|a, b| a.name.cmp(&b.name));
-    commands.sort_by(|a, b| a.name.cmp(&b.name));
+    order::sort_by(&mut groups, |a, b| a.name.cmp(&b.name));
+    order::sort_by(&mut commands, |a, b| a.name.cmp(&b.name));
     (groups, commands)
 }
 
@@ -110,7 +111,7 @@ pub fn root(flags: &[FlagInfo<'_>], config_dir: &str, plugins: &[Entry], broken:
         COMMON.iter().filter_map(|name| common.iter().find(|e| e.name == *name).cloned()).collect();
     let (swarm, mut management): (Vec<_>, Vec<_>) = groups.into_iter().partition(|e| e.name == "swarm");
     management.extend(plugins.iter().map(|p| Entry { name: format!("{}*", p.name), about: p.about.clone() }));
-    management.sort_by(|a, b| a.name.cmp(&b.name));
+    order::sort_by(&mut management, |a, b| a.name.cmp(&b.name));
     listing(&mut out, "Common Commands", &common);
     listing(&mut out, "Management Commands", &management);
     listing(&mut out, "Swarm Commands", &swarm);

@@ -12,6 +12,7 @@ use crate::cli::context::Globals;
 use crate::cli::help;
 use crate::cli::tree::{COMMANDS, Command, GROUPS, Group};
 use crate::error::{Context as _, Error, Result};
+use crate::util::order;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind};
 use std::ffi::OsString;
 use std::io::Write;
@@ -61,7 +62,7 @@ pub fn files(daemon: &CommandInfoWithArgs) -> Vec<(String, String)> {
             files.push((format!("man/{}.1", page(alias)), format!(".so man1/{}.1\n", page(main))));
         }
     }
-    files.sort();
+    order::sort(&mut files);
     files
 }
 
@@ -145,7 +146,7 @@ fn group(found: &Group) -> String {
             Some((*c.names.iter().find(|n| n.strip_prefix(&prefix).is_some_and(|r| !r.contains(' ')))?, help::about(c)))
         })
         .collect();
-    children.sort();
+    order::sort(&mut children);
     for (child, about) in children {
         out.push_str(&format!(
             ".TP\n.BR {} (1)\n{}.\n",
@@ -180,7 +181,7 @@ fn root() -> String {
                 .map(|g| (g.name.to_owned(), g.about.to_owned())),
         )
         .collect();
-    names.sort();
+    order::sort(&mut names);
     for (name, about) in names {
         out.push_str(&format!(
             ".TP\n.BR {} (1)\n{}.\n",
@@ -231,7 +232,7 @@ fn options(out: &mut String, mut flags: Vec<&FlagInfo<'_>>) {
     if flags.is_empty() {
         return;
     }
-    flags.sort_by_key(|f| f.long);
+    order::sort_by_key(&mut flags, |f| f.long);
     out.push_str(".SH OPTIONS\n");
     for flag in flags {
         let long = escape(flag.long);

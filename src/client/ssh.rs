@@ -3,6 +3,7 @@
 
 use crate::client::transport::Trouble;
 use crate::error::{Error, Result};
+use crate::util::thread;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -97,7 +98,7 @@ impl Target {
                 *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.trim_end().to_owned());
             }
         };
-        std::thread::Builder::new().stack_size(128 * 1024).spawn(watch)?;
+        thread::start("work", 128 * 1024, watch)?;
         Ok(ours)
     }
 }

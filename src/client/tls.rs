@@ -5,6 +5,7 @@
 
 use crate::client::transport::Trouble;
 use crate::error::{Error, Result};
+use crate::util::thread;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -86,7 +87,7 @@ impl Config {
             }
             let _ = relay.plain.shutdown(Shutdown::Both);
         };
-        std::thread::Builder::new().stack_size(256 * 1024).spawn(body)?;
+        thread::start("work", 256 * 1024, body)?;
         Ok(plain)
     }
 }

@@ -13,6 +13,7 @@ use super::value;
 use crate::error::{Error, Result, errno_text};
 use crate::util::argv::{self, Line, Syntax};
 use crate::util::json;
+use crate::util::order;
 use argh::ArgsInfo;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -185,7 +186,7 @@ impl Config {
             }
             values.insert(option.key, checked);
         }
-        conflicts.sort();
+        order::sort(&mut conflicts);
         if !conflicts.is_empty() {
             let list: Vec<String> = conflicts.into_iter().map(|(_, text)| text).collect();
             return Err(format!(
@@ -316,7 +317,7 @@ impl Config {
                 Host::Unix(socket)
             });
         }
-        hosts.sort();
+        order::sort(&mut hosts);
         hosts.dedup();
         Ok(hosts)
     }

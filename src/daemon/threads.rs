@@ -1,5 +1,6 @@
 //! SIGUSR1: what every thread is doing, for a bug report. Main thread.
 
+use crate::util::order;
 use crate::util::time;
 use std::fmt::Write;
 use std::fs;
@@ -18,7 +19,7 @@ pub fn dump(exec_root: &Path) {
 fn text() -> String {
     let mut out = String::new();
     let mut tasks: Vec<_> = fs::read_dir("/proc/self/task").into_iter().flatten().flatten().collect();
-    tasks.sort_by_key(fs::DirEntry::file_name);
+    order::sort_by_key(&mut tasks, fs::DirEntry::file_name);
     for task in tasks {
         let read = |name: &str| {
             fs::read_to_string(task.path().join(name)).map_or_else(|e| format!("({e})"), |s| s.trim().to_owned())

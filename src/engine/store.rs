@@ -8,6 +8,7 @@
 use crate::error::{Context, Result};
 use crate::util::atomic_file::{self, Durability};
 use crate::util::json;
+use crate::util::thread;
 use crate::warn;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -37,10 +38,7 @@ impl Records {
         let (queue, receiver) = mpsc::sync_channel(QUEUE);
         let idle = Arc::new((Mutex::new(0), Condvar::new()));
         let done = idle.clone();
-        std::thread::Builder::new()
-            .name("record-sync".into())
-            .stack_size(64 << 10)
-            .spawn(move || sync_all(&receiver, &done))
+        thread::start("record-sync", 64 << 10, move || sync_all(&receiver, &done))
             .context("start the record syncing thread")?;
         Ok(Self { queue, idle })
     }

@@ -3,6 +3,7 @@
 //! may take as long as it likes.
 
 use crate::error::{Context, Result};
+use crate::util::thread;
 use crate::warn;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -48,11 +49,7 @@ impl Timers {
     pub fn new() -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let worker = shared.clone();
-        std::thread::Builder::new()
-            .name("timers".into())
-            .stack_size(64 << 10)
-            .spawn(move || run(&worker))
-            .context("start the timer thread")?;
+        thread::start("timers", 64 << 10, move || run(&worker)).context("start the timer thread")?;
         Ok(Self { shared })
     }
 
@@ -101,7 +98,7 @@ pub fn spawn(name: &str, job: impl FnOnce() + Send + 'static) {
     let slot = Arc::new(Mutex::new(Some(job)));
     let theirs = slot.clone();
     let take = |slot: &Mutex<Option<_>>| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let result = std::thread::Builder::new().name(name.to_owned()).stack_size(256 << 10).spawn(move || {
+    let result = thread::start(name, 256 << 10, move || {
         if let Some(job) = take(&theirs) {
             job();
         }

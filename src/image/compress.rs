@@ -47,9 +47,10 @@ impl Compression {
         }
     }
 
-    pub fn decoder<'a, R: BufRead + 'a>(self, input: R) -> Box<dyn Read + 'a> {
+    /// Boxed on both sides: one copy of each decoder in the program.
+    pub fn decoder<'a>(self, input: Box<dyn BufRead + 'a>) -> Box<dyn Read + 'a> {
         match self {
-            Self::None => Box::new(input),
+            Self::None => input,
             Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
             Self::Zstd => Box::new(Zstd::new(input)),
             Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY)),
@@ -77,7 +78,7 @@ pub fn peek<R: Read>(mut input: R) -> io::Result<(Compression, io::Chain<io::Cur
 /// A decompressed stream, whatever it was packed with.
 pub fn auto<'a, R: Read + 'a>(input: R) -> Result<Box<dyn Read + 'a>> {
     let (compression, input) = peek(input).map_err(Error::from)?;
-    Ok(compression.decoder(io::BufReader::with_capacity(128 * 1024, input)))
+    Ok(compression.decoder(Box::new(io::BufReader::with_capacity(128 * 1024, input))))
 }
 
 /// All frames of a zstd stream, checksums checked. (ruzstd's own reader ends

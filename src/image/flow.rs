@@ -27,15 +27,15 @@ const WRITER_GONE: &str = "the unpacking thread has stopped";
 
 /// Decompresses and hashes; `sink` gets the tar in buffers that `spare` gives.
 /// `seen` counts the tar's bytes, also of a stream that breaks.
-pub(super) fn drain<R: BufRead>(
+pub(super) fn drain(
     compression: Compression,
-    input: &mut R,
+    input: &mut dyn BufRead,
     seen: &Cell<u64>,
     mut spare: impl FnMut() -> Option<Vec<u8>>,
     mut sink: impl FnMut(Vec<u8>) -> Result<()>,
 ) -> Result<Digest> {
     let mut hasher = Hasher::new();
-    let mut decoder = compression.decoder(input);
+    let mut decoder = compression.decoder(Box::new(input));
     loop {
         let mut buffer = spare().unwrap_or_default();
         buffer.resize(CHUNK, 0);
@@ -59,10 +59,10 @@ pub(super) fn drain<R: BufRead>(
 }
 
 /// Unpacks the stream into `staging`, with its tar record beside it.
-pub(super) fn untar<R: BufRead>(
+pub(super) fn untar(
     place: &Place<'_>,
     compression: Compression,
-    input: &mut R,
+    input: &mut dyn BufRead,
     staging: &dyn Staging,
     cancel: &AtomicBool,
     seen: &Cell<u64>,

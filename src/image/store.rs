@@ -26,6 +26,7 @@ use crate::storage::Driver;
 use crate::storage::split::{self, Assemble, SPLIT};
 use crate::util::atomic_file::{self, Durability};
 use crate::util::json;
+use crate::util::order;
 use crate::util::time::{self, Timestamp};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
@@ -239,7 +240,7 @@ impl Store {
     /// Every image, newest first; of the same age by id.
     pub fn list(&self) -> Vec<Arc<Image>> {
         let mut images: Vec<_> = self.lock().images.values().cloned().collect();
-        images.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+        order::sort_by(&mut images, |a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
         images
     }
 

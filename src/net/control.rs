@@ -15,6 +15,7 @@ use crate::net::stock::Stock;
 use crate::net::subnet::Subnet;
 use crate::net::warm::{Bare, Warm};
 use crate::net::{dns, names, ns};
+use crate::util::thread;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -468,7 +469,7 @@ impl Reaper {
                 }
             }
         };
-        std::thread::Builder::new().name("reaper".into()).stack_size(128 * 1024).spawn(body)?;
+        thread::start("reaper", 128 * 1024, body)?;
         Ok(Self { work, freed })
     }
 

@@ -41,7 +41,7 @@ impl Agent {
                 job();
             }
         };
-        thread::Builder::new().name(name.into()).stack_size(STACK).spawn(body).context("start a thread")?;
+        crate::util::thread::start(name, STACK, body).context("start a thread")?;
         let fd = result.recv().map_err(|_| Error::system("the namespace thread ended"))??;
         Ok((Self { jobs }, fd))
     }
@@ -58,7 +58,7 @@ impl Agent {
     pub fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
         let name = name.to_owned();
         // A thread begins in the namespace of the thread that starts it.
-        let start = move || thread::Builder::new().name(name).stack_size(2 * STACK).spawn(body).map(drop);
+        let start = move || crate::util::thread::start(&name, 2 * STACK, body).map(drop);
         self.run(start)?.context("start a thread")
     }
 

@@ -6,6 +6,7 @@
 use crate::error::Result;
 use crate::net::netlink::Netlink;
 use crate::net::ns;
+use crate::util::thread;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -34,7 +35,7 @@ impl Warm {
                 }
             }
         };
-        std::thread::Builder::new().name("warm-ns".into()).stack_size(128 * 1024).spawn(body)?;
+        thread::start("warm-ns", 128 * 1024, body)?;
         Ok(Self { ready })
     }
 

@@ -8,6 +8,7 @@ use crate::runtime::handle::{Event, ExitRecord, OnEvent, Recovered};
 use crate::runtime::wire::{self, FromShim, Names, State, ToShim};
 use crate::sys::{process, socket};
 use crate::util::json;
+use crate::util::thread;
 use crate::util::time;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::collections::HashMap;
@@ -65,8 +66,7 @@ impl Monitor {
             on_event,
         });
         let ours = monitor.clone();
-        let builder = std::thread::Builder::new().name("monitor".into()).stack_size(256 * 1024);
-        builder.spawn(move || ours.run()).context("start the monitor thread")?;
+        thread::start("monitor", 256 * 1024, move || ours.run()).context("start the monitor thread")?;
         Ok(monitor)
     }
 

@@ -7,6 +7,7 @@ use super::http::inbound::Socket;
 use super::request::Peer;
 use super::tls::{self, Tls};
 use super::{Server, serve};
+use crate::util::thread;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use std::collections::BTreeMap;
 use std::io;
@@ -145,10 +146,7 @@ impl Acceptor {
             }
         }
         let (wake, woken) = UnixStream::pair()?;
-        let thread = std::thread::Builder::new()
-            .name("accept".into())
-            .stack_size(128 * 1024)
-            .spawn(move || run(&server, &listeners, &woken))?;
+        let thread = thread::start("accept", 128 * 1024, move || run(&server, &listeners, &woken))?;
         Ok(Self { wake, thread })
     }
 
@@ -223,7 +221,7 @@ fn admit(server: &Arc<Server>, fd: OwnedFd, peer: Peer, tls: Option<Arc<Tls>>) {
 }
 
 fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new().name(name.into()).stack_size(stack).spawn(work).map(drop)
+    thread::start(name, stack, work).map(drop)
 }
 
 /// The handshake, then a thread for the requests and one that moves bytes. This

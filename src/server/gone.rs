@@ -4,6 +4,7 @@
 //! As in Go's server a half-closed connection counts as gone: what the client
 //! can still read it has stopped asking for.
 
+use crate::util::thread;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::collections::HashMap;
@@ -93,7 +94,7 @@ fn watcher() -> io::Result<Arc<Watcher>> {
     let mine = fresh.clone();
     let winner = WATCHER.get_or_init(|| fresh).clone();
     if Arc::ptr_eq(&mine, &winner) {
-        std::thread::Builder::new().name("gone".into()).stack_size(128 * 1024).spawn(move || run(&mine))?;
+        thread::start("gone", 128 * 1024, move || run(&mine))?;
     }
     Ok(winner)
 }

@@ -12,6 +12,7 @@ use super::{Server, router, routes, status};
 use crate::api::error::ErrorResponse;
 use crate::error::{Error, Kind};
 use crate::util::json;
+use crate::util::order;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -191,7 +192,7 @@ impl Reply<'_> {
         if headers == Headers::All {
             all.push(("Docker-Experimental", self.server.experimental.to_string()));
         }
-        all.sort();
+        order::sort(&mut all);
         let mut head = Head::new(status, self.http10);
         for (name, value) in &all {
             head.header(name, value);

@@ -9,6 +9,7 @@ use super::tar::{Entry, Kind, Time, write};
 use super::tree;
 use crate::error::{Context, Error, Result};
 use crate::sys::fs as sysfs;
+use crate::util::order;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, major, minor};
@@ -312,7 +313,7 @@ fn xattrs(file: BorrowedFd<'_>, mode: &mut u32, uid: &mut u64, gid: &mut u64) ->
             found.push((name, value));
         }
     }
-    found.sort();
+    order::sort(&mut found);
     found
 }
 
@@ -343,7 +344,7 @@ fn sorted(dir: BorrowedFd<'_>) -> Result<Vec<(CString, Option<nix::dir::Type>)>>
     // A second descriptor: listing moves the first one's position.
     let again = openat(dir, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     let mut names = tree::list(again.as_fd())?;
-    names.sort_by(|a, b| a.0.cmp(&b.0));
+    order::sort_by(&mut names, |a, b| a.0.cmp(&b.0));
     Ok(names)
 }
 

@@ -10,6 +10,7 @@
 use super::{Staging, Whiteouts, tree};
 use crate::error::{Context, Result};
 use crate::util::id;
+use crate::util::thread;
 use nix::mount::{MntFlags, umount2};
 use std::ffi::CString;
 use std::fs::{self, DirBuilder, File};
@@ -141,7 +142,7 @@ fn in_background(doomed: Vec<PathBuf>) {
             }
         }
     };
-    if let Err(e) = std::thread::Builder::new().name("discard".into()).stack_size(256 * 1024).spawn(work) {
+    if let Err(e) = thread::start("discard", 256 * 1024, work) {
         crate::warn!("a layer's files are removed at the next start only", "error" = e);
     }
 }

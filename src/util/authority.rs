@@ -14,6 +14,7 @@ use super::time::{Timestamp, now};
 use super::x509::{self, Facts, Key, Purpose, Request};
 use super::{id, time};
 use crate::error::{Context, Error, Result};
+use crate::util::order;
 use base64::Engine;
 use std::fs;
 use std::io::Write;
@@ -103,7 +104,7 @@ impl Authority {
             let name = entry.file_name().to_string_lossy().into_owned();
             list.push(Client { name, revoked: revoked.contains(&serial(&facts)), facts });
         }
-        list.sort_by(|a, b| a.name.cmp(&b.name));
+        order::sort_by(&mut list, |a, b| a.name.cmp(&b.name));
         Ok(list)
     }
 

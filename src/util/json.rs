@@ -14,8 +14,8 @@
 use serde::Deserialize;
 use serde::de::value::{StrDeserializer, U64Deserializer};
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, IntoDeserializer, MapAccess,
+    SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 use serde_json::Number;
 use std::borrow::Cow;
@@ -155,6 +155,37 @@ impl serde::de::Error for Wrong {
     fn custom<T: fmt::Display>(msg: T) -> Self {
         Inner::Other(msg.to_string()).into()
     }
+    // serde's own versions of these stand once in every struct and field.
+    #[cold]
+    #[inline(never)]
+    fn missing_field(field: &'static str) -> Self {
+        Inner::Other(format!("missing field `{field}`")).into()
+    }
+    #[cold]
+    #[inline(never)]
+    fn duplicate_field(field: &'static str) -> Self {
+        Inner::Other(format!("duplicate field `{field}`")).into()
+    }
+    #[cold]
+    #[inline(never)]
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        Inner::Other(format!("unknown variant `{variant}`, expected one of {}", expected.join(", "))).into()
+    }
+    #[cold]
+    #[inline(never)]
+    fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Inner::Other(format!("invalid type: {unexpected}, expected {expected}")).into()
+    }
+    #[cold]
+    #[inline(never)]
+    fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Inner::Other(format!("invalid value: {unexpected}, expected {expected}")).into()
+    }
+    #[cold]
+    #[inline(never)]
+    fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
+        Inner::Other(format!("invalid length {length}, expected {expected}")).into()
+    }
 }
 
 impl Wrong {
@@ -171,6 +202,8 @@ impl Wrong {
         self
     }
 
+    #[cold]
+    #[inline(never)]
     fn at(mut self, field: &'static str, name: &'static str) -> Self {
         if let Inner::Type { path, root, .. } = &mut *self.0 {
             path.push(field);
@@ -512,6 +545,8 @@ impl<'de> MapAccess<'de> for Fields<'de> {
         let field: U64Deserializer<Wrong> = (field as u64).into_deserializer();
         seed.deserialize(field).map(Some)
     }
+    /// Not inlined: once for each type, not for each field of it.
+    #[inline(never)]
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Wrong> {
         let (field, node) = self.value.unwrap_or((0, &Node::Null));
         seed.deserialize(Go(node)).map_err(|e| e.at(self.known[field], self.name))

@@ -7,6 +7,7 @@
 //! Not done on purpose: NSS, mDNS, DNSSEC, a cache.
 
 use super::dns::{self, Type};
+use crate::util::order;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -148,7 +149,7 @@ fn hosts_addresses(text: &str, host: &str) -> Vec<IpAddr> {
             found.push(ip);
         }
     }
-    found.sort_by_key(IpAddr::is_ipv6);
+    order::sort_by_key(&mut found, IpAddr::is_ipv6);
     found
 }
 

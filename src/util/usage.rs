@@ -2,11 +2,12 @@
 //! of a command. Pure; used by the client and by the daemon.
 
 use super::argv;
+use crate::util::order;
 use argh::{FlagInfo, FlagInfoKind};
 
 /// The two columns of options, in the order of their long names.
 pub fn options(out: &mut String, mut flags: Vec<&FlagInfo<'_>>, width: usize) {
-    flags.sort_by_key(|f| f.long);
+    order::sort_by_key(&mut flags, |f| f.long);
     let heads: Vec<String> = flags.iter().map(|f| head(f)).collect();
     let column = heads.iter().map(String::len).max().unwrap_or(0) + 3;
     for (flag, head) in flags.iter().zip(&heads) {

@@ -4,6 +4,7 @@ use crate::api::network::PortBinding;
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
 use crate::error::{Error, Result};
+use crate::util::order;
 use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
@@ -37,7 +38,7 @@ impl Verb for Port {
                 out.extend(bindings.iter().flatten().map(|b| format!("{port} -> {}", address(b))));
             }
         }
-        out.sort_by(|a, b| crate::cli::context_store::natural(a, b));
+        order::sort_by(&mut out, |a, b| crate::cli::context_store::natural(a, b));
         for line in out {
             writeln!(cx.out, "{line}")?;
         }

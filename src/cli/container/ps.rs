@@ -9,6 +9,7 @@ use crate::cli::tree::Verb;
 use crate::error::Result;
 use crate::image::reference::Reference;
 use crate::util::id;
+use crate::util::order;
 use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
@@ -163,7 +164,7 @@ fn size(c: &ContainerSummary) -> String {
 /// Neighbouring ports that are published under their own number are one range.
 pub fn ports(ports: &[Port]) -> String {
     let mut sorted: Vec<&Port> = ports.iter().collect();
-    sorted.sort_by(|a, b| {
+    order::sort_by(&mut sorted, |a, b| {
         (a.private_port, &a.ip, a.public_port, &a.kind).cmp(&(b.private_port, &b.ip, b.public_port, &b.kind))
     });
     struct Group {

@@ -9,6 +9,7 @@ use crate::cli::tree::Verb;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::util::id;
+use crate::util::thread;
 use argh::{ArgsInfo, FromArgs};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -183,7 +184,7 @@ impl Stats {
             }
             lock(&board).remove(&name);
         };
-        std::thread::Builder::new().stack_size(256 * 1024).spawn(body)?;
+        thread::start("work", 256 * 1024, body)?;
         Ok(())
     }
 

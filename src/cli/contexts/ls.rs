@@ -7,6 +7,7 @@ use crate::cli::format::value::Value;
 use crate::cli::format::{Column, List, human};
 use crate::cli::tree::Verb;
 use crate::error::Result;
+use crate::util::order;
 use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
@@ -73,7 +74,7 @@ impl Verb for Ls {
             let error = contexts::resolve(cx, &current).err().map(|e| e.message().to_owned()).unwrap_or_default();
             rows.push(Row { name: current.clone(), current: true, error, ..Row::default() });
         }
-        rows.sort_by(|a, b| natural(&a.name, &b.name));
+        order::sort_by(&mut rows, |a, b| natural(&a.name, &b.name));
         let text = CONTEXTS.render(self.format.as_deref().unwrap_or_default(), self.quiet, rows)?;
         cx.out.write_all(text.as_bytes())?;
         cx.out.flush()?;

@@ -6,6 +6,7 @@
 
 use crate::cli::copy::{rebase, split};
 use crate::error::{Error, Result, errno_text};
+use crate::util::order;
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -87,7 +88,7 @@ impl Packer<'_> {
         self.entry(path, name, &stat)?;
         if stat.is_dir() {
             let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
-            entries.sort_by_key(fs::DirEntry::file_name);
+            order::sort_by_key(&mut entries, fs::DirEntry::file_name);
             for entry in entries {
                 let below = format!("{name}/{}", entry.file_name().to_string_lossy());
                 match self.tree(&entry.path(), &below) {

@@ -19,6 +19,7 @@ use crate::api::container::{ContainerConfig, CreateRequest, Healthcheck, HostCon
 use crate::cli::container::run::Run;
 use crate::error::{Error, Result};
 use crate::util::json;
+use crate::util::order;
 use std::collections::BTreeMap;
 
 /// The request that the flags stand for.
@@ -272,7 +273,7 @@ fn capabilities(add: &[String], drop: &[String]) -> (Vec<String>, Vec<String>) {
             if upper == "ALL" || upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") }
         };
         let mut names: Vec<String> = names.iter().map(full).collect();
-        names.sort();
+        order::sort(&mut names);
         names.dedup();
         names
     };

@@ -4,6 +4,7 @@
 //! nil pointer. Pure.
 
 use crate::util::json;
+use crate::util::order;
 use std::cmp::Ordering;
 use std::fmt::{self, Write as _};
 use std::rc::Rc;
@@ -118,7 +119,7 @@ impl Value {
     /// Entries in the order in which Go ranges over a map.
     pub fn sorted(entries: &[(Rc<str>, Value)]) -> Vec<(Rc<str>, Value)> {
         let mut sorted = entries.to_vec();
-        sorted.sort_by(|a, b| a.0.cmp(&b.0));
+        order::sort_by(&mut sorted, |a, b| a.0.cmp(&b.0));
         sorted
     }
     pub fn compare(&self, other: &Value) -> Option<Ordering> {
@@ -172,7 +173,7 @@ impl Value {
             Value::Object(o) => {
                 let mut members: Vec<(Rc<str>, Value)> =
                     o.names().iter().filter_map(|n| Some((Rc::from(*n), o.field(n)?))).collect();
-                members.sort_by(|a, b| a.0.cmp(&b.0));
+                order::sort_by(&mut members, |a, b| a.0.cmp(&b.0));
                 // Docker marshals rows by json.Marshal inside, which escapes always.
                 json_members(out, &members, true, indent, depth);
             }

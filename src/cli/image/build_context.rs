@@ -8,6 +8,7 @@ use crate::api::build::NamedContext;
 use crate::error::{Context, Error, Result};
 use crate::util::git::GitUrl;
 use crate::util::ignore::Ignore;
+use crate::util::order;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
@@ -289,7 +290,7 @@ impl Walk<'_> {
             .and_then(|entries| entries.map(|e| e.map(|e| e.file_name())).collect())
             .with_context(|| format!("error checking context: can't list {}", folder.display()))?;
         // One order on every file system: the same context gives the same bytes.
-        names.sort();
+        order::sort(&mut names);
         for name in names {
             let name = name
                 .into_string()

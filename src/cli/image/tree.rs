@@ -7,6 +7,7 @@ use crate::cli::format::human;
 use crate::cli::image::ls::Summary;
 use crate::error::Result;
 use crate::util::id::short;
+use crate::util::order;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -73,7 +74,7 @@ pub fn run(cx: &mut Context, all: bool, filters: &Filters) -> Result<ExitCode> {
     let client = cx.client()?;
     let request = client.get("/images/json").query_filters(filters).query_if("all", all);
     let mut images: Vec<Summary> = request.query("manifests", "1").json()?;
-    images.sort_by_key(|i| std::cmp::Reverse(i.created));
+    order::sort_by_key(&mut images, |i| std::cmp::Reverse(i.created));
     let lines: Vec<Line> = images.iter().filter(|i| all || !i.repo_tags.is_empty()).flat_map(lines).collect();
     let terminal = cx.out.is_terminal();
     let width = columns(&cx.out).unwrap_or(80);

@@ -16,6 +16,7 @@ use crate::image::registry::fault::{Class, Fault};
 use crate::image::registry::{blob, service};
 use crate::util::atomic_file::{self, Durability};
 use crate::util::json;
+use crate::util::order;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -109,7 +110,7 @@ pub fn exists(cx: &Context, list: &Reference) -> bool {
 pub fn entries(cx: &Context, list: &Reference) -> Result<Vec<Entry>> {
     let Ok(found) = fs::read_dir(dir(cx, list)) else { return Ok(vec![]) };
     let mut paths: Vec<PathBuf> = found.filter_map(|e| Some(e.ok()?.path())).collect();
-    paths.sort();
+    order::sort(&mut paths);
     paths
         .iter()
         .map(|path| {

@@ -8,6 +8,7 @@ use crate::cli::lists;
 use crate::cli::tree::Verb;
 use crate::error::Result;
 use crate::util::id::short;
+use crate::util::order;
 use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
@@ -60,7 +61,7 @@ impl Verb for Ls {
     fn run(self, cx: &mut Context) -> Result<ExitCode> {
         let filters = lists::filters(&self.filter);
         let mut networks: Vec<NetworkInspect> = cx.client()?.get("/networks").query_filters(&filters).json()?;
-        networks.sort_by(|a, b| natural(&a.name, &b.name));
+        order::sort_by(&mut networks, |a, b| natural(&a.name, &b.name));
         let format = match self.format.as_deref() {
             Some(format) if !format.is_empty() => format.to_owned(),
             _ if self.quiet => String::new(),

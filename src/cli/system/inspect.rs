@@ -5,6 +5,7 @@ use crate::cli::inspect;
 use crate::cli::tree::Verb;
 use crate::client::segment;
 use crate::error::{Error, Kind, Result};
+use crate::util::order;
 use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
@@ -42,7 +43,7 @@ const KINDS: &[(&str, &str)] = &[
 
 fn unknown(kind: &str) -> Error {
     let mut names: Vec<String> = KINDS.iter().map(|(name, _)| format!("{name:?}")).collect();
-    names.sort();
+    order::sort(&mut names);
     let names = names.join(", ");
     match kind {
         "" => Error::invalid(format!("type is empty: must be one of {names}")),

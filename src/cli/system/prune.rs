@@ -12,6 +12,7 @@ use crate::cli::lists;
 use crate::cli::tree::Verb;
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::util::order;
 use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
@@ -68,7 +69,7 @@ impl Prune {
             text.push_str("\n  Items to be pruned will be filtered with:\n");
             let pairs = filters.iter().flat_map(|(key, values)| values.iter().map(move |v| format!("{key}={v}")));
             let mut pairs: Vec<String> = pairs.collect();
-            pairs.sort();
+            order::sort(&mut pairs);
             for pair in pairs {
                 text.push_str(&format!("  - {pair}\n"));
             }

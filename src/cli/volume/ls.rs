@@ -7,6 +7,7 @@ use crate::cli::format::{Column, List, human};
 use crate::cli::lists;
 use crate::cli::tree::Verb;
 use crate::error::Result;
+use crate::util::order;
 use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::process::ExitCode;
@@ -54,7 +55,7 @@ impl Verb for Ls {
     fn run(self, cx: &mut Context) -> Result<ExitCode> {
         let filters = lists::filters(&self.filter);
         let mut list: VolumeList = cx.client()?.get("/volumes").query_filters(&filters).json()?;
-        list.volumes.sort_by(|a, b| natural(&a.name, &b.name));
+        order::sort_by(&mut list.volumes, |a, b| natural(&a.name, &b.name));
         let format = match self.format.as_deref() {
             Some(format) if !format.is_empty() => format.to_owned(),
             _ if self.quiet => String::new(),

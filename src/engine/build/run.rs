@@ -17,6 +17,7 @@ use crate::image::store::LayerRef;
 use crate::runtime::Attach;
 use crate::storage::RwOptions;
 use crate::sys::fs as sysfs;
+use crate::util::order;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
@@ -307,7 +308,7 @@ fn argv(ongoing: &Ongoing, run: &Run) -> Argv {
 fn remove_stubs(upper: BorrowedFd<'_>, targets: &[String], lower: Option<BorrowedFd<'_>>) {
     let made = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/shm", "/dev", "/proc", "/sys", "/.dockerenv"];
     let mut all: Vec<&str> = targets.iter().map(String::as_str).chain(made).collect();
-    all.sort_by_key(|t| std::cmp::Reverse(t.matches('/').count()));
+    order::sort_by_key(&mut all, |t| std::cmp::Reverse(t.matches('/').count()));
     for target in all {
         let mut path = target.trim_matches('/');
         // The point itself, then the directories above it that are now empty.

@@ -8,6 +8,7 @@ use crate::api::network::EndpointSettings;
 use crate::engine::Engine;
 use crate::engine::network::Link;
 use crate::error::{Error, Result};
+use crate::util::order;
 use std::collections::BTreeMap;
 
 /// What every container has anyway, or what would mislead.
@@ -70,7 +71,7 @@ fn variables(parent: &str, alias: &str, other: &Record, env: &mut Vec<String>) {
             Some((number.parse().ok()?, protocol))
         })
         .collect();
-    ports.sort_by_key(|(number, protocol)| (*number, *protocol != "tcp"));
+    order::sort_by_key(&mut ports, |(number, protocol)| (*number, *protocol != "tcp"));
     if let Some((number, protocol)) = ports.first() {
         env.push(format!("{prefix}_PORT={protocol}://{address}:{number}"));
     }

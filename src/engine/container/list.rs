@@ -7,6 +7,7 @@ use crate::api::container::{ContainerSummary, Port, SummaryHostConfig, SummaryNe
 use crate::api::filters::Filters;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::util::order;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ pub fn list(engine: &Engine, options: &Options, filters: &Filters) -> Result<Vec
         })
         .collect();
     // Newest first; equal times by id, so that the order is stable.
-    records.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    order::sort_by(&mut records, |a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
     let limit = if options.limit > 0 { options.limit as usize } else { usize::MAX };
     let mut list: Vec<ContainerSummary> = records
         .iter()

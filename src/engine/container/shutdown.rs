@@ -6,6 +6,7 @@
 
 use super::{Container, stop};
 use crate::engine::{Engine, signal};
+use crate::util::order;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,7 +51,7 @@ pub fn stop_all(engine: &Arc<Engine>, timeout: i64) {
         (a, b) => a.or(b),
     };
     let left = |at: Instant| at.saturating_duration_since(Instant::now());
-    leaving.sort_by_key(|l| l.deadline.map_or(Duration::MAX, |d| d - began));
+    order::sort_by_key(&mut leaving, |l| l.deadline.map_or(Duration::MAX, |d| d - began));
     leaving.retain(|l| {
         let ended = stop::wait_exit(&l.container, l.exits, end(l.deadline).map(left)).unwrap_or(false);
         if !ended && let Err(e) = stop::deliver(engine, &l.container, signal::KILL) {

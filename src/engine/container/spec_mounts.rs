@@ -10,6 +10,7 @@ use crate::error::{Context, Error, Result};
 use crate::runtime::spec::{Mount, Propagation, Source};
 use crate::sys::fs::Root;
 use crate::util::id;
+use crate::util::order;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -54,7 +55,7 @@ pub fn mounts(engine: &Engine, container: &Container, record: &Record, fds: &mut
         list.push(point_mount(engine, point, fds)?);
     }
     // Stable: what is equally deep keeps its order.
-    list.sort_by_key(|m| mounts::depth(&m.target));
+    order::sort_by_key(&mut list, |m| mounts::depth(&m.target));
     Ok(list)
 }
 

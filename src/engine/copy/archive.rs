@@ -5,6 +5,7 @@ use crate::error::{Context, Error, Result};
 use crate::storage::tar::write::{END, header, padding};
 use crate::storage::tar::{Entry, Kind, Time};
 use crate::sys::fs::{fgetxattr, lgetxattr};
+use crate::util::order;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
@@ -57,7 +58,7 @@ impl<'a> Archiver<'a> {
                 names.push(found);
             }
         }
-        names.sort();
+        order::sort(&mut names);
         for child in names {
             let mut full = name.to_vec();
             if !full.is_empty() && !full.ends_with(b"/") {

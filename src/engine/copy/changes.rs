@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::engine::container::record::Record;
 use crate::error::Result;
 use crate::sys::fs::{fgetxattr, open_in};
+use crate::util::order;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
@@ -169,7 +170,7 @@ fn names(dir: BorrowedFd<'_>) -> Result<Vec<CString>> {
         }
     }
     names.retain(|n| n.as_c_str() != c"." && n.as_c_str() != c"..");
-    names.sort();
+    order::sort(&mut names);
     Ok(names)
 }
 

@@ -8,6 +8,7 @@ use crate::engine::volume::Data;
 use crate::error::{Context, Error, Result};
 use crate::storage::RwOptions;
 use crate::sys::fs::{InRoot, open_in};
+use crate::util::order;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -54,7 +55,7 @@ pub fn open(engine: &Engine, container: &Container) -> Result<View> {
             over.push(Over { destination: mount.destination.clone(), root, rw: mount.rw });
         }
     }
-    over.sort_by_key(|o| std::cmp::Reverse(o.destination.len()));
+    order::sort_by_key(&mut over, |o| std::cmp::Reverse(o.destination.len()));
     Ok(View { record, root, over })
 }
 

@@ -10,6 +10,7 @@ use crate::image::digest::Digest;
 use crate::image::reference::Reference;
 use crate::image::store::Image;
 use crate::util::id::short;
+use crate::util::order;
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +155,7 @@ fn conflict(engine: &Engine, image: &Image, checks: Checks) -> Option<Conflict> 
 /// A container of the image; `running` narrows it.
 fn user(engine: &Engine, image: &str, running: Option<bool>) -> Option<String> {
     let mut all = engine.containers.all();
-    all.sort_by(|a, b| a.id.cmp(&b.id));
+    order::sort_by(&mut all, |a, b| a.id.cmp(&b.id));
     let fits = |c: &&std::sync::Arc<crate::engine::container::Container>| {
         let record = c.record();
         record.image_id == image && running.is_none_or(|r| record.state.is_up() == r)

@@ -4,6 +4,7 @@
 
 use crate::engine::container::{Container, lock};
 use crate::error::{Context, Result};
+use crate::util::thread;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use std::collections::HashMap;
@@ -49,11 +50,7 @@ impl Hub {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC).context("create an inotify instance")?;
         let state = Arc::new(State { inotify, folders: Mutex::default() });
         let theirs = state.clone();
-        std::thread::Builder::new()
-            .name("log-notify".into())
-            .stack_size(64 << 10)
-            .spawn(move || run(&theirs))
-            .context("start the log watching thread")?;
+        thread::start("log-notify", 64 << 10, move || run(&theirs)).context("start the log watching thread")?;
         *slot = Some(state.clone());
         Ok(state)
     }

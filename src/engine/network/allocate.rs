@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::net::protocol::{DnsSpec, EndpointSpec, EndpointState, SandboxSpec, SandboxState};
 use crate::util::id;
+use crate::util::order;
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -115,7 +116,7 @@ pub(super) fn order(networks: &Networks, wanted: &Wanted) -> Result<Vec<Place>> 
     if !places.iter().any(|(n, _)| n.id == first.id) {
         places.push((first.clone(), EndpointSettings::default()));
     }
-    places.sort_by_key(|(n, _)| (n.id != first.id, n.name.clone()));
+    order::sort_by_key(&mut places, |(n, _)| (n.id != first.id, n.name.clone()));
     if !wanted.mac_address.is_empty() && places[0].1.mac_address.is_empty() {
         places[0].1.mac_address.clone_from(&wanted.mac_address);
     }

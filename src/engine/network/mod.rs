@@ -27,6 +27,7 @@ use crate::engine::{Engine, EngineConfig, store};
 use crate::error::{Error, Result};
 use crate::net::client::Client;
 use crate::net::protocol::{NetworkSpec, SandboxState};
+use crate::util::order;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
@@ -121,7 +122,7 @@ impl Networks {
         let live = self.live();
         let inside = |s: &&SandboxState| s.endpoints.iter().any(|e| e.network == network);
         let mut found: Vec<_> = live.values().filter(inside).map(|s| (s.container.clone(), s.name.clone())).collect();
-        found.sort_by(|a, b| a.1.cmp(&b.1));
+        order::sort_by(&mut found, |a, b| a.1.cmp(&b.1));
         found
     }
 

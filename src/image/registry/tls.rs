@@ -6,6 +6,7 @@
 
 use super::endpoint::Settings;
 use crate::error::{Context, Error, Result};
+use crate::util::order;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -110,7 +111,7 @@ impl HostFiles {
             let dir = dir.join(authority);
             if let Ok(entries) = fs::read_dir(&dir) {
                 let mut names: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
-                names.sort();
+                order::sort(&mut names);
                 return Self::sort(names);
             }
         }

@@ -9,6 +9,7 @@
 use super::fault::{Class, Fault, Result};
 use super::transport::Cancel;
 use crate::image::digest::Digest;
+use crate::util::thread;
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
@@ -222,8 +223,7 @@ impl Transfers {
         } else {
             table.workers += 1;
             let transfers = self.clone();
-            let thread = std::thread::Builder::new().name("layer".into()).stack_size(STACK);
-            if let Err(e) = thread.spawn(move || transfers.work()) {
+            if let Err(e) = thread::start("layer", STACK, move || transfers.work()) {
                 table.workers -= 1;
                 table.active.remove(&layer);
                 table.queue.retain(|(h, _)| h.layer != layer);

@@ -15,6 +15,7 @@ pub mod upstream;
 use crate::error::{Context, Result};
 use crate::net::reactor::{Handler, Key, Reactor, Ready, Registry, Remote, Slab, Ticker, Token};
 use crate::sys::inet;
+use crate::util::thread;
 use message::{NO_SUCH_NAME, Question, SERVER_FAILURE};
 use sockets::Sockets;
 use std::collections::HashMap;
@@ -100,7 +101,7 @@ pub fn start() -> Result<Remote<Server>> {
         turn: 0,
     };
     let body = move || reactor.run(state);
-    std::thread::Builder::new().name("dns".into()).stack_size(256 * 1024).spawn(body).context("start a thread")?;
+    thread::start("dns", 256 * 1024, body).context("start a thread")?;
     Ok(remote)
 }
 

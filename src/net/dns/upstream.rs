@@ -7,6 +7,7 @@ use super::Asker;
 use super::message::{REFUSED, SERVER_FAILURE, response, with_id};
 use crate::net::reactor::{Key, Registry, Slab, Token};
 use crate::sys::inet;
+use crate::util::order;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -65,7 +66,7 @@ impl Upstream {
     pub fn ask(&mut self, servers: Vec<IpAddr>, asker: Asker, stream: bool) -> Option<Asker> {
         let mut left = if servers.is_empty() { self.host_servers() } else { servers };
         self.silent.retain(|_, since| since.elapsed() < SULK);
-        left.sort_by_key(|s| self.silent.contains_key(s));
+        order::sort_by_key(&mut left, |s| self.silent.contains_key(s));
         if self.asked.len() >= MOST {
             return Some(asker);
         }

@@ -51,6 +51,7 @@ use crate::net::reactor::{Handler, Reactor, Ready, Registry, Remote, Ticker, Tok
 use crate::net::stock::Stock;
 use crate::net::subnet::{Subnet, is_forbidden};
 use crate::sys::inet;
+use crate::util::thread;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -140,7 +141,7 @@ pub fn start(stock: Stock) -> Result<Remote<Outbound>> {
         sweep: Ticker::new(Duration::from_secs(2)),
     };
     let body = move || reactor.run(state);
-    std::thread::Builder::new().name("outbound".into()).stack_size(256 * 1024).spawn(body).context("start a thread")?;
+    thread::start("outbound", 256 * 1024, body).context("start a thread")?;
     Ok(remote)
 }
 

@@ -9,6 +9,7 @@ use crate::net::protocol::HOST_GATEWAY;
 use crate::net::reactor::{Key, Registry, Slab};
 use crate::net::subnet::Subnet;
 use crate::sys::inet;
+use crate::util::order;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -150,7 +151,7 @@ impl Datagrams {
         for key in self.flows.keys() {
             ages.extend(self.flows.get_mut(key).map(|f| (f.last, key)));
         }
-        ages.sort();
+        order::sort(&mut ages);
         for (_, key) in ages.into_iter().take(MOST / 4) {
             self.end(key);
         }

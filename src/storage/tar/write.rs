@@ -2,6 +2,7 @@
 //! not, as Go's `archive/tar` does. Pure.
 
 use super::{BLOCK, Entry, Kind};
+use crate::util::order;
 
 /// The end marker.
 pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
@@ -61,7 +62,7 @@ pub fn header(entry: &Entry) -> Vec<u8> {
     }
     let mut out = Vec::with_capacity(BLOCK);
     if !records.is_empty() {
-        records.sort();
+        order::sort(&mut records);
         extension(&mut out, &name, &records);
     }
     finish(&mut block);

@@ -10,6 +10,7 @@ use crate::error::{Context, Error, Result};
 use crate::image::digest::Digest;
 use crate::storage::tree;
 use crate::util::json;
+use crate::util::order;
 use crate::util::time::{Timestamp, now};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -77,7 +78,7 @@ impl Cache {
             let record: Record = json::from_slice(&data).unwrap_or_default();
             parts.push(Part::new(name, &record, "exec.cachemount", weight(&path), false, used.contains_key(name)));
         }
-        parts.sort_by(|a, b| b.last.cmp(&a.last).then_with(|| a.row.id.cmp(&b.row.id)));
+        order::sort_by(&mut parts, |a, b| b.last.cmp(&a.last).then_with(|| a.row.id.cmp(&b.row.id)));
         Ok(parts)
     }
 

@@ -6,6 +6,7 @@ use crate::engine::build::state::clean;
 use crate::error::{Error, Result};
 use crate::storage::tar::{Entry, Kind, Time};
 use crate::sys::fs as sysfs;
+use crate::util::order;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use std::ffi::CString;
@@ -73,7 +74,7 @@ impl Root {
             .filter(|n| kept(n))
             .filter_map(|n| Some((n.clone(), sysfs::fgetxattr(file.as_fd(), &CString::new(n).ok()?).ok()?)))
             .collect();
-        found.sort();
+        order::sort(&mut found);
         found
     }
 }

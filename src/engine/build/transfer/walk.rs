@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::storage::tar::Kind;
 use crate::storage::tree;
 use crate::util::glob::{self, Pattern};
+use crate::util::order;
 use nix::sys::stat::{FileStat, SFlag};
 use std::os::fd::AsFd;
 
@@ -63,7 +64,7 @@ impl Walk<'_> {
                 name.into_string().map_err(|_| Error::invalid(format!("a file name below {path} is not UTF-8")))
             })
             .collect::<Result<_>>()?;
-        names.sort();
+        order::sort(&mut names);
         for name in names {
             let child = join(path, &name);
             let stat = self.root.stat(&child)?;
@@ -90,7 +91,7 @@ pub(super) fn match_source(root: &Root, source: &str, literal: bool) -> Result<V
     let deep = path.contains("**");
     let depth = path.matches('/').count();
     search(root, "", depth, deep, &pattern, &mut found)?;
-    found.sort();
+    order::sort(&mut found);
     Ok(found)
 }
 
