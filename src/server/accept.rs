@@ -7,6 +7,7 @@ use super::http::inbound::Socket;
 use super::request::Peer;
 use super::tls::{self, Tls};
 use super::{Server, serve};
+use crate::sys::memory;
 use crate::util::thread;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ const MAX_CONNECTIONS: usize = 2048;
 /// Handlers unpack layers and decode deep JSON on it; only touched pages count.
 const STACK: usize = 1024 * 1024;
 const TLS_STACK: usize = 256 * 1024;
+/// So long after the last connection a burst is over; milliseconds.
+const SETTLED: u16 = 1000;
 const PUMP_STACK: usize = 128 * 1024;
 
 pub enum Listener {
@@ -158,14 +161,23 @@ impl Acceptor {
 }
 
 fn run(server: &Arc<Server>, listeners: &[Listener], woken: &UnixStream) {
+    let mut quiet = true;
     loop {
         let mut fds: Vec<PollFd<'_>> = listeners.iter().map(|l| PollFd::new(l.as_fd(), PollFlags::POLLIN)).collect();
         fds.push(PollFd::new(woken.as_fd(), PollFlags::POLLIN | PollFlags::POLLHUP));
-        if let Err(e) = nix::poll::poll(&mut fds, PollTimeout::NONE) {
-            if e != nix::Error::EINTR {
-                pause(&io::Error::from(e));
+        match nix::poll::poll(&mut fds, if quiet { PollTimeout::NONE } else { SETTLED.into() }) {
+            // What a burst of requests needed goes back to the kernel once.
+            Ok(0) => {
+                memory::trim();
+                quiet = true;
+                continue;
             }
-            continue;
+            Ok(_) => quiet = false,
+            Err(nix::Error::EINTR) => continue,
+            Err(e) => {
+                pause(&io::Error::from(e));
+                continue;
+            }
         }
         if fds.last().is_some_and(|f| f.any().unwrap_or(false)) {
             return;

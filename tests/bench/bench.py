@@ -6,10 +6,13 @@ usage: bench.py DIRECTORY-OF-THE-BINARY [ROW...]
 Our daemon is started in a scratch directory as the calling user (as root: as
 CORACLE_BENCH_USER, default the owner of the first peer's socket, else root).
 Rows: run-default run-none run-host api exec cold idle idle50 start50 start50x8
-load pull ps1000 size. Standard library only.
+load pull ps1000 cold size scale. Standard library only.
+CORACLE_BENCH_PS_<peer>: containers of that peer in ps1000 (podman takes half a
+minute to remove a hundred; the figure is then scaled and marked).
 """
 import http.client, json, os, pwd, shlex, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 from urllib.parse import quote
+import scale
 
 ROUNDS = int(os.environ.get("CORACLE_BENCH_ROUNDS", "20"))
 LABEL = "coracle.bench=1"
@@ -42,7 +45,10 @@ class Engine:
         connection.close()
         if answer.status >= 400:
             raise RuntimeError(f"{self.name}: {method} {path}: {answer.status} {text[:300]!r}")
-        return json.loads(text) if text[:1] in (b"{", b"[") and b"\n{" not in text.strip() else text
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text  # a stream of documents, or none at all
 
     def run(self, *words):
         done = subprocess.run([*self.cli, *words], stdin=subprocess.DEVNULL, capture_output=True)
@@ -64,6 +70,12 @@ class Engine:
                 self.api("DELETE", f"/v1.41/containers/{container['Id']}?force=1&v=1")
             except RuntimeError:
                 pass
+
+    def pull(self, name, tag):
+        """Errors come in the stream, after a 200."""
+        stream = self.api("POST", f"/v1.41/images/create?fromImage={name}&tag={tag}")
+        if isinstance(stream, bytes) and b'"error"' in stream:
+            raise RuntimeError(f"{self.name}: pull {name}: {stream[-200:]!r}")
 
     def version(self):
         return self.api("GET", "/version")["Version"]
@@ -194,7 +206,7 @@ def row(title, unit, engines, measure, rounds):
                 value = measure(engine)
                 if value is not None:
                     samples[engine.name].append(value)
-            except (RuntimeError, OSError, http.client.HTTPException, KeyError) as error:
+            except (RuntimeError, OSError, ValueError, http.client.HTTPException, KeyError) as error:
                 failures[engine.name] = str(error)
     cells = []
     ours = statistics.median(samples["coracle"]) if samples["coracle"] else None
@@ -310,28 +322,32 @@ def main():
         if want("load") and os.path.exists(big):
             data = open(big, "rb").read()
             def load(engine):
-                try:
-                    engine.api("DELETE", "/v1.41/images/big:latest?force=1")
-                except RuntimeError:
-                    pass
+                for tag in ("big:latest", "localhost/big:latest"):
+                    try:
+                        engine.api("DELETE", f"/v1.41/images/{tag}?force=1")
+                    except RuntimeError:
+                        pass
                 return timed(lambda: engine.api("POST", "/v1.41/images/load", raw=data))
             row("load, 280 MB", "ms", engines, load, 3)
             del data
         if want("pull"):
             def pull(engine):
-                for tag in ("big:latest", "127.0.0.1:5000/big:latest"):
+                for tag in ("big:latest", "localhost/big:latest", "127.0.0.1:5000/big:latest", "10.0.2.2:5000/big:latest"):
                     try:
                         engine.api("DELETE", f"/v1.41/images/{tag}?force=1")
                     except RuntimeError:
                         pass
                 host = "10.0.2.2:5000" if engine.name == "docker" else "127.0.0.1:5000"
-                return timed(lambda: engine.api("POST", f"/v1.41/images/create?fromImage={host}/big&tag=latest"))
+                return timed(lambda: engine.pull(f"{host}/big", "latest"))
             row("pull, 280 MB, local registry", "ms", engines, pull, 3)
         if want("ps1000"):
+            counts = {e.name: int(os.environ.get(f"CORACLE_BENCH_PS_{e.name}", "1000")) for e in engines}
             for engine in engines:
-                for _ in range(1000):
+                for _ in range(counts[engine.name]):
                     engine.create(["true"], NetworkMode="none")
-            row("ps -a with 1000 containers, API", "ms", engines, measure_ps, 5)
+            row("ps -a with 1000 containers, API", "ms", engines, lambda e: measure_ps(e) * 1000 / counts[e.name], 5)
+            for name in (n for n, count in counts.items() if count != 1000):
+                print(f"    {name}: measured with {counts[name]} and scaled")
             for engine in engines:
                 engine.remove_all()
         if want("cold"):
@@ -344,6 +360,10 @@ def main():
                 return value
             row("cold start to first ping", "ms", [ours], cold, 10)
             ours.up()
+        if want("scale"):
+            created = int(os.environ.get("CORACLE_BENCH_SCALE", "1000"))
+            scale.containers(ours, measure_memory, ours.daemon.pid, created, created // 5)
+            scale.clients(ours, measure_memory, ours.daemon.pid, created)
         if want("size"):
             print(f"{'binary':<34}{'MB':<6}{os.path.getsize(f'{ours.binaries}/coracle') / 1e6:>10.2f}")
         print(f"(first start of the run: {first:.1f} ms; medians of {ROUNDS} rounds taken in turn)")
