@@ -10,6 +10,7 @@ use crate::engine::container::{record::Record, start};
 use crate::error::{Context, Error, Result};
 use crate::net::client::{Conversation, Reviver};
 use crate::net::protocol::{EndpointState, PortSpec, Protocol, SandboxSpec};
+use crate::util::thread;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -74,7 +75,7 @@ pub fn watch(engine: &Arc<Engine>) {
             }
         }
     };
-    if let Err(e) = std::thread::Builder::new().name("network-watch".into()).stack_size(256 << 10).spawn(body) {
+    if let Err(e) = thread::start("network-watch", 256 << 10, body) {
         crate::warn!("cannot watch over the network process", "error" = e);
     }
 }

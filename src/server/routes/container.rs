@@ -216,7 +216,7 @@ fn attach_websocket(engine: &Arc<Engine>, request: &mut Request) -> Result<Respo
         }
     };
     // It may wait there for the container's start, while the client already speaks.
-    std::thread::Builder::new().name("attach".into()).spawn(carry).context("start a thread")?;
+    crate::util::thread::start("attach", 256 << 10, carry).context("start a thread")?;
     let result = websocket::relay(&client, &leftover, &ours);
     websocket::end(&client);
     result.map(|()| Response::Hijacked)
