@@ -72,7 +72,8 @@ impl Pattern {
                 }
                 '*' => Token::AnyRun,
                 '?' => Token::AnyChar,
-                '[' => class(&mut chars)?,
+                // The patterns of a variable know no classes: BuildKit takes the bracket as it is.
+                '[' if !plain => class(&mut chars)?,
                 '\\' => Token::Literal(chars.next().ok_or(BadPattern)?),
                 c => Token::Literal(c),
             });

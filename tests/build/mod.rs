@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 
 /// The cache: what hits, what misses, pruning, and ids that stay.
 mod cache;
+/// One case for each row of the language, with what the real builders made of it.
+mod corpus;
 /// Errors with their places; what a failed build leaves.
 mod errors;
 /// Instructions, flags and forms, and the tree and configuration they make.

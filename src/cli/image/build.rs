@@ -17,6 +17,7 @@ use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::PoisonError;
 
 /// Build an image from a Dockerfile
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -188,8 +189,13 @@ impl Verb for Build {
         if let Some(auths) = registry_config(cx)? {
             request = request.header("X-Registry-Config", auths);
         }
-        let mut body = source.into_tar()?;
-        let reply = request.stream_body("application/x-tar", &mut *body).send()?;
+        let trouble = context::Trouble::default();
+        let mut body = source.into_tar(&trouble)?;
+        let sent = request.stream_body("application/x-tar", &mut *body).send();
+        let reply = match trouble.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(reason) => return Err(reason),
+            None => sent?,
+        };
         let mode = self.mode(cx)?;
         let outcome = display::show(cx, reply, mode, &mut session)?;
         session.finish()?;

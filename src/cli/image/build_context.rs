@@ -14,6 +14,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where the context comes from.
 pub(super) struct Source {
@@ -228,7 +229,7 @@ impl Source {
 
     /// The body of the request. A failure in the middle of it ends the tar
     /// early, which the daemon refuses; the reason is kept for the reader.
-    pub(super) fn into_tar(self) -> Result<Box<dyn Read + Send>> {
+    pub(super) fn into_tar(self, trouble: &Trouble) -> Result<Box<dyn Read + Send>> {
         if let Kind::Stream(start) = self.kind {
             return Ok(Box::new(io::Cursor::new(start).chain(io::stdin())));
         }
@@ -237,7 +238,7 @@ impl Source {
         }
         let (reader, writer) = io::pipe()?;
         let thread = std::thread::spawn(move || self.write(io::BufWriter::with_capacity(64 << 10, writer)));
-        Ok(Box::new(Joined { reader, thread: Some(thread) }))
+        Ok(Box::new(Joined { reader, thread: Some(thread), trouble: trouble.clone() }))
     }
 
     fn write(self, to: impl io::Write) -> Result<()> {
@@ -359,7 +360,11 @@ impl<R: Read> Read for Exactly<R> {
 struct Joined {
     reader: io::PipeReader,
     thread: Option<std::thread::JoinHandle<Result<()>>>,
+    trouble: Trouble,
 }
+
+/// Why the context could not be read, which says more than that a request broke.
+pub(super) type Trouble = Arc<Mutex<Option<Error>>>;
 
 impl Read for Joined {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -368,7 +373,11 @@ impl Read for Joined {
             && let Some(thread) = self.thread.take()
         {
             let result = thread.join().unwrap_or_else(|_| Err(Error::system("the context's writer failed")));
-            result.map_err(|e| io::Error::other(e.to_string()))?;
+            result.map_err(|e| {
+                let text = e.to_string();
+                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
+                io::Error::other(text)
+            })?;
         }
         Ok(n)
     }

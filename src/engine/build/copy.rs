@@ -39,9 +39,10 @@ impl Build<'_> {
         let target = self.target(ongoing, copy.link)?;
         let overrides = Overrides {
             owner: match &copy.chown {
-                Some(text) => owner(&word(text)?, &self.target(ongoing, false)?)?,
-                None => (0, 0),
+                Some(text) => Some(owner(&word(text)?, &self.target(ongoing, false)?)?),
+                None => None,
             },
+            keep: source.layers.is_some(),
             mode: copy.chmod.as_ref().map(|m| ModeChange::parse(&word(m)?)).transpose()?,
         };
         let checksum = copy.checksum.as_ref().map(|c| word(c)).transpose()?;
@@ -176,8 +177,11 @@ impl Build<'_> {
             ongoing.state.record("", created_by, true);
             return Ok(());
         }
+        // As with BuildKit it belongs to the user of the commands that will run in it.
+        let user = ongoing.state.config.run.user.clone();
+        let owner = if user.is_empty() { (0, 0) } else { owner(&user, &target)? };
         let mut layer = Layer::default();
-        layer.add_dir(&workdir, &target)?;
+        layer.add_dir(&workdir, &target, owner)?;
         self.take_in(ongoing, layer, created_by, progress)
     }
 

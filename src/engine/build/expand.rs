@@ -329,7 +329,8 @@ mod tests {
             ("${p%%.*}", "a/b"),
             ("${p##*.}", "gz"),
             ("${p/b/X}", "a/X.tar.gz"),
-            ("${p//[.]/_}", "a/b_tar_gz"),
+            ("${p//./_}", "a/b_tar_gz"),
+            ("${p//[.]/_}", "a/b.tar.gz"),
             ("${v?no}", "value"),
         ] {
             assert_eq!(w(text), expected, "{text}");

@@ -21,17 +21,7 @@ pub fn hosts(networks: &Networks, wanted: &Wanted, state: &SandboxState) -> Stri
          ff02::1\tip6-allnodes\n\
          ff02::2\tip6-allrouters\n",
     );
-    for extra in &wanted.extra_hosts {
-        let Some((name, address)) = extra.split_once([':', '=']) else { continue };
-        if address == "host-gateway" {
-            let own = &networks.defaults.host_gateways;
-            for address in if own.is_empty() { &[HOST_GATEWAY][..] } else { own } {
-                let _ = writeln!(text, "{address}\t{name}");
-            }
-            continue;
-        }
-        let _ = writeln!(text, "{}\t{name}", address.trim_start_matches('[').trim_end_matches(']'));
-    }
+    text.push_str(&extra(wanted, &networks.defaults.host_gateways));
     links(networks, wanted, &mut text);
     let name = match wanted.domainname.as_str() {
         "" => wanted.hostname.clone(),
@@ -41,6 +31,22 @@ pub fn hosts(networks: &Networks, wanted: &Wanted, state: &SandboxState) -> Stri
         for address in [endpoint.ipv4, endpoint.ipv6].into_iter().flatten() {
             let _ = writeln!(text, "{address}\t{name}");
         }
+    }
+    text
+}
+
+/// The lines of `--add-host`.
+pub fn extra(wanted: &Wanted, gateways: &[IpAddr]) -> String {
+    let mut text = String::new();
+    for extra in &wanted.extra_hosts {
+        let Some((name, address)) = extra.split_once([':', '=']) else { continue };
+        if address == "host-gateway" {
+            for address in if gateways.is_empty() { &[HOST_GATEWAY][..] } else { gateways } {
+                let _ = writeln!(text, "{address}\t{name}");
+            }
+            continue;
+        }
+        let _ = writeln!(text, "{}\t{name}", address.trim_start_matches('[').trim_end_matches(']'));
     }
     text
 }

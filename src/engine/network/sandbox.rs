@@ -83,7 +83,7 @@ impl Sandbox {
     pub(super) fn host(wanted: &Wanted) -> Self {
         Self {
             sandbox_key: "/var/run/docker/netns/default".into(),
-            hosts: std::fs::read_to_string("/etc/hosts").unwrap_or_default(),
+            hosts: std::fs::read_to_string("/etc/hosts").unwrap_or_default() + &super::files::extra(wanted, &[]),
             resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
             ..Self::bare(wanted, Namespace::Host)
         }
@@ -91,7 +91,8 @@ impl Sandbox {
 
     pub(super) fn none(wanted: &Wanted) -> Self {
         Self {
-            hosts: "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".into(),
+            hosts: "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned()
+                + &super::files::extra(wanted, &[]),
             resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
             ..Self::bare(wanted, Namespace::New)
         }

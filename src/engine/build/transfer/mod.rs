@@ -30,7 +30,10 @@ use walk::{Walk, below_pivot, match_source};
 /// Owner and mode that replace those of the source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
-    pub owner: (u64, u64),
+    /// None: root, or with `keep` who has it in the source.
+    pub owner: Option<(u64, u64)>,
+    /// The source is a stage or an image, not a context.
+    pub keep: bool,
     pub mode: Option<ModeChange>,
 }
 
@@ -91,7 +94,10 @@ impl Layer {
                 (false, false) => destination.clone(),
             };
             let walk = Walk { root, excludes: &excludes, overrides, source: &path };
-            self.parents(&base, target);
+            self.parents(&base, target, overrides);
+            if is(&stat, SFlag::S_IFDIR) && !copy.parents {
+                self.destination(&base, target, overrides);
+            }
             walk.add(self, &path, &base, &stat, copy.parents || !is(&stat, SFlag::S_IFDIR))?;
         }
         Ok(())
@@ -110,14 +116,14 @@ impl Layer {
         let into_dir = destination.ends_with('/') || target.is_dir(destination);
         let resolved = target.resolve(destination)?;
         let path = if into_dir { join(&resolved, name) } else { resolved };
-        self.parents(&path, target);
+        self.parents(&path, target, overrides);
         let mode = overrides.mode.as_ref().map_or(mode, |m| m.apply(mode, false));
         let entry = Entry {
             name: path.clone().into_bytes(),
             kind: Kind::File,
             mode,
-            uid: overrides.owner.0,
-            gid: overrides.owner.1,
+            uid: overrides.owner.unwrap_or_default().0,
+            gid: overrides.owner.unwrap_or_default().1,
             size: bytes.len() as u64,
             ..Entry::default()
         };
@@ -137,9 +143,9 @@ impl Layer {
         let resolved = target.resolve(destination)?;
         let into_dir = destination.ends_with('/') || target.is_dir(destination);
         let path = if into_dir { join(&resolved, name) } else { resolved };
-        self.parents(&path, target);
+        self.parents(&path, target, overrides);
         let mut entry = from_stat(&path, &root.stat(name)?);
-        (entry.uid, entry.gid) = overrides.owner;
+        (entry.uid, entry.gid) = overrides.owner.unwrap_or_default();
         entry.mode = overrides.mode.as_ref().map_or(0o600, |m| m.apply(0o600, false));
         entry.mtime = Time { secs: time, nanos: 0 };
         self.insert(entry, Content::File(root.clone(), name.to_owned()));
@@ -161,15 +167,15 @@ impl Layer {
     /// An unpacked archive: owners stay, unless they are overridden.
     pub fn add_tree(&mut self, root: &Root, destination: &str, target: &Target, overrides: &Overrides) -> Result<()> {
         let base = target.resolve(destination)?;
-        self.add_dir(&base, target)?;
+        self.parents(&join(&base, "x"), target, overrides);
         let mut tree = everything(root)?;
         for (path, mut item) in std::mem::take(&mut tree.items) {
             if path == b"/" {
                 continue;
             }
             let path = [base.trim_end_matches('/').as_bytes(), &path].concat();
-            if overrides.owner != (0, 0) {
-                (item.entry.uid, item.entry.gid) = overrides.owner;
+            if let Some(owner) = overrides.owner {
+                (item.entry.uid, item.entry.gid) = owner;
             }
             if let Some(mode) = &overrides.mode
                 && item.entry.kind != Kind::Symlink
@@ -183,9 +189,10 @@ impl Layer {
     }
 
     /// A directory by itself (WORKDIR).
-    pub fn add_dir(&mut self, path: &str, target: &Target) -> Result<()> {
+    pub fn add_dir(&mut self, path: &str, target: &Target, owner: (u64, u64)) -> Result<()> {
         let resolved = target.resolve(path)?;
-        self.parents(&join(&resolved, "x"), target);
+        let overrides = Overrides { owner: Some(owner), ..Overrides::default() };
+        self.parents(&join(&resolved, "x"), target, &overrides);
         Ok(())
     }
 
@@ -198,8 +205,9 @@ impl Layer {
     }
 
     /// The directories above `path`: those that the lower layers have come along
-    /// as they are (a layer would else reset them), missing ones are root's, 0755.
-    fn parents(&mut self, path: &str, target: &Target) {
+    /// as they are (a layer would else reset them), missing ones are made 0755 and
+    /// belong to whom the copy is for.
+    fn parents(&mut self, path: &str, target: &Target, overrides: &Overrides) {
         let ends: Vec<usize> = path.match_indices('/').map(|(i, _)| i).filter(|i| *i > 0).collect();
         for end in ends {
             let parent = &path[..end];
@@ -208,9 +216,31 @@ impl Layer {
             }
             let entry = match target.stat(parent) {
                 Some(stat) if is(&stat, SFlag::S_IFDIR) => from_stat(parent, &stat),
-                _ => Entry { name: parent.as_bytes().to_vec(), kind: Kind::Dir, mode: 0o755, ..Entry::default() },
+                _ => fresh_dir(parent, overrides),
             };
             self.insert(entry, Content::None);
         }
     }
+
+    /// What a folder's content is copied into: it stays as it is, or is made as
+    /// its parents are. The source's own mode and owner do not count.
+    fn destination(&mut self, path: &str, target: &Target, overrides: &Overrides) {
+        if path == "/" || self.items.contains_key(path.as_bytes()) {
+            return;
+        }
+        let entry = match target.stat(path) {
+            Some(stat) if is(&stat, SFlag::S_IFDIR) => from_stat(path, &stat),
+            _ => {
+                let mut entry = fresh_dir(path, overrides);
+                entry.mode = overrides.mode.as_ref().map_or(entry.mode, |m| m.apply(entry.mode, true));
+                entry
+            }
+        };
+        self.insert(entry, Content::None);
+    }
+}
+
+fn fresh_dir(path: &str, overrides: &Overrides) -> Entry {
+    let (uid, gid) = overrides.owner.unwrap_or_default();
+    Entry { name: path.as_bytes().to_vec(), kind: Kind::Dir, mode: 0o755, uid, gid, ..Entry::default() }
 }

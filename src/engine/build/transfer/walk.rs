@@ -28,7 +28,11 @@ impl Walk<'_> {
             return Ok(());
         }
         let mut entry = from_stat(to, stat);
-        (entry.uid, entry.gid) = self.overrides.owner;
+        (entry.uid, entry.gid) = match self.overrides.owner {
+            Some(owner) => owner,
+            None if self.overrides.keep => (entry.uid, entry.gid),
+            None => (0, 0),
+        };
         if let Some(change) = &self.overrides.mode
             && entry.kind != Kind::Symlink
         {
@@ -81,7 +85,10 @@ pub(super) fn match_source(root: &Root, source: &str, literal: bool) -> Result<V
     if literal || glob::is_literal(path) {
         return match root.stat(path) {
             // The named entry itself is followed: COPY link /x copies the file.
-            Ok(stat) if is(&stat, SFlag::S_IFLNK) => Ok(vec![followed(root, path)?]),
+            Ok(stat) if is(&stat, SFlag::S_IFLNK) => {
+                let end = followed(root, path)?;
+                Ok(if root.stat(&end).is_ok() { vec![end] } else { Vec::new() })
+            }
             Ok(_) => Ok(vec![path.to_owned()]),
             Err(_) => Ok(Vec::new()),
         };
