@@ -1,6 +1,6 @@
 //! The cache: what hits, what misses, pruning, and ids that stay.
 
-use super::build;
+use super::{build, registry};
 use crate::harness::{Client, Daemon, probe};
 use crate::need;
 
@@ -40,4 +40,49 @@ fn content_decides() {
     assert_eq!(made(&d, &files, &[]).0, 3);
     d.docker(&["builder", "prune", "-af"]).contains("Total reclaimed space").ok();
     assert_eq!(made(&d, &files, &[]).0, 0);
+}
+
+const STEPS: &str = "FROM busybox AS side\nRUN cat /proc/sys/kernel/random/uuid > /side\n\
+    FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /a\nCOPY f /f\nCOPY --from=side /side /side\n";
+
+/// What the image's two steps wrote when they were carried out.
+fn spread(d: &Daemon, flags: &[&str]) -> Vec<String> {
+    let files = [("Dockerfile", STEPS), ("f", "1")];
+    build(d, Client::Ours, "spread", &files, flags).ok();
+    super::sh(d, "spread", "cat /a /side").lines().map(str::to_owned).collect()
+}
+
+/// Another daemon takes the steps from where the first one left them.
+#[test]
+fn caches_of_other_daemons() {
+    need!(probe::busybox(), probe::program("docker-registry", "docker-registry"));
+    let d = Daemon::with_busybox();
+    let (_registry, host) = registry(&d);
+    let folder = d.scratch.join("exported").display().to_string();
+    let (to_registry, to_folder) =
+        (format!("type=registry,ref={host}/cache:1,mode=max"), format!("type=local,dest={folder}"));
+    let name = format!("type=image,push=true,name={host}/image:1");
+    let cache = ["--cache-to", &to_registry, "--cache-to", &to_folder, "--cache-to", "type=inline"];
+    let made = spread(&d, &[&cache[..], &["-o", &name, "-t", &format!("{host}/image:2")]].concat());
+    for (from, whole) in [
+        (format!("type=registry,ref={host}/cache:1"), true),
+        (format!("type=local,src={folder}"), false),
+        (format!("{host}/image:1"), false),
+    ] {
+        let other = Daemon::with_busybox();
+        let got = spread(&other, &["--cache-from", &from]);
+        // The other stage's own step is written only with mode=max.
+        assert_eq!((&got[0], got[1] == made[1]), (&made[0], whole), "{from}");
+    }
+    let fresh = Daemon::with_busybox();
+    let missing = ["--cache-from", &format!("{host}/none")];
+    build(&fresh, Client::Ours, "missing", &[("Dockerfile", "FROM busybox\n")], &missing).contains("ERROR").ok();
+    let refused = ["--cache-to", "type=gha"];
+    build(&fresh, Client::Ours, "gha", &[("Dockerfile", "FROM busybox\n")], &refused)
+        .contains("type=gha is not supported")
+        .fails(1);
+    // One stage afresh, the other from the cache.
+    let before = spread(&d, &[]);
+    let after = spread(&d, &["--no-cache-filter", "side"]);
+    assert!(before[0] == after[0] && before[1] != after[1], "{before:?} {after:?}");
 }

@@ -172,12 +172,14 @@ impl Verb for Build {
         for (name, target) in pairs("build-context", &self.build_context)? {
             source.add_named(&name, &target)?;
         }
+        let cache_from = self.cache_from.iter().map(|c| source.cache_folder(c)).collect::<Result<_>>()?;
         let mut options = self.options(&source)?;
+        options.cache_from = cache_from;
         let (mut secrets, agents) = (secrets(&self.secret)?, agents(&self.ssh)?);
         secrets.ssh = agents.keys().cloned().collect();
         let client = cx.client()?;
         options.build_id = crate::util::id::random();
-        let mut session = Session::new(&client, &options.build_id, agents, &mut options.outputs)?;
+        let mut session = Session::new(&client, &options.build_id, agents, &mut options.outputs, &options.cache_to)?;
         let mut request = client.post("/build");
         for (key, value) in options.encode() {
             request = request.query(key, value);

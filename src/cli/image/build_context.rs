@@ -227,6 +227,21 @@ impl Source {
         Ok(())
     }
 
+    /// `--cache-from type=local,src=FOLDER`: the folder goes along, under a name that
+    /// no stage can have.
+    pub(super) fn cache_folder(&mut self, spec: &str) -> Result<String> {
+        let mut attrs: BTreeMap<&str, &str> = spec.split(',').filter_map(|pair| pair.split_once('=')).collect();
+        let (Some(&"local"), Some(folder)) = (attrs.get("type"), attrs.get("src").copied()) else {
+            return Ok(spec.to_owned());
+        };
+        let name = format!(".cache-{}", self.folders.len());
+        if Path::new(folder).join("index.json").is_file() {
+            self.add_named(&name, folder)?;
+        }
+        attrs.insert("src", &name);
+        Ok(attrs.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(","))
+    }
+
     /// The body of the request. A failure in the middle of it ends the tar
     /// early, which the daemon refuses; the reason is kept for the reader.
     pub(super) fn into_tar(self, trouble: &Trouble) -> Result<Box<dyn Read + Send>> {

@@ -27,7 +27,7 @@ pub(super) struct Session {
     client: Client,
     id: String,
     agents: BTreeMap<String, PathBuf>,
-    sinks: Vec<(usize, Sink)>,
+    sinks: Vec<(String, Sink)>,
     running: Vec<JoinHandle<Result<()>>>,
 }
 
@@ -38,16 +38,23 @@ impl Session {
         id: &str,
         agents: BTreeMap<String, PathBuf>,
         outputs: &mut [Output],
+        cache_to: &[String],
     ) -> Result<Self> {
         let mut sinks = Vec::new();
         for (n, output) in outputs.iter_mut().enumerate() {
             if let Some(sink) = sink(output)? {
                 output.attrs.insert("dest".into(), "-".into());
-                sinks.push((n, sink));
+                sinks.push((format!("output:{n}"), sink));
             }
         }
         if sinks.iter().filter(|(_, s)| matches!(s, Sink::Stdout)).count() > 1 {
             return Err(Error::invalid("only one output can go to stdout"));
+        }
+        for (n, spec) in cache_to.iter().enumerate() {
+            let attrs: BTreeMap<&str, &str> = spec.split(',').filter_map(|pair| pair.split_once('=')).collect();
+            if let (Some(&"local"), Some(dest)) = (attrs.get("type"), attrs.get("dest")) {
+                sinks.push((format!("cache:{n}"), Sink::Folder(dest.into())));
+            }
         }
         Ok(Self { client: client.clone(), id: id.to_owned(), agents, sinks, running: Vec::new() })
     }
@@ -59,9 +66,9 @@ impl Session {
 
     /// The daemon is ready for connections.
     pub(super) fn begin(&mut self) {
-        for (n, sink) in std::mem::take(&mut self.sinks) {
+        for (name, sink) in std::mem::take(&mut self.sinks) {
             let (client, id) = (self.client.clone(), self.id.clone());
-            self.running.push(std::thread::spawn(move || receive(&open(&client, &id, &format!("output:{n}"))?, &sink)));
+            self.running.push(std::thread::spawn(move || receive(&open(&client, &id, &name)?, &sink)));
         }
         for (name, path) in std::mem::take(&mut self.agents) {
             let (client, id) = (self.client.clone(), self.id.clone());

@@ -190,8 +190,7 @@ impl Build<'_> {
         let parent = ongoing.state.chain_ids.last().cloned().unwrap_or_default();
         let content = layer.digest()?.hex();
         let key = cache::key(&["copy", &parent, &content, &epoch.unwrap_or(-1).to_string()]);
-        let found = if self.may_use_cache(ongoing) { self.engine.builds.cache.find(self.engine, &key) } else { None };
-        let layer = match found {
+        let layer = match self.earlier(ongoing, &key, &parent) {
             Some(found) => {
                 progress.cached();
                 found
@@ -202,6 +201,7 @@ impl Build<'_> {
                 made
             }
         };
+        self.note(key, parent, &layer, &created_by);
         self.stack(ongoing, layer, created_by);
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! waits in a circle.
 
 use super::base::Made;
+use super::cache::spread::{Imported, Trail};
 use super::context::Context;
 use super::finish;
 use super::instruction::{Instruction, interpret};
@@ -36,6 +37,10 @@ pub struct Build<'a> {
     pub session: &'a Arc<Session>,
     /// Layers that must not go while this build may stand on them.
     pub held: Mutex<Vec<LayerRef>>,
+    /// Caches that `--cache-from` names.
+    pub imported: Vec<Imported>,
+    /// Every step that has a layer, for `--cache-to`.
+    pub trail: Mutex<Vec<Trail>>,
     slots: Mutex<BTreeMap<usize, Slot>>,
     ready: Condvar,
     fault: Mutex<Option<Fault>>,
@@ -112,6 +117,8 @@ impl<'a> Build<'a> {
             abort,
             session,
             held: Mutex::default(),
+            imported: Vec::new(),
+            trail: Mutex::default(),
             slots: Mutex::default(),
             ready: Condvar::new(),
             fault: Mutex::default(),
@@ -121,7 +128,8 @@ impl<'a> Build<'a> {
     }
 
     /// The whole build; `Some` is why it failed.
-    pub fn run(self) -> Result<Option<Fault>> {
+    pub fn run(mut self) -> Result<Option<Fault>> {
+        self.imported = self.import_caches();
         let result = self.stages().and_then(|made| finish::finish(&self, &made));
         let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (result, fault) {
@@ -281,6 +289,14 @@ impl<'a> Build<'a> {
                 || *name == ongoing.index.to_string()
         };
         !options.no_cache && !options.no_cache_filter.iter().any(named)
+    }
+
+    /// What an earlier run of a step gave, here or in a cache that was named.
+    pub fn earlier(&self, ongoing: &Ongoing, key: &Digest, parent: &str) -> Option<LayerRef> {
+        if !self.may_use_cache(ongoing) {
+            return None;
+        }
+        self.engine.builds.cache.find(self.engine, key).or_else(|| self.from_afar(key, parent))
     }
 
     /// Puts a layer on top of a stage.

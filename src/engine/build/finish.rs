@@ -27,9 +27,7 @@ pub fn check(options: &Options) -> Result<()> {
         ));
     }
     output::check(options)?;
-    if !options.cache_to.is_empty() {
-        return Err(Error::not_implemented("--cache-to is not supported: the cache stays in this daemon"));
-    }
+    cache::spread::check(options)?;
     Ok(())
 }
 
@@ -71,6 +69,7 @@ pub fn finish(build: &Build<'_>, made: &Made) -> Result<()> {
         entry.created.get_or_insert_with(|| created.clone());
     }
     config.encode()?;
+    config.raw = build.with_inline_cache(made, std::mem::take(&mut config.raw))?;
     let image = keep(build, made, config)?;
     let options = &build.request.options;
     let mut metadata = serde_json::json!({ "containerimage.config.digest": image.id });
@@ -87,6 +86,7 @@ pub fn finish(build: &Build<'_>, made: &Made) -> Result<()> {
         }
     }
     build.deliver(made, &image, &mut metadata)?;
+    build.export_caches(made)?;
     build.report.metadata(&metadata);
     if output::is_stored(options) {
         build.report.result(&image.id);

@@ -122,7 +122,11 @@ impl Request {
     /// The client is asked to open connections of its own.
     fn takes_connections(&self) -> bool {
         let options = &self.options;
-        !options.build_id.is_empty() && (!self.secrets.ssh.is_empty() || options.outputs.iter().any(output::is_sent))
+        let local = |t: &String| cache::spread::Spec::parse(t).kind == "local";
+        !options.build_id.is_empty()
+            && (!self.secrets.ssh.is_empty()
+                || options.outputs.iter().any(output::is_sent)
+                || options.cache_to.iter().any(local))
     }
 }
 

@@ -93,10 +93,12 @@ pub fn check(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The names of an output: its own, and those of `-t`.
+/// The names of an output: its own, else those of `-t`.
 pub fn names(options: &Options, output: &Output) -> Result<Vec<Reference>> {
-    let own = output.attrs.get("name").into_iter().flat_map(|n| n.split(',')).filter(|n| !n.is_empty());
-    own.chain(options.tags.iter().map(String::as_str)).map(super::finish::reference).collect()
+    match output.attrs.get("name").filter(|n| !n.is_empty()) {
+        Some(own) => own.split(',').map(super::finish::reference).collect(),
+        None => options.tags.iter().map(|t| super::finish::reference(t)).collect(),
+    }
 }
 
 /// `--annotation [TYPE:]KEY=VALUE` and the outputs' `annotation.KEY`, as far as

@@ -53,8 +53,8 @@ impl Build<'_> {
             n => format!("RUN |{n} {} {text}", declared.join(" ")),
         };
         let key = self.run_key(ongoing, run, &argv, &mounts, &declared, progress)?;
-        let found = if self.may_use_cache(ongoing) { self.engine.builds.cache.find(self.engine, &key) } else { None };
-        let layer = match found {
+        let parent = ongoing.state.chain_ids.last().cloned().unwrap_or_default();
+        let layer = match self.earlier(ongoing, &key, &parent) {
             Some(found) => {
                 progress.cached();
                 found
@@ -66,6 +66,7 @@ impl Build<'_> {
                 made
             }
         };
+        self.note(key, parent, &layer, &created_by);
         self.stack(ongoing, layer, created_by);
         Ok(())
     }

@@ -122,6 +122,33 @@ fn run(engine: &Arc<Engine>, request: &Request, lines: &mut Lines<'_>, cancel: &
     Ok(())
 }
 
+/// Something that is no image: layers that are here, and a document about them.
+pub fn artifact(
+    engine: &Arc<Engine>,
+    request: &Request,
+    layers: &[LayerRef],
+    (media_type, document): (&str, &[u8]),
+    lines: &mut Lines<'_>,
+    cancel: &Arc<Cancel>,
+) -> Result<()> {
+    let reference = &request.reference;
+    let settings = engine.registries.settings();
+    let (client, ()) = at_endpoint(&settings, reference, "push,pull", &request.credentials, cancel, |_| Ok(()))?;
+    let jobs: Vec<Job> = layers.iter().map(|layer| Job::new(engine, reference, layer, None)).collect();
+    let pushed = push_layers(engine, &client, &jobs, lines)?;
+    let config = Known { digest: Digest::of(document), size: document.len() as u64 };
+    push_config(&client, config, document).map_err(explain)?;
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: OCI_MANIFEST.into(),
+        config: Descriptor::new(media_type, config.digest, config.size),
+        layers: pushed.iter().map(|l| Descriptor::new(OCI_LAYER_GZIP, l.digest, l.size)).collect(),
+        annotations: None,
+    };
+    let tag = reference.tag().unwrap_or("latest");
+    client.put_manifest(tag, OCI_MANIFEST, &json::to_vec(&manifest)?).map_err(explain)
+}
+
 fn local_images(engine: &Engine, reference: &Reference) -> Vec<(Reference, Arc<Image>)> {
     if reference.is_name_only() {
         let all = engine.images.repository(reference);

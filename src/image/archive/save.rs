@@ -62,7 +62,7 @@ impl<'a> Archive<'a> {
         dir(out, "blobs/")?;
         dir(out, "blobs/sha256/")?;
         for (diff_id, layer) in &self.layers {
-            self.layer(out, diff_id, layer, now)?;
+            write_layer(self.store, out, diff_id, layer, now)?;
         }
         let mut items = Vec::new();
         let mut index = Vec::new();
@@ -145,29 +145,64 @@ impl<'a> Archive<'a> {
             layer_sources: Some(sources),
         }
     }
+}
 
-    fn layer(&self, out: &mut dyn Write, diff_id: &Digest, layer: &LayerRef, now: Timestamp) -> Result<()> {
-        let entry = file_entry(&blob_name(diff_id), layer.layer.tar_size, now);
-        out.write_all(&write::header(&entry))?;
-        let mut tar = self.store.layer_tar(&layer.chain_id)?;
-        let mut hasher = Hasher::new();
-        let mut buffer = vec![0; 256 * 1024];
-        let mut size = 0;
-        loop {
-            let n = tar.read(&mut buffer).map_err(stream_error).with_context(|| format!("layer {diff_id}"))?;
-            if n == 0 {
-                break;
-            }
-            hasher.update(&buffer[..n]);
-            size += n as u64;
-            out.write_all(&buffer[..n])?;
+/// Something that is no image, as an OCI layout: layers and a document about them.
+pub fn artifact(
+    store: &Store,
+    layers: &[LayerRef],
+    (media_type, document): (&str, &[u8]),
+    out: &mut dyn Write,
+) -> Result<()> {
+    let now = Timestamp(0);
+    emit_dir(out, "blobs/", now)?;
+    emit_dir(out, "blobs/sha256/", now)?;
+    let mut written = BTreeSet::new();
+    for layer in layers {
+        if written.insert(layer.layer.diff_id) {
+            write_layer(store, out, &layer.layer.diff_id, layer, now)?;
         }
-        let got = hasher.finish();
-        if got != *diff_id || size != layer.layer.tar_size {
-            return Err(Error::system(format!("layer {diff_id} is not what it was: its tar has digest {got}")));
-        }
-        Ok(out.write_all(&vec![0; write::padding(size)])?)
     }
+    let entry = |l: &LayerRef| Descriptor::new(OCI_LAYER, l.layer.diff_id, l.layer.tar_size);
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: OCI_MANIFEST.into(),
+        config: Descriptor::new(media_type, Digest::of(document), document.len() as u64),
+        layers: layers.iter().map(entry).collect(),
+        annotations: None,
+    };
+    emit(out, &blob_name(&manifest.config.digest), document, now)?;
+    let bytes = json::to_vec(&manifest)?;
+    let top = Descriptor::new(OCI_MANIFEST, Digest::of(&bytes), bytes.len() as u64);
+    emit(out, &blob_name(&top.digest), &bytes, now)?;
+    let index = Index { schema_version: 2, media_type: OCI_INDEX.into(), manifests: vec![top], annotations: None };
+    emit(out, "index.json", &json::to_vec(&index)?, now)?;
+    emit(out, "oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}", now)?;
+    out.write_all(&write::END)?;
+    Ok(out.flush()?)
+}
+
+fn write_layer(store: &Store, out: &mut dyn Write, diff_id: &Digest, layer: &LayerRef, now: Timestamp) -> Result<()> {
+    let entry = file_entry(&blob_name(diff_id), layer.layer.tar_size, now);
+    out.write_all(&write::header(&entry))?;
+    let mut tar = store.layer_tar(&layer.chain_id)?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 256 * 1024];
+    let mut size = 0;
+    loop {
+        let n = tar.read(&mut buffer).map_err(stream_error).with_context(|| format!("layer {diff_id}"))?;
+        if n == 0 {
+            break;
+        }
+        hasher.update(&buffer[..n]);
+        size += n as u64;
+        out.write_all(&buffer[..n])?;
+    }
+    let got = hasher.finish();
+    if got != *diff_id || size != layer.layer.tar_size {
+        return Err(Error::system(format!("layer {diff_id} is not what it was: its tar has digest {got}")));
+    }
+    Ok(out.write_all(&vec![0; write::padding(size)])?)
 }
 
 fn names_or_none(names: &[Reference]) -> Vec<Option<&Reference>> {

@@ -12,6 +12,7 @@
 
 pub mod mounts;
 pub mod prune;
+pub mod spread;
 
 use crate::engine::Engine;
 use crate::error::{Context, Result};
