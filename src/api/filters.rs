@@ -4,6 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::util::json;
+use crate::util::order;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Filters {
             return String::new();
         }
         let map: BTreeMap<&str, BTreeMap<&str, bool>> =
-            self.0.iter().map(|(k, v)| (k.as_str(), v.iter().map(|v| (v.as_str(), true)).collect())).collect();
+            order::map(self.0.iter().map(|(k, v)| (k.as_str(), order::map(v.iter().map(|v| (v.as_str(), true))))));
         json::to_string(&map).unwrap_or_default()
     }
 

@@ -81,8 +81,8 @@ pub(super) fn untar(
             std::thread::Builder::new().name("untar".into()).stack_size(STACK).spawn_scoped(scope, move || {
                 let cancelled = || cancel.load(Ordering::Relaxed);
                 let options = apply::Options { limits: Limits::default(), cancelled: &cancelled, single_id, devices };
-                let pipe = Pipe { receiver, back, current: Vec::new(), at: 0, broken };
-                apply::apply(pipe, staging, Some(BufWriter::new(split)), options)
+                let mut pipe = Pipe { receiver, back, current: Vec::new(), at: 0, broken };
+                apply::apply(&mut pipe, staging, Some(BufWriter::new(split)), options)
             })?;
         let sent = drain(compression, input, seen, || spare.try_recv().ok(), |buffer| send(&sender, buffer));
         broken.store(sent.is_err(), Ordering::Release);

@@ -95,8 +95,8 @@ struct Apply<'a, W: Write> {
 
 /// Unpacks `tar` into `staging`; with `split`, records what makes it again and
 /// returns its writer, finished.
-pub fn apply<R: BufRead, W: Write>(
-    tar: R,
+pub fn apply<W: Write>(
+    tar: &mut dyn BufRead,
     staging: &dyn Staging,
     split: Option<W>,
     options: Options<'_>,

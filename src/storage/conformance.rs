@@ -55,7 +55,7 @@ fn options() -> Options<'static> {
 
 fn layer(driver: &dyn Driver, name: &str, parent: Option<&str>, tar: &[u8]) {
     let staging = driver.stage(parent).unwrap();
-    apply(tar, &*staging, None::<Vec<u8>>, options()).unwrap();
+    apply(&mut &tar[..], &*staging, None::<Vec<u8>>, options()).unwrap();
     staging.commit(name).unwrap();
 }
 
@@ -272,7 +272,7 @@ fn hostile_layers_stay_inside() {
     cases.push((pax.into_inner().unwrap(), false));
     for (i, (tar, fine)) in cases.iter().enumerate() {
         let staging = driver.stage(None).unwrap();
-        let result = apply(&tar[..], &*staging, None::<Vec<u8>>, options());
+        let result = apply(&mut &tar[..], &*staging, None::<Vec<u8>>, options());
         assert_eq!(result.is_ok(), *fine, "case {i}: {result:?}");
         let left: Vec<_> = std::fs::read_dir(&outside).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["secret"], "case {i}");

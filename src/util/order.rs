@@ -6,6 +6,17 @@
 //! comparison and the moving of items know the type.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+/// As `collect`, which would sort all items first, with a sort of its own for
+/// every kind of iterator.
+pub fn map<K: Ord, V>(items: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
+    let mut map = BTreeMap::new();
+    for (key, value) in items {
+        map.insert(key, value);
+    }
+    map
+}
 
 pub fn sort<T: Ord>(list: &mut [T]) {
     sort_by(list, T::cmp);

@@ -51,7 +51,8 @@ fn config(run: &Run) -> Result<ContainerConfig> {
     Ok(ContainerConfig {
         hostname: text(&run.hostname),
         domainname: text(&run.domainname),
-        exposed_ports: (!exposed_ports.is_empty()).then(|| exposed_ports.into_iter().map(|p| (p, Empty {})).collect()),
+        exposed_ports: (!exposed_ports.is_empty())
+            .then(|| order::map(exposed_ports.into_iter().map(|p| (p, Empty {})))),
         user: text(&run.user),
         tty: run.tty,
         open_stdin: run.interactive,
@@ -242,7 +243,7 @@ pub fn key_values(values: &[String]) -> BTreeMap<String, String> {
         let (key, value) = v.split_once('=').unwrap_or((v, ""));
         (key.to_owned(), value.to_owned())
     };
-    values.iter().map(pair).collect()
+    order::map(values.iter().map(pair))
 }
 
 fn pairs(values: &[String]) -> Option<BTreeMap<String, String>> {
@@ -261,7 +262,7 @@ fn tmpfs(values: &[String]) -> Option<BTreeMap<String, String>> {
         let (path, options) = v.split_once(':').unwrap_or((v, ""));
         (path.to_owned(), options.to_owned())
     };
-    (!values.is_empty()).then(|| values.iter().map(entry).collect())
+    (!values.is_empty()).then(|| order::map(values.iter().map(entry)))
 }
 
 /// Names in their full form, each once. What is added is not dropped, and dropping

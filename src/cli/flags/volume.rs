@@ -2,6 +2,7 @@
 
 use crate::api::Empty;
 use crate::error::{Error, Result};
+use crate::util::order;
 use std::collections::BTreeMap;
 
 /// The values that have a source, each once; a source that starts with a dot is
@@ -26,7 +27,7 @@ pub fn anonymous(values: &[String]) -> Result<BTreeMap<String, Empty>> {
     if values.iter().any(String::is_empty) {
         return Err(Error::invalid("invalid empty volume spec"));
     }
-    Ok(values.iter().filter(|v| !has_source(v)).map(|v| (v.clone(), Empty {})).collect())
+    Ok(order::map(values.iter().filter(|v| !has_source(v)).map(|v| (v.clone(), Empty {}))))
 }
 
 fn has_source(value: &str) -> bool {

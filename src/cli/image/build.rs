@@ -10,6 +10,7 @@ use crate::cli::format::value::Value;
 use crate::cli::tree::Verb;
 use crate::error::{Context as _, Error, Result};
 use crate::util::json;
+use crate::util::order;
 use argh::{ArgsInfo, FromArgs};
 use base64::Engine as _;
 use std::collections::BTreeMap;
@@ -248,8 +249,8 @@ impl Build {
             network_mode: self.network.clone().unwrap_or_default(),
             extra_hosts: self.add_host.iter().map(|h| h.replacen('=', ":", 1)).collect(),
             build_args: self.build_args(),
-            labels: self.label.iter().map(|l| split(l)).collect(),
-            annotations: pairs("annotation", &self.annotation)?.into_iter().collect(),
+            labels: order::map(self.label.iter().map(|l| split(l))),
+            annotations: order::map(pairs("annotation", &self.annotation)?),
             cache_from: self.cache_from.clone(),
             cache_to: self.cache_to.clone(),
             outputs,
@@ -276,7 +277,7 @@ impl Build {
             Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
             None => (arg.clone(), std::env::var(arg).ok()),
         };
-        self.build_arg.iter().map(one).collect()
+        order::map(self.build_arg.iter().map(one))
     }
 
     fn finish(&self, cx: &mut Context, outcome: &display::Outcome) -> Result<ExitCode> {
@@ -329,7 +330,7 @@ fn output(text: &str) -> Result<Output> {
     if !text.contains('=') {
         return Ok(Output { r#type: "local".into(), attrs: [("dest".to_owned(), text.to_owned())].into() });
     }
-    let mut attrs: std::collections::BTreeMap<_, _> = text.split(',').map(split).collect();
+    let mut attrs: std::collections::BTreeMap<_, _> = order::map(text.split(',').map(split));
     let kind = attrs.remove("type").ok_or_else(|| Error::invalid(format!("type is required for output: {text:?}")))?;
     Ok(Output { r#type: kind, attrs })
 }
@@ -346,7 +347,7 @@ fn ulimit(text: &str) -> Result<Ulimit> {
 fn secrets(secrets: &[String]) -> Result<Secrets> {
     let mut found = Secrets::default();
     for text in secrets {
-        let attrs: std::collections::BTreeMap<_, _> = text.split(',').map(split).collect();
+        let attrs: std::collections::BTreeMap<_, _> = order::map(text.split(',').map(split));
         let get = |names: &[&str]| names.iter().find_map(|n| attrs.get(*n)).cloned();
         let source = get(&["src", "source"]);
         let id = get(&["id"])

@@ -307,7 +307,7 @@ impl Unpack<'_> {
         let options = apply::Options { limits, cancelled: self.cancelled, single_id: !self.owners, devices: false };
         let tar = compress::auto(input).map_err(|e| Error::invalid(e.to_string()))?;
         let mut tar = BufReader::with_capacity(128 << 10, tar);
-        apply::apply(&mut tar, &folder, None::<std::io::Sink>, options)?;
+        apply::apply(&mut tar, &folder, None::<std::io::BufWriter<std::fs::File>>, options)?;
         std::io::copy(&mut tar, &mut std::io::sink())?;
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::engine::{Engine, names};
 use crate::error::{Context, Error, Result};
 use crate::storage::RwOptions;
 use crate::util::atomic_file::Durability;
+use crate::util::order;
 use crate::util::{id, time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -181,7 +182,7 @@ fn hostname(asked: &str, host: &HostConfig, id: &str) -> String {
 
 fn asked_macs(networks: &Endpoints) -> BTreeMap<String, String> {
     let asked = networks.iter().filter(|(_, settings)| !settings.mac_address.is_empty());
-    asked.map(|(name, settings)| (name.clone(), settings.mac_address.clone())).collect()
+    order::map(asked.map(|(name, settings)| (name.clone(), settings.mac_address.clone())))
 }
 
 type Endpoints = BTreeMap<String, crate::api::network::EndpointSettings>;
@@ -191,7 +192,7 @@ fn networks(
     asked: Option<BTreeMap<String, Option<crate::api::network::EndpointSettings>>>,
 ) -> Endpoints {
     let mut networks: Endpoints =
-        asked.unwrap_or_default().into_iter().map(|(k, v)| (k, v.unwrap_or_default())).collect();
+        order::map(asked.unwrap_or_default().into_iter().map(|(k, v)| (k, v.unwrap_or_default())));
     if !host.network_mode.starts_with("container:") {
         // The client names the default network both ways.
         if let Some(settings) = networks.remove("default") {

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::config::RunConfig;
 use crate::image::manifest::Platform;
+use crate::util::order;
 
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -57,7 +58,7 @@ pub fn facts_for(engine: &Engine, reference: &str, platform: &str) -> Result<Fac
 pub fn container_config(run: &RunConfig) -> ContainerConfig {
     let names = |map: &Option<std::collections::BTreeMap<String, _>>| {
         map.as_ref().map(|m: &std::collections::BTreeMap<String, crate::image::config::Empty>| {
-            m.keys().map(|k| (k.clone(), Default::default())).collect()
+            order::map(m.keys().map(|k| (k.clone(), Default::default())))
         })
     };
     ContainerConfig {

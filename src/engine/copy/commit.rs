@@ -15,6 +15,7 @@ use crate::image::layer::{Expected, Ingest};
 use crate::image::store::{LayerRef, NewImage};
 use crate::storage::RwOptions;
 use crate::storage::diff::{self, Trees};
+use crate::util::order;
 use crate::util::time::{now, rfc3339_nano};
 use std::io::{BufWriter, Write};
 use std::os::fd::AsFd;
@@ -156,7 +157,7 @@ pub fn layer(engine: &Arc<Engine>, record: &Record, epoch: Option<i64>) -> Resul
 /// The container's configuration in the image's form.
 fn run_config(config: &ContainerConfig) -> RunConfig {
     let keys = |map: &Option<std::collections::BTreeMap<String, crate::api::Empty>>| {
-        map.as_ref().map(|m| m.keys().map(|k| (k.clone(), Empty {})).collect())
+        map.as_ref().map(|m| order::map(m.keys().map(|k| (k.clone(), Empty {}))))
     };
     RunConfig {
         user: config.user.clone(),

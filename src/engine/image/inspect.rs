@@ -13,6 +13,7 @@ use crate::image::digest::Digest;
 use crate::image::manifest::{self, Manifest, OCI_MANIFEST};
 use crate::image::store::Image;
 use crate::util::json;
+use crate::util::order;
 use crate::util::time;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -61,7 +62,7 @@ pub fn inspect(engine: &Engine, image: &Image, version: Version, with_manifests:
         size,
         virtual_size: (version < Version(44)).then_some(size),
         graph_driver: GraphDriver {
-            data: Some(data.into_iter().map(|(k, v)| (k.to_owned(), v.to_string_lossy().into_owned())).collect()),
+            data: Some(order::map(data.into_iter().map(|(k, v)| (k.to_owned(), v.to_string_lossy().into_owned())))),
             name: engine.driver.name().to_owned(),
         },
         root_fs: RootFs {

@@ -4,6 +4,7 @@ use super::sandbox::Wanted;
 use crate::api::network::{PortBinding, PortMap};
 use crate::error::{Error, Result};
 use crate::net::protocol::{PortSpec, PortState, Protocol};
+use crate::util::order;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// "80/tcp", "80" and "80/TCP"; sctp is refused, we cannot carry it.
@@ -83,7 +84,7 @@ fn publish(
 /// What `inspect` and `docker port` show. An exposed port that nobody published
 /// stands there with null.
 pub fn bound(wanted: &Wanted, states: &[PortState]) -> PortMap {
-    let mut map: PortMap = wanted.exposed.iter().map(|p| (p.clone(), None)).collect();
+    let mut map: PortMap = order::map(wanted.exposed.iter().map(|p| (p.clone(), None)));
     for state in states {
         let port = format!("{}/{}", state.container_port, state.protocol.as_str());
         let binding = PortBinding { host_ip: state.host_ip.to_string(), host_port: state.host_port.to_string() };

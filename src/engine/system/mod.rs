@@ -13,12 +13,11 @@ use crate::api::system::{Component, VersionInfo};
 use crate::api::version::{self, Version};
 use crate::engine::Engine;
 use crate::error::Result;
-use std::collections::BTreeMap;
+use crate::util::order;
 
 pub fn version(_engine: &Engine, _asked: Version) -> Result<VersionInfo> {
-    let detail = |pairs: &[(&str, &str)]| {
-        Some(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>())
-    };
+    let detail =
+        |pairs: &[(&str, &str)]| Some(order::map(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))));
     let (max, min, kernel) = (version::MAX.to_string(), version::MIN.to_string(), kernel_version());
     let own = env!("CARGO_PKG_VERSION");
     let part = |name: &str| Component {

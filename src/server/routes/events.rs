@@ -9,6 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::server::request::Request;
 use crate::server::response::{Response, Stream, json_line};
 use crate::server::router::{Route, route};
+use crate::util::order;
 use crate::util::time::{Timestamp, now};
 use nix::poll::{PollFd, PollFlags, poll};
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ fn stream(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     }
     // As the original: a filter that nobody knows filters nothing.
     let filters = request.filters()?;
-    let wanted: BTreeMap<String, Vec<String>> = filters.iter().map(|(k, v)| (k.to_owned(), v.to_vec())).collect();
+    let wanted: BTreeMap<String, Vec<String>> = order::map(filters.iter().map(|(k, v)| (k.to_owned(), v.to_vec())));
     let (history, subscription) = engine.events.subscribe(since.or(end.map(|_| Timestamp(0))))?;
     let (version, client) = (request.version, request.fd()?);
     let run = move |out: &mut dyn Write| {
