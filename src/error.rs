@@ -51,6 +51,8 @@ impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self::make(kind, message.into(), None)
     }
+    #[cold]
+    #[inline(never)]
     fn make(kind: Kind, message: String, source: Option<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(Box::new(Inner { kind, message, hint: None, source }))
     }
@@ -114,7 +116,13 @@ impl Error {
     }
     /// Puts `what` in front of the message; the kind stays.
     #[must_use]
-    pub fn context(mut self, what: impl fmt::Display) -> Self {
+    pub fn context(self, what: impl fmt::Display) -> Self {
+        self.prefix(&what)
+    }
+    // What follows a failure is one call wherever it happens.
+    #[cold]
+    #[inline(never)]
+    fn prefix(mut self, what: &dyn fmt::Display) -> Self {
         self.0.message = format!("{what}: {}", self.0.message);
         self
     }
@@ -181,14 +189,16 @@ pub trait Context<T> {
 
 impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
     fn context(self, what: impl fmt::Display) -> Result<T> {
-        self.map_err(|e| e.into().context(what))
+        self.map_err(|e| e.into().prefix(&what))
     }
     fn with_context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
-        self.map_err(|e| e.into().context(what()))
+        self.map_err(|e| e.into().prefix(&what()))
     }
 }
 
 impl From<std::io::Error> for Error {
+    #[cold]
+    #[inline(never)]
     fn from(e: std::io::Error) -> Self {
         let kind = match e.kind() {
             std::io::ErrorKind::NotFound => Kind::NotFound,
@@ -204,12 +214,16 @@ impl From<std::io::Error> for Error {
 }
 
 impl From<nix::Error> for Error {
+    #[cold]
+    #[inline(never)]
     fn from(e: nix::Error) -> Self {
         std::io::Error::from(e).into()
     }
 }
 
 impl From<serde_json::Error> for Error {
+    #[cold]
+    #[inline(never)]
     fn from(e: serde_json::Error) -> Self {
         Self::make(Kind::System, e.to_string(), Some(Box::new(e)))
     }
