@@ -8,6 +8,7 @@
 //! instead: links are made, and the folders for the linker's cache become
 //! LD_LIBRARY_PATH.
 
+use crate::util::order;
 use crate::api::container::{DeviceRequest, HostConfig};
 use crate::error::{Error, Result};
 use crate::runtime::spec::{Device, Mount, Propagation, Source};
@@ -85,7 +86,7 @@ pub fn names(dirs: &[String]) -> Vec<String> {
         .into_iter()
         .flat_map(|(_, d)| d.devices.into_iter().map(move |n| format!("{}={}", d.kind, n.name)).collect::<Vec<_>>())
         .collect();
-    names.sort();
+    order::sort(&mut names);
     names.dedup();
     names
 }
@@ -173,7 +174,7 @@ fn load(dirs: &[String]) -> Vec<(PathBuf, Description)> {
     for dir in dirs.iter().filter(|d| !d.is_empty()) {
         let Ok(entries) = std::fs::read_dir(dir) else { continue };
         let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
-        paths.sort();
+        order::sort(&mut paths);
         for path in paths {
             match read(&path) {
                 Ok(Some(description)) => found.push((path, description)),
