@@ -8,10 +8,10 @@
 //! instead: links are made, and the folders for the linker's cache become
 //! LD_LIBRARY_PATH.
 
-use crate::util::order;
 use crate::api::container::{DeviceRequest, HostConfig};
 use crate::error::{Error, Result};
 use crate::runtime::spec::{Device, Mount, Propagation, Source};
+use crate::util::order;
 use crate::util::{json, yaml};
 use serde::Deserialize;
 use std::collections::BTreeMap;
