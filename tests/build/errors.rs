@@ -44,3 +44,28 @@ fn a_client_that_leaves_ends_its_build() {
     let left = || std::fs::read_dir(d.scratch.join("data/tmp")).unwrap().count();
     eventually("no context", || left() == 0);
 }
+
+#[test]
+fn likely_mistakes_are_told() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let file = "FROM busybox AS Base\nARG NAME\nENV set=1\nWORKDIR $sett\nCOPY f /$NAME$PATH\nCMD text\n";
+    let files = [("Dockerfile", file), ("f", "x")];
+    let shown = build(&d, Client::Ours, "mistakes", &files, &[]);
+    assert_eq!(shown.code, 0, "{shown}");
+    for part in [
+        " 3 warnings found:",
+        " - StageNameCasing: Stage name 'Base' should be lowercase (line 1)",
+        " - UndefinedVar: Usage of undefined variable '$sett' (did you mean $set?) (line 4)",
+        " - JSONArgsRecommended: JSON arguments recommended for CMD",
+    ] {
+        assert!(shown.stderr.contains(part), "{part}\n{shown}");
+    }
+    let skipped = [("Dockerfile", format!("# check=skip=all\n{file}"))];
+    let skipped: Vec<(&str, &str)> = skipped.iter().map(|(n, t)| (*n, t.as_str())).collect();
+    assert!(!build(&d, Client::Ours, "mistakes", &skipped, &[]).ok().contains("found"));
+    let strict = ["--build-arg", "BUILDKIT_DOCKERFILE_CHECK=error=true;skip=UndefinedVar"];
+    build(&d, Client::Ours, "mistakes", &files, &strict)
+        .contains("lint violation found for rules: JSONArgsRecommended, StageNameCasing")
+        .fails(1);
+}

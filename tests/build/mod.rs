@@ -6,8 +6,12 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+/// Contexts, Dockerfiles and commands that do not behave.
+mod bad;
 /// The cache: what hits, what misses, pruning, and ids that stay.
 mod cache;
+/// The original client, compose, the Python SDK.
+mod clients;
 /// One case for each row of the language, with what the real builders made of it.
 mod corpus;
 /// Errors with their places; what a failed build leaves.

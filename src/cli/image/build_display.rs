@@ -47,6 +47,16 @@ pub(super) fn show(cx: &mut Context, reply: Reply, mode: Mode, session: &mut Ses
             if aux["attach"] == true {
                 session.begin();
             }
+            let warnings = aux["warnings"].as_array().map(Vec::as_slice).unwrap_or_default();
+            if !warnings.is_empty() && matches!(mode, Mode::Plain | Mode::Terminal) {
+                steps.settle(cx, mode)?;
+                let many = if warnings.len() == 1 { "warning" } else { "warnings" };
+                writeln!(cx.err, "\n {} {many} found:", warnings.len())?;
+                for warning in warnings.iter().filter_map(|w| w.as_str()) {
+                    writeln!(cx.err, " - {warning}")?;
+                }
+                writeln!(cx.err)?;
+            }
         }
         if let Some(error) = &message.error {
             if mode == Mode::Terminal {

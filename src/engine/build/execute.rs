@@ -7,6 +7,7 @@
 
 use super::base::Made;
 use super::cache::spread::{Imported, Trail};
+use super::check::{self, Warning};
 use super::context::Context;
 use super::finish;
 use super::instruction::{Instruction, interpret};
@@ -22,7 +23,7 @@ use crate::image::digest::Digest;
 use crate::image::manifest::Platform;
 use crate::image::store::LayerRef;
 use crate::util::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -41,6 +42,7 @@ pub struct Build<'a> {
     pub imported: Vec<Imported>,
     /// Every step that has a layer, for `--cache-to`.
     pub trail: Mutex<Vec<Trail>>,
+    checks: Mutex<BTreeSet<Warning>>,
     slots: Mutex<BTreeMap<usize, Slot>>,
     ready: Condvar,
     fault: Mutex<Option<Fault>>,
@@ -94,6 +96,8 @@ pub struct Ongoing {
     pub index: usize,
     /// Its layers were all taken from the cache so far.
     pub name: String,
+    /// Names of ARG, with a value or without.
+    declared: BTreeSet<String>,
     position: usize,
     length: usize,
 }
@@ -119,6 +123,7 @@ impl<'a> Build<'a> {
             held: Mutex::default(),
             imported: Vec::new(),
             trail: Mutex::default(),
+            checks: Mutex::default(),
             slots: Mutex::default(),
             ready: Condvar::new(),
             fault: Mutex::default(),
@@ -130,13 +135,33 @@ impl<'a> Build<'a> {
     /// The whole build; `Some` is why it failed.
     pub fn run(mut self) -> Result<Option<Fault>> {
         self.imported = self.import_caches();
-        let result = self.stages().and_then(|made| finish::finish(&self, &made));
+        let result = self.stages().and_then(|made| {
+            self.tell_checks()?;
+            finish::finish(&self, &made)
+        });
         let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (result, fault) {
             (Ok(()), _) => Ok(None),
             (Err(_), Some(fault)) => Ok(Some(fault)),
             (Err(e), None) => Ok(Some(Fault { message: e.message().to_owned(), ..Fault::default() })),
         }
+    }
+
+    /// Likely mistakes, when all have been seen.
+    fn tell_checks(&self) -> Result<()> {
+        let mut found = std::mem::take(&mut *self.checks.lock().unwrap_or_else(PoisonError::into_inner));
+        found.extend(self.plan.checks.iter().cloned());
+        found.retain(|w| self.plan.policy.lets(w.rule));
+        if found.is_empty() {
+            return Ok(());
+        }
+        self.report.warnings(&found);
+        if self.plan.policy.error {
+            let rules: BTreeSet<&str> = found.iter().map(|w| w.rule).collect();
+            let rules = rules.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(Error::invalid(format!("lint violation found for rules: {rules}")));
+        }
+        Ok(())
     }
 
     fn stages(&self) -> Result<Arc<Made>> {
@@ -198,7 +223,8 @@ impl<'a> Build<'a> {
         };
         let length = stage.lines.len() + 1;
         let placeholder = State::scratch(&host_platform(), self.plan.escape);
-        let mut ongoing = Ongoing { state: placeholder, inherited: 0, index, name, position: 0, length };
+        let mut ongoing =
+            Ongoing { state: placeholder, inherited: 0, index, name, declared: BTreeSet::new(), position: 0, length };
         let progress = self.begin(&mut ongoing, &stage.from);
         let base = self.base(stage, &progress);
         let made = self.judge(&stage.from, &progress, base)?;
@@ -243,11 +269,24 @@ impl<'a> Build<'a> {
 
     fn line(&self, ongoing: &mut Ongoing, line: &Line) -> Result<()> {
         self.abort.check()?;
+        self.check_variables(ongoing, line);
         let progress = self.begin(ongoing, &line.node);
         let result = self.instruction(ongoing, line, &progress);
         self.judge(&line.node, &progress, result)?;
         progress.done(&short(&ongoing.state));
         Ok(())
+    }
+
+    fn check_variables(&self, ongoing: &mut Ongoing, line: &Line) {
+        if let Instruction::Arg(args) = &line.instruction {
+            ongoing.declared.extend(args.iter().map(|(name, _)| name.clone()));
+        }
+        let env = ongoing.state.env().iter().filter_map(|e| e.split('=').next()).map(str::to_owned);
+        let known = env.chain(ongoing.state.args.keys().cloned()).chain(ongoing.declared.iter().cloned()).collect();
+        let found = check::undefined(&line.node, &line.instruction, self.plan.escape, &known);
+        if !found.is_empty() {
+            self.checks.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+        }
     }
 
     fn instruction(&self, ongoing: &mut Ongoing, line: &Line, progress: &Progress<'_>) -> Result<()> {

@@ -160,7 +160,7 @@ fn unknown(keyword: &str) -> String {
 }
 
 /// Levenshtein distance; both words are short (a keyword, and at most 32 bytes of the other).
-fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().take(32).collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, ca) in a.chars().enumerate() {

@@ -7,6 +7,7 @@
 
 pub mod base;
 pub mod cache;
+pub mod check;
 pub mod context;
 pub mod copy;
 pub mod execute;

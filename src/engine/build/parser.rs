@@ -68,7 +68,8 @@ pub struct Node {
 pub struct Dockerfile {
     pub directives: Directives,
     pub nodes: Vec<Node>,
-    pub warnings: Vec<String>,
+    /// The last lines of instructions that hold an empty line, which will be an error one day.
+    pub empty_continuations: Vec<usize>,
 }
 
 /// Parses a whole file.
@@ -77,7 +78,7 @@ pub fn parse(text: &str) -> Result<Dockerfile, SyntaxError> {
     let lines: Vec<&str> = text.lines().collect();
     let (directives, mut index) = directives(&lines)?;
     let mut nodes = Vec::new();
-    let mut warnings = Vec::new();
+    let mut empty_continuations = Vec::new();
     while index < lines.len() {
         let trimmed = lines[index].trim_start();
         if trimmed.is_empty() || trimmed.starts_with('#') {
@@ -85,7 +86,7 @@ pub fn parse(text: &str) -> Result<Dockerfile, SyntaxError> {
             continue;
         }
         let start = index;
-        let joined = join(&lines, &mut index, directives.escape, &mut warnings);
+        let joined = join(&lines, &mut index, directives.escape, &mut empty_continuations);
         let at = Position { line: start + 1, column: lines[start].len() - trimmed.len() + 1 };
         let mut node = split(&joined, at, directives.escape).map_err(|message| SyntaxError {
             at,
@@ -104,7 +105,7 @@ pub fn parse(text: &str) -> Result<Dockerfile, SyntaxError> {
         let at = Position { line: 1, column: 1 };
         return Err(SyntaxError { at, message: "file with no instructions".into(), source: String::new() });
     }
-    Ok(Dockerfile { directives, nodes, warnings })
+    Ok(Dockerfile { directives, nodes, empty_continuations })
 }
 
 /// `# key=value` lines at the very top; the first other line ends them.
@@ -141,9 +142,9 @@ fn directives(lines: &[&str]) -> Result<(Directives, usize), SyntaxError> {
 
 /// Joins a line with what its escape characters continue; comments and blank
 /// lines in between vanish. `index` is left behind the last line used.
-fn join(lines: &[&str], index: &mut usize, escape: char, warnings: &mut Vec<String>) -> String {
+fn join(lines: &[&str], index: &mut usize, escape: char, empty: &mut Vec<usize>) -> String {
     let mut joined = String::new();
-    let mut first = true;
+    let (mut first, mut blank) = (true, false);
     while *index < lines.len() {
         let line = lines[*index];
         *index += 1;
@@ -152,7 +153,7 @@ fn join(lines: &[&str], index: &mut usize, escape: char, warnings: &mut Vec<Stri
             continue;
         }
         if !first && trimmed.is_empty() {
-            warnings.push(format!("Empty continuation line found on line {}", *index));
+            blank = true;
             continue;
         }
         let line = if first { trimmed } else { line };
@@ -164,6 +165,9 @@ fn join(lines: &[&str], index: &mut usize, escape: char, warnings: &mut Vec<Stri
                 break;
             }
         }
+    }
+    if blank {
+        empty.push(*index);
     }
     joined
 }
@@ -325,7 +329,7 @@ mod tests {
         );
         let file = parse(text).unwrap();
         assert_eq!(file.nodes[2].at, Position { line: 8, column: 3 });
-        assert_eq!(file.warnings, ["Empty continuation line found on line 5"]);
+        assert_eq!(file.empty_continuations, [7]);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What a build tells its client: the classic lines, or what happened to which
 //! step. Stages report from their own threads; the request's thread writes.
 
+use super::check::Warning;
 use super::parser::Node;
 use crate::api::build::{Message, Step};
 use crate::error::Error;
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
@@ -57,6 +59,14 @@ impl Report {
     pub fn metadata(&self, metadata: &serde_json::Value) {
         if self.structured {
             self.send(Message { aux: Some(serde_json::json!({ "metadata": metadata })), ..Message::default() });
+        }
+    }
+
+    /// The classic client has no place for them.
+    pub fn warnings(&self, warnings: &BTreeSet<Warning>) {
+        if self.structured && !self.quiet {
+            let all: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+            self.send(Message { aux: Some(serde_json::json!({ "warnings": all })), ..Message::default() });
         }
     }
 

@@ -3,6 +3,7 @@
 //! Invariant: a stage depends only on earlier ones, so the graph has no cycle,
 //! and what the target does not reach is never looked at again.
 
+use super::check::{self, Policy, Warning};
 use super::expand;
 use super::instruction::{Instruction, interpret};
 use super::parser::{Dockerfile, Node, Position, SyntaxError};
@@ -43,6 +44,9 @@ pub struct Plan {
     pub needed: BTreeSet<usize>,
     pub escape: char,
     pub warnings: Vec<String>,
+    /// Likely mistakes, and what is to be done about them.
+    pub checks: Vec<Warning>,
+    pub policy: Policy,
 }
 
 /// What the request says of variables and names.
@@ -94,9 +98,13 @@ pub fn plan(file: &Dockerfile, inputs: &Inputs<'_>) -> Result<Plan, SyntaxError>
     }
     let target = find_target(&stages, inputs.target)?;
     let needed = reach(&stages, target);
-    let mut warnings = file.warnings.clone();
-    warnings.extend(unused_args(file, &stages, inputs));
-    Ok(Plan { stages, globals, target, needed, escape, warnings })
+    let warnings = unused_args(file, &stages, inputs).into_iter().collect();
+    let (checks, policy) = Default::default();
+    let mut plan = Plan { stages, globals, target, needed, escape, warnings, checks, policy };
+    let given = inputs.build_args.get("BUILDKIT_DOCKERFILE_CHECK").and_then(Option::as_deref);
+    plan.policy = Policy::parse(given.or(file.directives.check.as_deref()).unwrap_or(""));
+    plan.checks = check::check(file, &plan);
+    Ok(plan)
 }
 
 fn at(node: &Node, message: String) -> SyntaxError {
