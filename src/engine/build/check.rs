@@ -300,7 +300,7 @@ mod tests {
         };
         let shown: Vec<String> = check(&file, &plan(&file, &inputs).unwrap()).iter().map(ToString::to_string).collect();
         for wanted in [
-            "NoEmptyContinuation: Empty continuation line (line 5)",
+            "NoEmptyContinuation: Empty continuation line (line 6)",
             "StageNameCasing: Stage name 'Base' should be lowercase (line 2)",
             "FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 2)",
             "MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label (line 3)",

@@ -13,6 +13,8 @@ pub mod copy;
 pub mod execute;
 pub mod expand;
 pub mod finish;
+#[cfg(test)]
+mod fuzzed;
 pub mod instruction;
 pub mod mounts;
 pub mod output;
