@@ -63,6 +63,8 @@ pub struct Options {
     pub build_args: BTreeMap<String, Option<String>>,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
+    /// Entitlements: `network.host`, `device`, `device=NAME`.
+    pub allow: Vec<String>,
     pub cache_from: Vec<String>,
     pub cache_to: Vec<String>,
     pub outputs: Vec<Output>,
@@ -123,6 +125,7 @@ impl Options {
         json(&mut query, "buildargs", &self.build_args, self.build_args.is_empty());
         json(&mut query, "labels", &self.labels, self.labels.is_empty());
         json(&mut query, "annotations", &self.annotations, self.annotations.is_empty());
+        json(&mut query, "allow", &self.allow, self.allow.is_empty());
         json(&mut query, "cachefrom", &self.cache_from, self.cache_from.is_empty());
         json(&mut query, "cacheto", &self.cache_to, self.cache_to.is_empty());
         json(&mut query, "nocachefilter", &self.no_cache_filter, self.no_cache_filter.is_empty());
@@ -155,6 +158,7 @@ impl Options {
         options.build_args = parse("buildargs", first("buildargs"))?;
         options.labels = parse("labels", first("labels"))?;
         options.annotations = parse("annotations", first("annotations"))?;
+        options.allow = parse("allow", first("allow"))?;
         options.cache_from = parse("cachefrom", first("cachefrom"))?;
         options.cache_to = parse("cacheto", first("cacheto"))?;
         options.no_cache_filter = parse("nocachefilter", first("nocachefilter"))?;

@@ -15,6 +15,8 @@ fn errors_say_where() {
         ("FROM busybox AS a\nCOPY --from=a /x /x\n", "circular dependency"),
         ("FROM busybox\nRUN --security=insecure true\n", "security.insecure is not allowed"),
         ("FROM busybox\nRUN --mount=type=secret,id=q,required=true true\n", "secret q: not found"),
+        ("FROM busybox\nRUN --network=host true\n", "network.host is not allowed"),
+        ("FROM busybox\nRUN --device=a.b/c=d true\n", "device a.b/c=d is not allowed"),
         ("RUN x\n", "no build stage in current context"),
         ("FROM busybox\nRUN touch /.wh.bin\n", "names that begin with .wh. stand for deleted files"),
         ("FROM busybox\nCOPY <<.wh.a /\n.wh.a\n", "cannot copy /.wh.a"),

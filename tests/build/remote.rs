@@ -105,6 +105,19 @@ fn urls() {
     )
     .ok();
     assert_eq!(sh(&d, "given", "cat /k"), "k");
+    // Further contexts: a folder as a root file system, an archive behind a URL.
+    let named = [("Dockerfile", "FROM tree\nCOPY --from=far keep.log /from-far\n"), ("tree/bin/f", "f")];
+    let flags = [format!("tree={}", d.scratch.join("named/tree").display()), format!("far={base}/t.tar")];
+    build(
+        &d,
+        Client::Ours,
+        "named",
+        &named,
+        &["--build-context", &flags[0], "--build-context", &flags[1], "-o", "out"],
+    )
+    .ok();
+    let out = |path: &str| std::fs::read_to_string(d.scratch.join("out").join(path)).unwrap();
+    assert_eq!((out("bin/f"), out("from-far")), ("f".into(), "k".into()));
     let folder = super::context(&d, "beside", &[("f", "beside")]).display().to_string();
     d.docker(&["build", "--network", "none", "-t", "far", "-f", &format!("{base}/df"), &folder]).ok();
     assert_eq!(sh(&d, "far", "cat /made"), "made");

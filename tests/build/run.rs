@@ -160,3 +160,26 @@ fn an_agent_of_the_client() {
     let required = [("Dockerfile", "FROM busybox\nRUN --mount=type=ssh,required=true true\n")];
     build(&d, Client::Ours, "required", &required, &[]).contains("no SSH key \"default\" forwarded").fails(1);
 }
+
+/// `RUN --device`: a CDI description of the user's own; one that is not there
+/// matters only if it is required.
+#[test]
+fn devices_and_entitlements() {
+    need!(probe::busybox());
+    let description = r#"{"cdiVersion":"0.6.0","kind":"test.io/dev","devices":[{"name":"one","containerEdits":{"env":["DEVICE=one"]}}]}"#;
+    let d = Daemon::prepare(&[], &[]);
+    d.scratch.file("home/.config/cdi/test.json", description);
+    let mut d = d;
+    d.up();
+    d.load_busybox();
+    let file = "FROM busybox\nRUN --device=test.io/dev=one --device=test.io/dev=none echo $DEVICE > /d\n\
+        RUN --network=host readlink /proc/self/ns/net > /n\n";
+    let flags = ["--allow", "device", "--allow", "network.host"];
+    build(&d, Client::Ours, "device", &[("Dockerfile", file)], &flags).ok();
+    let own = std::fs::read_link("/proc/self/ns/net").unwrap().display().to_string();
+    assert_eq!(sh(&d, "device", "cat /d /n"), format!("one\n{own}"));
+    let required = "FROM busybox\nRUN --device=test.io/dev=none,required true\n";
+    build(&d, Client::Ours, "required", &[("Dockerfile", required)], &flags)
+        .contains("unresolvable CDI devices test.io/dev=none")
+        .fails(1);
+}

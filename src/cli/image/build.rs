@@ -251,6 +251,7 @@ impl Build {
             build_args: self.build_args(),
             labels: order::map(self.label.iter().map(|l| split(l))),
             annotations: order::map(pairs("annotation", &self.annotation)?),
+            allow: list(&self.allow),
             cache_from: self.cache_from.clone(),
             cache_to: self.cache_to.clone(),
             outputs,

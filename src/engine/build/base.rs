@@ -5,7 +5,7 @@ use super::execute::{Build, host_platform};
 use super::report::Progress;
 use super::stage::{Base, Stage, stage_named};
 use super::state::State;
-use super::transfer::Root;
+use super::transfer::{Root, everything, stream};
 use crate::api::build::NamedContext;
 use crate::engine::image::{login, progress::Lines, pull};
 use crate::error::{Error, Kind, Result};
@@ -52,9 +52,7 @@ impl Build<'_> {
                     let made = self.stage(index)?;
                     Ok(self.on_stage(&made))
                 }
-                Some(_) => Err(Error::not_implemented(format!(
-                    "build context {name} is a folder: FROM takes an image or a stage"
-                ))),
+                Some(NamedContext::Uploaded(_) | NamedContext::Remote(_)) => self.on_folder(name, platform),
                 None => self.on_image(name, platform, progress),
             },
         }
@@ -76,6 +74,20 @@ impl Build<'_> {
         let inherited = config.history.len();
         let state = State::begin(config, image.chain_ids.clone(), Some(image.id.clone()), self.plan.escape);
         Ok(Made { state, inherited })
+    }
+
+    /// A folder as a root file system: one layer with nothing below it.
+    fn on_folder(&self, name: &str, platform: &str) -> Result<Made> {
+        let root = self.context.named.get(&name.to_ascii_lowercase());
+        let root = root.ok_or_else(|| Error::not_found(format!("build context {name} was not sent")))?;
+        let platform = if platform.is_empty() { host_platform() } else { platform.to_owned() };
+        let mut state = State::scratch(&platform, self.plan.escape);
+        let made = self.ingest(&mut stream(everything(root)?, self.rewriting()?)?, "")?;
+        state.chain_ids.push(made.chain_id.hex());
+        state.config.rootfs.diff_ids.push(made.layer.diff_id);
+        state.record("", format!("FROM {name}"), false);
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(made);
+        Ok(Made { state, inherited: 0 })
     }
 
     /// An image that is here, or that its registry has.
@@ -132,18 +144,17 @@ impl Build<'_> {
         let options = &self.request.options;
         if let Some(named) = options.contexts.get(&from.to_ascii_lowercase()) {
             return match named {
-                NamedContext::Uploaded(_) => match self.context.named.get(&from.to_ascii_lowercase()) {
-                    Some(root) => Ok(Source { root: root.clone(), layers: None }),
-                    None => Err(Error::not_found(format!("build context {from} was not sent"))),
-                },
+                NamedContext::Uploaded(_) | NamedContext::Remote(_) => {
+                    match self.context.named.get(&from.to_ascii_lowercase()) {
+                        Some(root) => Ok(Source { root: root.clone(), layers: None }),
+                        None => Err(Error::not_found(format!("build context {from} was not sent"))),
+                    }
+                }
                 NamedContext::Image(image) => self.image_source(image, progress),
                 NamedContext::Target(target) => match stage_named(&self.plan.stages, index, target) {
                     Some(stage) => self.stage_source(stage),
                     None => Err(Error::invalid(format!("build context {from}: no stage {target}"))),
                 },
-                NamedContext::Remote(url) => Err(Error::not_implemented(format!(
-                    "build context {from}: {url}: contexts from URLs are not supported yet"
-                ))),
             };
         }
         if let Some(stage) = stage_named(&self.plan.stages, index, from) {

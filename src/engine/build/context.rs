@@ -93,7 +93,7 @@ pub fn receive(engine: &Engine, id: &str, options: &Options, body: &mut dyn Read
     let cancelled = || abort.cancel.fired();
     let unpack = Unpack { dir: &context.dir, name: "context", owners: false, cancelled: &cancelled };
     unpack.run(body).map_err(|e| e.context("Error processing tar file"))?;
-    context.take_named(options)?;
+    context.take_named(engine, options, abort)?;
     let mut asked = options.dockerfile.clone();
     if !matches!(options.remote.as_str(), "" | "client-session") {
         asked = context.take_remote(engine, &options.remote, &asked, abort)?;
@@ -187,8 +187,16 @@ impl Context {
     }
 
     /// Folders of further contexts leave the main one.
-    fn take_named(&mut self, options: &Options) -> Result<()> {
+    fn take_named(&mut self, engine: &Engine, options: &Options, abort: &Abort) -> Result<()> {
         for (n, (name, source)) in options.contexts.iter().enumerate() {
+            if let NamedContext::Remote(url) = source {
+                let (Fetched::Tree(root) | Fetched::Dockerfile(root)) =
+                    remote::context(engine, url, &self.dir.join(format!("named-{n}")), abort)
+                        .map_err(|e| e.context(format_args!("build context {name}")))?;
+                let root = Root { name: format!("build context {name}"), ..root };
+                self.named.insert(name.to_ascii_lowercase(), root);
+                continue;
+            }
             let NamedContext::Uploaded(prefix) = source else { continue };
             if prefix.contains('/') || prefix.starts_with("..") || prefix.is_empty() {
                 return Err(Error::invalid(format!("build context {name}: invalid folder {prefix:?}")));

@@ -7,7 +7,10 @@ use super::instruction::{Command, Run};
 use super::mounts::{Mount, Real};
 use super::parser::heredoc_marker;
 use super::report::Progress;
-use crate::api::container::{ContainerConfig, CreateRequest, Healthcheck, HostConfig, LogConfig, Ulimit};
+use crate::api::container::{
+    ContainerConfig, CreateRequest, DeviceRequest, Healthcheck, HostConfig, LogConfig, Ulimit,
+};
+use crate::engine::container::cdi;
 use crate::engine::container::create::{self, Step};
 use crate::engine::container::record::Record;
 use crate::engine::container::{Pending, remove, start, wait};
@@ -41,8 +44,19 @@ impl Build<'_> {
         if run.security.as_deref() == Some("insecure") {
             return Err(Error::forbidden("security.insecure is not allowed: builds run without privileges"));
         }
-        if let Some(device) = run.devices.first() {
-            return Err(Error::not_implemented(format!("RUN --device={device} is not supported")));
+        let allowed = |what: &str| self.request.options.allow.iter().any(|a| a == what);
+        if run.network.as_deref() == Some("host")
+            && self.request.options.network_mode != "host"
+            && !allowed("network.host")
+        {
+            return Err(Error::forbidden("network.host is not allowed").with_hint("build with --allow network.host"));
+        }
+        for device in &run.devices {
+            let name = device.split(',').next().unwrap_or_default();
+            if !allowed("device") && !allowed(&format!("device={name}")) {
+                let hint = format!("build with --allow device={name}");
+                return Err(Error::forbidden(format!("device {name} is not allowed")).with_hint(hint));
+            }
         }
         let argv = argv(ongoing, run);
         let mounts = self.mounts(ongoing, &run.mounts)?;
@@ -91,7 +105,7 @@ impl Build<'_> {
             &state.config.run.user,
             &state.config.run.working_dir,
             self.network(run),
-            &format!("{:?}", self.rewriting()?),
+            &format!("{:?} {:?}", self.rewriting()?, run.devices),
             &self.mounts_key(ongoing, mounts, progress)?,
         ]))
     }
@@ -149,8 +163,29 @@ impl Build<'_> {
         host.cpuset_cpus.clone_from(&options.cpuset_cpus);
         host.cpuset_mems.clone_from(&options.cpuset_mems);
         host.cgroup_parent.clone_from(&options.cgroup_parent);
+        host.device_requests = self.devices(&run.devices);
         host.ulimits = Some(options.ulimits.iter().map(ulimit).collect());
         CreateRequest { config, host_config: Some(host), networking_config: None }
+    }
+
+    /// CDI devices; what is not `required` may be missing on this host.
+    fn devices(&self, wanted: &[String]) -> Option<Vec<DeviceRequest>> {
+        let request = |name: &str| DeviceRequest {
+            driver: "cdi".into(),
+            device_ids: Some(vec![name.to_owned()]),
+            ..DeviceRequest::default()
+        };
+        let there = |request: &DeviceRequest| {
+            let host = HostConfig { device_requests: Some(vec![request.clone()]), ..HostConfig::default() };
+            cdi::changes(&host, &self.engine.config.cdi_dirs).is_ok()
+        };
+        let kept = wanted.iter().filter_map(|text| {
+            let (name, rest) = text.split_once(',').unwrap_or((text, ""));
+            let request = request(name);
+            (matches!(rest, "required" | "required=true") || there(&request)).then_some(request)
+        });
+        let kept: Vec<DeviceRequest> = kept.collect();
+        (!kept.is_empty()).then_some(kept)
     }
 
     fn execute(
