@@ -345,6 +345,7 @@ impl Verb for Run {
             Err(Failed::Plain(e)) => Err(e),
             Err(Failed::Docker(e)) if context::stdout_closed() => Err(e),
             Err(Failed::Docker(e)) => refuse(cx, "run", &e),
+            Err(Failed::Usage(e)) => refuse(cx, "run", &e).map(|_| ExitCode::from(exit::USAGE)),
         }
     }
 }
@@ -355,6 +356,8 @@ enum Failed {
     Plain(Error),
     /// With `docker: ` in front, a way to the help behind and a status of its own.
     Docker(Error),
+    /// The same, of our own: its words say nothing of the container's command.
+    Usage(Error),
 }
 
 impl<E: Into<Error>> From<E> for Failed {
@@ -550,11 +553,12 @@ impl Drop for CidFile {
 /// Create, attach, wait, start, in the order that loses nothing.
 fn start(run: &Run, cx: &mut Context) -> Result<ExitCode, Failed> {
     check_pull(run)?;
-    let mut request = flags::request(run)?;
+    let mut request = flags::request(run).map_err(Failed::Usage)?;
     let config = &mut request.config;
     if run.detach {
         if !run.attach.is_empty() {
-            return Err(Error::invalid("conflicting options: cannot specify both --attach and --detach").into());
+            let text = "conflicting options: cannot specify both --attach and --detach";
+            return Err(Failed::Plain(Error::invalid(text)));
         }
         config.attach_stdin = false;
         config.attach_stdout = false;

@@ -81,6 +81,61 @@ const NAMES: &[(&str, &str)] = &[
     ("NanoCPUs", "NanoCpus"),
 ];
 
+/// Structs that are printed with the fields that their JSON leaves out: the
+/// list or field they stand in, one field that tells them, all fields in order
+/// with the text of a zero.
+const WHOLE: &[(&str, &str, &[(&str, &str)])] = &[
+    (
+        "Healthcheck",
+        "Test",
+        &[
+            ("Test", "[]"),
+            ("Interval", "0s"),
+            ("Timeout", "0s"),
+            ("StartPeriod", "0s"),
+            ("StartInterval", "0s"),
+            ("Retries", "0"),
+        ],
+    ),
+    (
+        "Mounts",
+        "Destination",
+        &[
+            ("Type", ""),
+            ("Name", ""),
+            ("Source", ""),
+            ("Destination", ""),
+            ("Driver", ""),
+            ("Mode", ""),
+            ("RW", "false"),
+            ("Propagation", ""),
+        ],
+    ),
+    ("Config", "Subnet", &[("Subnet", ""), ("IPRange", ""), ("Gateway", ""), ("AuxiliaryAddresses", "map[]")]),
+];
+const DURATIONS: &[&str] = &["Interval", "Timeout", "StartPeriod", "StartInterval"];
+
+fn shown(text: String, value: Value) -> Value {
+    Value::Shown(Rc::new((text, value)))
+}
+
+/// A struct as Go prints its type, where that is not what its JSON says.
+fn typed(value: Value, key: &str) -> Value {
+    let text = |name: &str| value.get(name).map(ToString::to_string).unwrap_or_default();
+    if key == "Ulimits" {
+        let text = format!("{}={}:{}", text("Name"), text("Soft"), text("Hard"));
+        return shown(text, value);
+    }
+    let Some((.., fields)) = WHOLE.iter().find(|(place, mark, _)| *place == key && value.get(mark).is_some()) else {
+        return value;
+    };
+    let texts: Vec<String> = fields
+        .iter()
+        .map(|(name, zero)| value.get(name).map_or_else(|| (*zero).to_owned(), ToString::to_string))
+        .collect();
+    shown(format!("{{{}}}", texts.join(" ")), value)
+}
+
 /// The JSON of an inspected object as Go would have it.
 pub fn object(value: Value) -> Value {
     shaped(value, "", false)
@@ -95,11 +150,17 @@ fn shaped(value: Value, key: &str, keyed: bool) -> Value {
         Value::Map(m) => {
             // A container's Config is a struct, a log driver's a map.
             let options = |k: &str| key == "LogConfig" && k == "Config";
-            let shape = |k: &Rc<str>, v: &Value| shaped(v.clone(), if options(k) { "Options" } else { k }, false);
+            let shape = |k: &Rc<str>, v: &Value| match v {
+                Value::Int(n) if key == "Healthcheck" && DURATIONS.contains(&&**k) => {
+                    let time = std::time::Duration::from_nanos(u64::try_from(*n).unwrap_or_default());
+                    shown(crate::util::units::duration(time), v.clone())
+                }
+                _ => shaped(v.clone(), if options(k) { "Options" } else { k }, false),
+            };
             let fields = m.iter().map(|(k, v)| (k.clone(), shape(k, v))).collect();
-            Value::Struct(Rc::new(Fields { type_name: "interface {}", fields }))
+            typed(Value::Struct(Rc::new(Fields { type_name: "interface {}", fields })), key)
         }
-        Value::List(items) => Value::list(items.iter().map(|v| shaped(v.clone(), "", true)).collect()),
+        Value::List(items) => Value::list(items.iter().map(|v| typed(shaped(v.clone(), "", true), key)).collect()),
         Value::Missing if keyed => Value::NilList,
         Value::Missing if MAPS.contains(&key) => Value::NilMap,
         Value::Missing if POINTERS.contains(&key) => Value::Nil,
@@ -115,7 +176,17 @@ pub(super) fn renamed(value: &Value, name: &str) -> Option<Value> {
 }
 
 /// A field that the JSON of an inspected struct does not show.
-pub(super) fn absent(name: &str) -> Option<Value> {
+pub(super) fn absent(of: &Value, name: &str) -> Option<Value> {
+    let (mount, health) = (of.get("Destination").is_some(), of.get("Test").is_some());
+    if mount && ["Name", "Driver"].contains(&name) {
+        return Some(Value::str(""));
+    }
+    if health && DURATIONS.contains(&name) {
+        return Some(shown("0s".into(), Value::Int(0)));
+    }
+    if health && name == "Retries" {
+        return Some(Value::Int(0));
+    }
     if POINTERS.contains(&name) {
         return Some(Value::Nil);
     }
@@ -138,8 +209,10 @@ mod tests {
 
     #[test]
     fn reads_as_docker_does() {
-        let json = r#"{"Id":"x","State":{"Status":"created","Pid":0},"Config":{"Labels":{"a":"b"},"Cmd":null,"Volumes":null},
-            "HostConfig":{"RestartPolicy":{"Name":"no","MaximumRetryCount":0},"LogConfig":{"Type":"json-file","Config":{}},"PidsLimit":null,"CpuShares":2}}"#;
+        let json = r#"{"Id":"x","State":{"Status":"created","Pid":0},"Config":{"Check":1,"Labels":{"a":"b"},"Cmd":null,"Volumes":null},
+            "HostConfig":{"RestartPolicy":{"Name":"no","MaximumRetryCount":0},"LogConfig":{"Type":"json-file","Config":{}},"PidsLimit":null,"CpuShares":2,
+            "Ulimits":[{"Name":"nofile","Hard":2,"Soft":1}]},
+            "Mounts":[{"Type":"bind","Source":"/s","Destination":"/d","Mode":"ro","RW":false,"Propagation":"rprivate"}]}"#;
         let value = object(crate::util::json::from_str(json).unwrap());
         for (template, expected) in [
             ("{{.ID}}{{.Id}}", "xx"),
@@ -151,8 +224,23 @@ mod tests {
             ("{{.Config.ExposedPorts}} {{.Config.Volumes}} {{.Config.Healthcheck}}", "map[] map[] <nil>"),
             ("{{.HostConfig.RestartPolicy}} {{.HostConfig.LogConfig}}", "{no 0} {json-file map[]}"),
             ("{{.HostConfig.PidsLimit}} {{.HostConfig.CPUShares}}", "<nil> 2"),
+            ("{{.Config.Check}}{{.HostConfig.Ulimits}} {{(index .HostConfig.Ulimits 0).Soft}}", "1[nofile=1:2] 1"),
+            ("{{.Mounts}} {{(index .Mounts 0).Driver}}", "[{bind  /s /d  ro false rprivate}] "),
         ] {
             assert_eq!(Template::parse(template).unwrap().inspecting().render(&value).unwrap(), expected, "{template}");
+        }
+        let health = r#"{"Config":{"Healthcheck":{"Test":["CMD","x"],"Interval":90000000000,"Retries":4}}}"#;
+        let health = object(crate::util::json::from_str(health).unwrap());
+        for (template, expected) in [
+            ("{{.Config.Healthcheck}}", "{[CMD x] 1m30s 0s 0s 0s 4}"),
+            ("{{.Config.Healthcheck.Interval}} {{.Config.Healthcheck.Timeout}}", "1m30s 0s"),
+            ("{{json .Config.Healthcheck.Interval}} {{gt .Config.Healthcheck.Interval 5}}", "90000000000 true"),
+        ] {
+            assert_eq!(
+                Template::parse(template).unwrap().inspecting().render(&health).unwrap(),
+                expected,
+                "{template}"
+            );
         }
         for (template, expected) in [
             (

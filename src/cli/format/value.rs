@@ -33,6 +33,8 @@ pub enum Value {
     Struct(Rc<Fields>),
     /// A row whose fields are made when asked for.
     Object(Rc<dyn Object>),
+    /// A value whose type prints itself: the text, and what everything else sees.
+    Shown(Rc<(String, Value)>),
 }
 
 pub struct Fields {
@@ -86,6 +88,7 @@ impl Value {
         match self {
             Value::Map(m) => find(m).map(|i| &m[i].1),
             Value::Struct(s) => find(&s.fields).map(|i| &s.fields[i].1),
+            Value::Shown(s) => s.1.get(key),
             _ => None,
         }
     }
@@ -100,6 +103,7 @@ impl Value {
             Value::List(l) => !l.is_empty(),
             Value::Map(m) => !m.is_empty(),
             Value::Struct(_) | Value::Object(_) => true,
+            Value::Shown(s) => s.1.truth(),
         }
     }
     /// The name that Go's errors give the type.
@@ -114,6 +118,7 @@ impl Value {
             Value::Map(_) | Value::NilMap => "map[string]interface {}",
             Value::Struct(s) => s.type_name,
             Value::Object(o) => o.type_name(),
+            Value::Shown(s) => s.1.type_name(),
         }
     }
     /// Entries in the order in which Go ranges over a map.
@@ -124,6 +129,8 @@ impl Value {
     }
     pub fn compare(&self, other: &Value) -> Option<Ordering> {
         match (self, other) {
+            (Value::Shown(s), other) => s.1.compare(other),
+            (this, Value::Shown(s)) => this.compare(&s.1),
             (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
             (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
             (Value::Str(a), Value::Str(b)) => Some(a.cmp(b)),
@@ -170,6 +177,7 @@ impl Value {
             }
             Value::Map(m) => json_members(out, m, escape, indent, depth),
             Value::Struct(s) => json_members(out, &s.fields, escape, indent, depth),
+            Value::Shown(s) => s.1.write_json(out, escape, indent, depth),
             Value::Object(o) => {
                 let mut members: Vec<(Rc<str>, Value)> =
                     o.names().iter().filter_map(|n| Some((Rc::from(*n), o.field(n)?))).collect();
@@ -285,6 +293,7 @@ impl fmt::Display for Value {
                 f.write_char(']')
             }
             Value::Struct(s) => braces(f, s.fields.iter().map(|(_, v)| v.clone())),
+            Value::Shown(s) => f.write_str(&s.0),
             Value::Object(o) => braces(f, o.names().into_iter().filter_map(|n| o.field(n))),
         }
     }

@@ -10,6 +10,7 @@ use crate::engine::{Engine, exec, watch};
 use crate::error::{Context, Result};
 use crate::util::atomic_file::Durability;
 use crate::util::time::{now, rfc3339_nano};
+use crate::util::units;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -220,7 +221,7 @@ fn run(
         None => {
             let _ = engine.runtime.signal(&exec.id, crate::engine::signal::KILL);
             let colon = if output.is_empty() { "" } else { ": " };
-            Ok((-1, format!("Health check exceeded timeout ({}){colon}{output}", go_duration(timeout))))
+            Ok((-1, format!("Health check exceeded timeout ({}){colon}{output}", units::duration(timeout))))
         }
     }
 }
@@ -265,23 +266,6 @@ fn unframe(mut raw: &[u8]) -> String {
         text.push_str("...");
     }
     text
-}
-
-/// Go's text for a duration, as in Docker's message: 500ms, 1.5s, 1m0s.
-fn go_duration(d: Duration) -> String {
-    let trim = |value: f64, unit: &str| {
-        let text = format!("{value:.9}");
-        format!("{}{unit}", text.trim_end_matches('0').trim_end_matches('.'))
-    };
-    let seconds = d.as_secs();
-    let rest = d.as_secs_f64() - (seconds / 60 * 60) as f64;
-    match () {
-        () if d < Duration::from_millis(1) => trim(d.as_nanos() as f64 / 1000.0, "µs"),
-        () if d < Duration::from_secs(1) => trim(d.as_secs_f64() * 1000.0, "ms"),
-        () if seconds < 60 => trim(d.as_secs_f64(), "s"),
-        () if seconds < 3600 => format!("{}m{}", seconds / 60, trim(rest, "s")),
-        () => format!("{}h{}m{}", seconds / 3600, seconds / 60 % 60, trim(rest, "s")),
-    }
 }
 
 #[cfg(test)]
@@ -331,7 +315,5 @@ mod tests {
         assert_eq!(unframe(&raw), "hi!");
         raw.extend([1, 0, 0, 0, 0, 0, 0, 9, b'x']);
         assert_eq!(unframe(&raw), "hi!x", "a broken tail is no reason to lose the rest");
-        assert_eq!(go_duration(Duration::from_millis(1500)), "1.5s");
-        assert_eq!(go_duration(Duration::from_secs(90)), "1m30s");
     }
 }

@@ -301,7 +301,7 @@ impl<'t> Exec<'t> {
             Value::NilMap => Ok(Value::Missing),
             Value::Struct(s) => match value.get(name).cloned().or_else(|| shape::renamed(value, name)) {
                 Some(found) => Ok(found),
-                None if self.strict => match shape::absent(name) {
+                None if self.strict => match shape::absent(value, name) {
                     Some(found) => Ok(found),
                     None => self.fail(format!("map has no entry for key {name:?}")),
                 },
@@ -311,6 +311,7 @@ impl<'t> Exec<'t> {
                 Some(found) => Ok(found),
                 None => self.fail(format!("can't evaluate field {name} in type {}", row.type_name())),
             },
+            Value::Shown(shown) => self.field(&shown.1, name),
             Value::Missing => Ok(Value::Missing),
             Value::Nil if self.strict => self.fail(format!("map has no entry for key {name:?}")),
             Value::Nil => self.fail(format!("nil pointer evaluating interface {{}}.{name}")),

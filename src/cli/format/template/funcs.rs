@@ -296,7 +296,7 @@ fn same(a: &Value, b: &Value) -> Result<bool, String> {
 
 fn order(args: &[Value]) -> Result<Ordering, String> {
     match (&args[0], &args[1]) {
-        (Value::Int(_) | Value::Float(_) | Value::Str(_), _) => {
+        (Value::Int(_) | Value::Float(_) | Value::Str(_) | Value::Shown(_), _) => {
             args[0].compare(&args[1]).ok_or_else(|| "incompatible types for comparison".to_owned())
         }
         _ => Err("invalid type for comparison".to_owned()),

@@ -90,7 +90,9 @@ fn operand(arg: &Value, verb: char, flags: &Flags) -> String {
         ('v', _) => Some(arg.to_string()),
         ('T', _) => Some(arg.type_name().to_owned()),
         ('s', Value::Str(s)) => Some(cut(s, flags)),
-        ('s', Value::List(_) | Value::Map(_) | Value::Struct(_) | Value::Object(_)) => Some(arg.to_string()),
+        ('s', Value::List(_) | Value::Map(_) | Value::Struct(_) | Value::Object(_) | Value::Shown(_)) => {
+            Some(arg.to_string())
+        }
         ('q', Value::Str(s)) => Some(quote(&cut(s, flags))),
         ('q', Value::Int(n)) => {
             let c = u32::try_from(*n).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
