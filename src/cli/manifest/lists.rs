@@ -72,9 +72,9 @@ impl Entry {
             .map_err(|_| Error::invalid(format!("manifest {} is not text", self.descriptor.digest)))?;
         let document = Some(RawValue::from_string(text)?);
         if self.descriptor.media_type == OCI_MANIFEST {
-            self.oci = document
+            self.oci = document;
         } else {
-            self.docker = document
+            self.docker = document;
         }
         Ok(self)
     }
