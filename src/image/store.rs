@@ -283,7 +283,9 @@ impl Store {
         }
         if key.tag().is_some() {
             update(&mut tables, id, |image| image.last_tagged = Some(time::now()));
-            self.write_image_record(&tables, id)?;
+            // A time that a power cut may take back, where nothing else has changed.
+            let durability = if before == Some(*id) { Durability::Renamed } else { Durability::Synced };
+            self.write_image_record(&tables, id, durability)?;
         }
         refresh_names(&mut tables, id);
         let replaced = before.filter(|b| b != id);
@@ -316,15 +318,14 @@ impl Store {
         self.root.join("images").join(format!("{}.json", id.hex()))
     }
 
-    fn write_image_record(&self, tables: &Tables, id: &Digest) -> Result<()> {
+    fn write_image_record(&self, tables: &Tables, id: &Digest, durability: Durability) -> Result<()> {
         let Some(image) = tables.images.get(id) else { return Ok(()) };
         let record = ImageRecord {
             parent: image.parent.as_deref().and_then(|p| p.parse().ok()),
             last_tagged: image.last_tagged.map(time::rfc3339_nano),
             manifests: image.manifests.clone(),
         };
-        atomic_file::write(&self.image_path(id), &json::to_vec(&record)?, Durability::Synced)
-            .context("write image record")
+        atomic_file::write(&self.image_path(id), &json::to_vec(&record)?, durability).context("write image record")
     }
 
     // ── layers ──────────────────────────────────────────────────────────────
@@ -501,6 +502,10 @@ impl Store {
         let id = config.id();
         let chains = digest::chain_ids(config.diff_ids());
         let mut manifests = Vec::new();
+        if let Some(image) = self.get(&id).filter(|_| new.manifests.is_empty()) {
+            // Nothing new: then nothing has to reach the disk either.
+            return Ok(image);
+        }
         for (media_type, bytes) in &new.manifests {
             let descriptor = Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64);
             self.put_blob(&descriptor.digest, bytes)?;
@@ -527,7 +532,7 @@ impl Store {
             let image = Image { parent: new.parent, manifests, ..describe(config, size) };
             tables.images.insert(id, Arc::new(image));
         }
-        if let Err(e) = self.write_image_record(&tables, &id) {
+        if let Err(e) = self.write_image_record(&tables, &id, Durability::Synced) {
             tables.images.remove(&id);
             return Err(e);
         }

@@ -184,9 +184,9 @@ impl Build<'_> {
     fn tree(&self, layers: &[String], name: &str) -> Result<Source> {
         let root = match layers {
             [] => self.context.folder("empty")?,
-            layers => Root { fd: Arc::new(self.engine.driver.mount_ro(layers)?), name: name.to_owned() },
+            layers => Root { fd: Arc::new(self.engine.driver.mount_ro(layers)?), name: name.into() },
         };
-        Ok(Source { root: Root { name: name.to_owned(), ..root }, layers: Some(layers.to_vec()) })
+        Ok(Source { root: Root { name: name.into(), ..root }, layers: Some(layers.to_vec()) })
     }
 }
 

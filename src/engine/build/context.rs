@@ -48,7 +48,18 @@ pub struct Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
+        self.discard();
+    }
+}
+
+impl Context {
+    /// When the last step is done. Before the result is synced: what is gone by
+    /// then never has to be written to the disk.
+    pub fn discard(&self) {
         for dir in [&self.dir, &self.private] {
+            if !dir.exists() {
+                continue;
+            }
             if let Err(e) = remove_all(dir) {
                 crate::warn!("cannot remove the files of a build", "path" = dir.display(), "error" = e);
             }
@@ -108,7 +119,7 @@ pub fn receive(engine: &Engine, id: &str, options: &Options, body: &mut dyn Read
 fn open_root(path: &Path, name: &str) -> Result<Root> {
     fs::create_dir_all(path).with_context(|| format!("mkdir {}", path.display()))?;
     let fd = File::open(path).with_context(|| format!("open {}", path.display()))?;
-    Ok(Root { fd: Arc::new(fd.into()), name: name.to_owned() })
+    Ok(Root { fd: Arc::new(fd.into()), name: name.into() })
 }
 
 impl Context {
@@ -193,7 +204,7 @@ impl Context {
                 let (Fetched::Tree(root) | Fetched::Dockerfile(root)) =
                     remote::context(engine, url, &self.dir.join(format!("named-{n}")), abort)
                         .map_err(|e| e.context(format_args!("build context {name}")))?;
-                let root = Root { name: format!("build context {name}"), ..root };
+                let root = Root { name: format!("build context {name}").into(), ..root };
                 self.named.insert(name.to_ascii_lowercase(), root);
                 continue;
             }

@@ -137,6 +137,7 @@ impl<'a> Build<'a> {
         self.imported = self.import_caches();
         let result = self.stages().and_then(|made| {
             self.tell_checks()?;
+            self.context.discard();
             finish::finish(&self, &made)
         });
         let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take();

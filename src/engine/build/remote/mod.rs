@@ -68,7 +68,7 @@ pub fn context(engine: &Engine, url: &str, dir: &Path, abort: &Abort) -> Result<
 
 fn open(path: &Path, name: &str) -> Result<Root> {
     let fd = File::open(path).with_context(|| format!("open {}", path.display()))?;
-    Ok(Root { fd: Arc::new(fd.into()), name: name.to_owned() })
+    Ok(Root { fd: Arc::new(fd.into()), name: name.into() })
 }
 
 /// One ref of a repository, or a folder of it.

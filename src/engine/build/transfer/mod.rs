@@ -40,6 +40,7 @@ pub struct Overrides {
 /// One entry of the layer to be.
 #[derive(Clone)]
 struct Item {
+    /// Without its name, which is the key: there may be a million of them.
     entry: Entry,
     content: Content,
 }
@@ -182,7 +183,6 @@ impl Layer {
             {
                 item.entry.mode = mode.apply(item.entry.mode, item.entry.kind == Kind::Dir);
             }
-            item.entry.name.clone_from(&path);
             self.items.insert(path, item);
         }
         Ok(())
@@ -200,8 +200,9 @@ impl Layer {
         self.items.is_empty()
     }
 
-    fn insert(&mut self, entry: Entry, content: Content) {
-        self.items.insert(entry.name.clone(), Item { entry, content });
+    fn insert(&mut self, mut entry: Entry, content: Content) {
+        let name = std::mem::take(&mut entry.name);
+        self.items.insert(name, Item { entry, content });
     }
 
     /// The directories above `path`: those that the lower layers have come along

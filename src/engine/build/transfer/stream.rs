@@ -23,17 +23,17 @@ impl Layer {
     pub fn digest(&self) -> Result<Digest> {
         let mut hash = Hasher::new();
         let mut buffer = vec![0; 128 << 10];
-        for item in self.items.values() {
+        for (name, item) in &self.items {
             let e = &item.entry;
-            if e.name.rsplit(|b| *b == b'/').next().is_some_and(|name| name.starts_with(b".wh.")) {
-                let name = String::from_utf8_lossy(&e.name);
+            if name.rsplit(|b| *b == b'/').next().is_some_and(|last| last.starts_with(b".wh.")) {
+                let name = String::from_utf8_lossy(name);
                 return Err(Error::invalid(format!(
                     "cannot copy {name}: in a layer, names that begin with .wh. stand for deleted files"
                 )));
             }
-            let head = format!("{:?} {:o} {} {} {} {}\n", e.kind, e.mode, e.uid, e.gid, e.size, e.name.len());
+            let head = format!("{:?} {:o} {} {} {} {}\n", e.kind, e.mode, e.uid, e.gid, e.size, name.len());
             hash.update(head.as_bytes());
-            hash.update(&e.name);
+            hash.update(name);
             hash.update(&e.link);
             for (name, value) in &e.xattrs {
                 hash.update(name);
@@ -50,9 +50,9 @@ impl Layer {
     /// The layer's tar. `epoch` replaces later times.
     pub fn write(&self, out: &mut dyn Write, epoch: Option<i64>) -> Result<()> {
         let mut buffer = vec![0; 128 << 10];
-        for item in self.items.values() {
+        for (name, item) in &self.items {
             let mut entry = item.entry.clone();
-            entry.name = entry.name.strip_prefix(b"/").unwrap_or(&entry.name).to_vec();
+            entry.name = name.strip_prefix(b"/").unwrap_or(name).to_vec();
             if entry.name.is_empty() {
                 continue;
             }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub struct Root {
     pub fd: Arc<OwnedFd>,
     /// For messages: "build context", a stage, an image.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// The state of the stage's root file system, to resolve destinations in.
