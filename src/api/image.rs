@@ -40,6 +40,16 @@ pub struct ManifestSummary {
     pub kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_data: Option<ImageData>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attestation_data: Option<AttestationData>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AttestationData {
+    /// Digest of the manifest that is spoken of.
+    #[serde(rename = "For")]
+    pub of: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

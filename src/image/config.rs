@@ -7,6 +7,7 @@
 //! in `raw`. New documents are made by [`ImageConfig::encode`].
 
 use super::digest::Digest;
+use super::manifest::Platform;
 use crate::error::{Error, Result};
 use crate::util::json;
 use serde::{Deserialize, Serialize};
@@ -169,14 +170,13 @@ impl ImageConfig {
     pub fn diff_ids(&self) -> &[Digest] {
         &self.rootfs.diff_ids
     }
-    /// `linux/arm/v7`
-    pub fn platform(&self) -> String {
-        let mut p = format!("{}/{}", self.os, self.architecture);
-        if !self.variant.is_empty() {
-            p.push('/');
-            p.push_str(&self.variant);
+    pub fn platform(&self) -> Platform {
+        Platform {
+            architecture: self.architecture.clone(),
+            os: self.os.clone(),
+            variant: self.variant.clone(),
+            ..Platform::default()
         }
-        p
     }
 }
 

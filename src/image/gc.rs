@@ -6,6 +6,7 @@
 //! leaves unreferenced files, never a record without files.
 
 use super::digest::{self, Digest};
+use super::platforms;
 use super::store::{Store, Tables};
 use crate::error::{Context, Error, Result};
 use std::collections::HashSet;
@@ -37,20 +38,27 @@ impl Store {
             let doomed: Vec<Digest> = chains.into_iter().filter(|c| !needed.contains(c)).collect();
             let mut blobs = vec![*id];
             blobs.extend(image.manifests.iter().map(|m| m.digest));
+            blobs.extend(platforms::digests(&image.packed));
             for chain in &doomed {
                 blobs.extend(self.forget_layer(&mut tables, chain)?);
             }
-            let kept = needed_blobs(&tables);
-            blobs.retain(|b| !kept.contains(b));
             (doomed, blobs)
         };
         for chain in &layers {
             self.driver.remove_layer(&chain.hex())?;
         }
+        self.sweep(blobs);
+        Ok(layers)
+    }
+
+    /// Removes those of the blobs that nobody needs.
+    pub(super) fn sweep(&self, mut blobs: Vec<Digest>) {
+        let tables = self.lock();
+        let kept = self.needed_blobs(&tables);
+        blobs.retain(|b| !kept.contains(b));
         for blob in blobs {
             let _ = fs::remove_file(self.blob_path(&blob));
         }
-        Ok(layers)
     }
 
     /// Layers that an image, a container or somebody at work stands on.
@@ -92,16 +100,12 @@ impl Store {
             for chain in &doomed {
                 blobs.extend(self.forget_layer(&mut tables, chain)?);
             }
-            let kept = needed_blobs(&tables);
-            blobs.retain(|b| !kept.contains(b));
             (doomed, blobs)
         };
         for chain in &layers {
             self.driver.remove_layer(&chain.hex())?;
         }
-        for blob in &blobs {
-            let _ = fs::remove_file(self.blob_path(blob));
-        }
+        self.sweep(blobs);
         Ok(layers.len())
     }
 
@@ -128,7 +132,7 @@ impl Store {
                 self.driver.remove_layer(&chain)?;
             }
         }
-        let kept = needed_blobs(&tables);
+        let kept = self.needed_blobs(&tables);
         for entry in fs::read_dir(self.root.join("blobs/sha256"))? {
             let path = entry?.path();
             let digest = path.file_name().and_then(|n| n.to_str()).and_then(Digest::from_hex);
@@ -138,11 +142,15 @@ impl Store {
         }
         Ok(())
     }
-}
 
-fn needed_blobs(tables: &Tables) -> HashSet<Digest> {
-    let mut needed: HashSet<Digest> = tables.images.keys().copied().collect();
-    needed.extend(tables.images.values().flat_map(|i| i.manifests.iter().map(|m| m.digest)));
-    needed.extend(tables.layers.values().filter_map(|l| l.blob.as_ref().map(|b| b.digest)));
-    needed
+    fn needed_blobs(&self, tables: &Tables) -> HashSet<Digest> {
+        let mut needed: HashSet<Digest> = tables.images.keys().copied().collect();
+        for image in tables.images.values() {
+            needed.extend(image.manifests.iter().map(|m| m.digest));
+            needed.extend(platforms::digests(&image.packed));
+        }
+        needed.extend(tables.layers.values().filter_map(|l| l.blob.as_ref().map(|b| b.digest)));
+        needed.extend(self.unfinished.blobs());
+        needed
+    }
 }

@@ -70,6 +70,10 @@ impl Descriptor {
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.as_ref()?.get(key).map(String::as_str)
     }
+    /// Windows base layers: the bytes are elsewhere, by licence.
+    pub fn is_foreign(&self) -> bool {
+        self.media_type.contains(".foreign.") || self.media_type.contains(".nondistributable.")
+    }
     /// A build attestation: an entry of an index that is no image.
     pub fn is_attestation(&self) -> bool {
         self.annotation(ANNOTATION_REFERENCE_TYPE).is_some()
@@ -220,6 +224,14 @@ impl Index {
         let images = || self.manifests.iter().filter(|d| !d.is_attestation());
         let ranked = images().filter_map(|d| Some((d.platform.as_ref()?.rank(wanted)?, d)));
         ranked.min_by_key(|(rank, _)| *rank).map(|(_, d)| d).or_else(|| images().find(|d| d.platform.is_none()))
+    }
+
+    /// The entry that stands for an index that is kept whole: the host's, else
+    /// the first that Linux runs.
+    pub fn main(&self) -> Option<&Descriptor> {
+        let images = || self.manifests.iter().filter(|d| !d.is_attestation());
+        let linux = |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| p.os == "linux");
+        self.choose(&Platform::host()).or_else(|| images().find(linux)).or_else(|| images().next())
     }
 }
 

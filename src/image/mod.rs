@@ -10,6 +10,7 @@ mod flow;
 pub mod gc;
 pub mod layer;
 pub mod manifest;
+pub mod platforms;
 pub mod reference;
 pub mod registry;
 mod room;

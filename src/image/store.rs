@@ -19,6 +19,7 @@ use super::config::ImageConfig;
 use super::digest::{self, Digest};
 use super::layer::{self, Body, Ingest, Place, Staged};
 use super::manifest::Descriptor;
+use super::platforms::Packed;
 use super::reference::{AnyReference, Reference};
 use super::unfinished::Unfinished;
 use crate::error::{Context, Error, Result};
@@ -60,6 +61,8 @@ pub struct Image {
     pub last_tagged: Option<Timestamp>,
     /// Manifests (and indices) that this image came with; the bytes are blobs.
     pub manifests: Vec<Descriptor>,
+    /// Every entry of its index, if it is kept whole.
+    pub packed: Vec<Packed>,
 }
 
 impl Image {
@@ -106,6 +109,8 @@ pub struct NewImage {
     pub parent: Option<String>,
     /// Media type and bytes.
     pub manifests: Vec<(String, Vec<u8>)>,
+    /// Every entry of its index, to keep the image whole; their blobs are here.
+    pub packed: Vec<Packed>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -114,6 +119,7 @@ pub(super) struct ImageRecord {
     parent: Option<Digest>,
     last_tagged: Option<String>,
     manifests: Vec<Descriptor>,
+    packed: Vec<Packed>,
 }
 
 /// Repository (`docker.io/library/busybox`) → reference → image id.
@@ -318,12 +324,13 @@ impl Store {
         self.root.join("images").join(format!("{}.json", id.hex()))
     }
 
-    fn write_image_record(&self, tables: &Tables, id: &Digest, durability: Durability) -> Result<()> {
+    pub(super) fn write_image_record(&self, tables: &Tables, id: &Digest, durability: Durability) -> Result<()> {
         let Some(image) = tables.images.get(id) else { return Ok(()) };
         let record = ImageRecord {
             parent: image.parent.as_deref().and_then(|p| p.parse().ok()),
             last_tagged: image.last_tagged.map(time::rfc3339_nano),
             manifests: image.manifests.clone(),
+            packed: image.packed.clone(),
         };
         atomic_file::write(&self.image_path(id), &json::to_vec(&record)?, durability).context("write image record")
     }
@@ -407,7 +414,7 @@ impl Store {
             Some(blob) => {
                 let media_type = blob.compression.media_type().unwrap_or_default();
                 let descriptor = Descriptor::new(media_type, blob.digest, blob.size);
-                blob.keep(&self.blob_path(&descriptor.digest))?;
+                self.keep_blob(blob)?;
                 Some(descriptor)
             }
             None => None,
@@ -521,15 +528,18 @@ impl Store {
         let mut tables = self.lock();
         if let Some(image) = tables.images.get(&id) {
             let mut image = (**image).clone();
+            let mut packed = new.packed;
             manifests.retain(|m| image.manifests.iter().all(|have| have.digest != m.digest));
-            if manifests.is_empty() {
+            packed.retain(|p| image.packed.iter().all(|have| have.entry.digest != p.entry.digest));
+            if manifests.is_empty() && packed.is_empty() {
                 return Ok(Arc::new(image));
             }
             image.manifests.append(&mut manifests);
+            image.packed.append(&mut packed);
             tables.images.insert(id, Arc::new(image));
         } else {
             let size = refs.iter().map(|r| r.layer.size).sum();
-            let image = Image { parent: new.parent, manifests, ..describe(config, size) };
+            let image = Image { parent: new.parent, manifests, packed: new.packed, ..describe(config, size) };
             tables.images.insert(id, Arc::new(image));
         }
         if let Err(e) = self.write_image_record(&tables, &id, Durability::Synced) {
@@ -558,6 +568,12 @@ impl Store {
             return Ok(());
         }
         atomic_file::write(&path, bytes, Durability::Renamed).with_context(|| format!("write blob {digest}"))
+    }
+
+    /// A compressed layer's bytes without the layer.
+    pub(super) fn keep_blob(&self, blob: layer::Blob) -> Result<()> {
+        let path = self.blob_path(&blob.digest);
+        blob.keep(&path)
     }
 
     /// The bytes of a configuration, manifest or kept compressed layer.
@@ -625,7 +641,8 @@ impl Store {
         }
         let parent = record.parent.map(|p| p.to_string());
         let last_tagged = record.last_tagged.as_deref().and_then(time::parse_rfc3339);
-        Ok(Image { parent, last_tagged, manifests: record.manifests, ..describe(config, size) })
+        let ImageRecord { manifests, packed, .. } = record;
+        Ok(Image { parent, last_tagged, manifests, packed, ..describe(config, size) })
     }
 
     /// `<hex>.json` files of a directory; unreadable ones are set aside.
@@ -647,7 +664,7 @@ impl Store {
     }
 }
 
-fn describe(config: ImageConfig, size: u64) -> Image {
+pub(super) fn describe(config: ImageConfig, size: u64) -> Image {
     Image {
         id: config.id().to_string(),
         chain_ids: digest::chain_ids(config.diff_ids()).iter().map(Digest::hex).collect(),

@@ -61,6 +61,11 @@ impl Unfinished {
     pub fn layers(&self) -> Vec<Digest> {
         self.lock().values().flat_map(|t| t.layers.iter().copied()).collect()
     }
+
+    /// Blobs that a pull may have fetched already.
+    pub fn blobs(&self) -> Vec<Digest> {
+        self.lock().values().flat_map(|t| t.blobs.iter().copied()).collect()
+    }
 }
 
 fn boot() -> String {
@@ -88,13 +93,18 @@ impl Store {
 
     /// The image is there, or will not be: nothing is kept for another try.
     pub fn end_pull(&self, image: &Digest) {
-        let mut tickets = self.unfinished.lock();
-        let Some(ticket) = tickets.remove(image) else { return };
+        let ticket = {
+            let mut tickets = self.unfinished.lock();
+            let Some(mut ticket) = tickets.remove(image) else { return };
+            let wanted: HashSet<Digest> = tickets.values().flat_map(|t| t.blobs.iter().copied()).collect();
+            ticket.blobs.retain(|b| !wanted.contains(b));
+            ticket
+        };
         let _ = fs::remove_file(self.ticket_path(image));
-        let wanted: HashSet<Digest> = tickets.values().flat_map(|t| t.blobs.iter().copied()).collect();
-        for blob in ticket.blobs.iter().filter(|b| !wanted.contains(b)) {
+        for blob in &ticket.blobs {
             self.remove_partial(blob);
         }
+        self.sweep(ticket.blobs);
     }
 
     /// The beginning of a blob, possibly empty, to go on with. None if somebody is
@@ -135,6 +145,7 @@ impl Store {
     /// rubbish for [`Store::collect`]; the bytes of blobs are given back.
     pub fn give_up_unfinished(&self) -> u64 {
         let mut freed = 0;
+        let before = self.unfinished.blobs();
         self.unfinished.lock().retain(|image, ticket| {
             let mut busy = false;
             for blob in &ticket.blobs {
@@ -148,6 +159,7 @@ impl Store {
             }
             busy
         });
+        self.sweep(before);
         freed
     }
 

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod guest;
 pub mod image;
 pub mod probe;
+pub mod registry;
 pub mod scratch;
 
 pub use command::{Output, eventually, run};

@@ -12,6 +12,8 @@ mod credentials;
 mod daemon;
 /// Blobs over bad links.
 mod links;
+/// Images for several platforms.
+mod platforms;
 /// Pulls that end early.
 mod resume;
 /// Blobs on their way out.

@@ -19,7 +19,7 @@ pub struct Pull {
     /// skip signature checks; there are none (default true)
     #[argh(option, arg_name = "bool", default = "true")]
     pub disable_content_trust: bool,
-    /// platform to fetch where there are several
+    /// platform to fetch where there are several; "all" keeps every one, for pushing and saving
     #[argh(option, arg_name = "string")]
     pub platform: Option<String>,
     /// print nothing but the name

@@ -93,19 +93,26 @@ impl Build<'_> {
     /// An image that is here, or that its registry has.
     pub fn image(&self, name: &str, platform: &str, progress: &Progress<'_>) -> Result<Arc<Image>> {
         let here = self.engine.images.resolve(name);
-        let fits = |image: &Image| {
-            platform.is_empty()
-                || pull::platform(platform)
-                    .is_ok_and(|p| p.os == image.config.os && p.architecture == image.config.architecture)
+        let store = &self.engine.images;
+        let wanted = if platform.is_empty() { None } else { Some(pull::platform(platform)?) };
+        let fits = |image: Arc<Image>| match &wanted {
+            None => Ok(Some(image)),
+            Some(wanted) => store.for_platform(image, wanted),
+        };
+        let here = match here {
+            Ok(image) if !self.request.options.pull => fits(image)?,
+            Err(e) if e.kind() != Kind::NotFound => return Err(e),
+            _ => None,
         };
         let image = match here {
-            Ok(image) if fits(&image) && !self.request.options.pull => image,
-            Err(e) if e.kind() != Kind::NotFound => return Err(e),
-            _ => {
+            Some(image) => image,
+            None => {
                 self.pull(name, platform, progress)?;
-                self.engine.images.resolve(name)?
+                let image = store.resolve(name)?;
+                fits(image.clone())?.unwrap_or(image)
             }
         };
+        let image = store.unpack(image)?;
         if let Some(top) = image.top().and_then(Digest::from_hex)
             && let Some(layer) = self.engine.images.layer(&top)
         {
@@ -128,6 +135,7 @@ impl Build<'_> {
         let reference = pull::reference(name, "")?.or_latest();
         let request = pull::Request {
             platform: if platform.is_empty() { None } else { Some(pull::platform(platform)?) },
+            whole: false,
             credentials: self.credentials(&reference),
             reference,
         };

@@ -3,9 +3,11 @@
 
 use crate::api::container::{ContainerConfig, Healthcheck};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::engine::image::inspect;
+use crate::error::Result;
 use crate::image::config::RunConfig;
 use crate::image::manifest::Platform;
+use crate::image::store::Image;
 use crate::util::order;
 
 #[derive(Debug, Clone, Default)]
@@ -22,36 +24,26 @@ pub struct Facts {
 
 /// Looks an image up by any reference; 404 is what makes the client pull.
 pub fn facts(engine: &Engine, reference: &str) -> Result<Facts> {
-    let image = engine.images.resolve(reference)?;
-    Ok(Facts {
+    Ok(describe(&*engine.images.resolve(reference)?))
+}
+
+/// As [`facts`], of the platform that the client asked for ("" for any), which is
+/// unpacked if it was not yet. Of none that is here is "not found", so that the
+/// client pulls the right one.
+pub fn facts_for(engine: &Engine, reference: &str, platform: &str) -> Result<Facts> {
+    let wanted = if platform.is_empty() { None } else { Some(Platform::parse(platform)?) };
+    let image = inspect::resolve(engine, reference, wanted.as_ref())?;
+    Ok(describe(&*engine.images.unpack(image)?))
+}
+
+fn describe(image: &Image) -> Facts {
+    Facts {
         id: image.id.clone(),
         layers: image.chain_ids.clone(),
         config: container_config(&image.config.run),
         os: image.config.os.clone(),
         size: image.size,
-    })
-}
-
-/// As [`facts`], if the image is of the platform that the client asked for. One of
-/// another is "not found", so that the client pulls the right one.
-pub fn facts_for(engine: &Engine, reference: &str, platform: &str) -> Result<Facts> {
-    if !platform.is_empty() {
-        let wanted = Platform::parse(platform)?;
-        let config = &engine.images.resolve(reference)?.config;
-        let have = Platform {
-            os: config.os.clone(),
-            architecture: config.architecture.clone(),
-            variant: config.variant.clone(),
-            ..Platform::default()
-        };
-        if have.rank(&wanted).is_none() {
-            return Err(Error::not_found(format!(
-                "image with reference {reference} was found but its platform ({}) does not match the specified platform ({wanted})",
-                config.platform()
-            )));
-        }
     }
-    facts(engine, reference)
 }
 
 /// The image's run configuration in the API's form.

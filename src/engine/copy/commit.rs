@@ -106,7 +106,7 @@ fn make(engine: &Arc<Engine>, record: &Record, options: &Options) -> Result<Stri
     diff_ids.push(layer.layer.diff_id);
     config.rootfs = RootFs { diff_ids, ..config.rootfs };
     let id = encode(&mut config)?;
-    let new = NewImage { config: config.raw, parent: base.map(|b| b.id.clone()), manifests: Vec::new() };
+    let new = NewImage { config: config.raw, parent: base.map(|b| b.id.clone()), ..NewImage::default() };
     engine.images.put(new)?;
     Ok(id)
 }

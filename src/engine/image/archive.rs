@@ -1,7 +1,7 @@
 //! `docker load`, `docker save` and `docker import`.
 
 use super::progress::Lines;
-use super::{changes, image_event, inspect, layers_in_use, names};
+use super::{changes, image_event, layers_in_use, names};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::archive::import::{self, Import};
@@ -63,7 +63,13 @@ pub fn load(
 pub fn select(engine: &Engine, wanted: &[String], platform: Option<&Platform>) -> Result<Vec<Saved>> {
     let mut saved: Vec<Saved> = Vec::new();
     let mut add = |name: &str, reference: Option<Reference>| -> Result<()> {
-        let image = inspect::resolve(engine, name, platform)?;
+        let image = match (engine.images.resolve(name)?, platform) {
+            (image, None) => image,
+            (image, Some(wanted)) => engine
+                .images
+                .for_platform(image, wanted)?
+                .ok_or_else(|| Error::not_found(format!("no suitable export target found for platform {wanted}")))?,
+        };
         let reference = reference.filter(|r| r.tag().is_some());
         match saved.iter_mut().find(|s| s.image.id == image.id) {
             Some(have) => {

@@ -1,40 +1,33 @@
 //! `GET /images/{name}/json` and `…/history`.
 
+use super::manifests;
 use crate::api::container::GraphDriver;
-use crate::api::image::{
-    HistoryItem, ImageData, ImageInspect, ManifestDescriptor, ManifestSize, ManifestSummary, Metadata, Platform,
-    RootFs, UnpackedSize,
-};
+use crate::api::image::{HistoryItem, ImageInspect, Metadata, RootFs};
 use crate::api::version::Version;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::config::RunConfig;
 use crate::image::digest::Digest;
-use crate::image::manifest::{self, Manifest, OCI_MANIFEST};
+use crate::image::manifest;
 use crate::image::store::Image;
-use crate::util::json;
 use crate::util::order;
 use crate::util::time;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// The image, if it is of the wanted platform.
+/// The image, or the platform of it that is wanted.
 pub fn resolve(engine: &Engine, name: &str, platform: Option<&manifest::Platform>) -> Result<Arc<Image>> {
     let image = engine.images.resolve(name)?;
-    if let Some(wanted) = platform {
-        let have = manifest::Platform {
-            os: image.config.os.clone(),
-            architecture: image.config.architecture.clone(),
-            variant: image.config.variant.clone(),
-            ..Default::default()
-        };
-        if have.rank(wanted).is_none() {
-            return Err(Error::not_found(format!(
-                "image with reference {name} was found but does not provide the specified platform ({wanted})"
-            )));
-        }
-    }
-    Ok(image)
+    let Some(wanted) = platform else { return Ok(image) };
+    let have = image.platform();
+    engine.images.for_platform(image, wanted)?.ok_or_else(|| mismatch(name, &have, wanted))
+}
+
+/// Docker's words.
+pub fn mismatch(name: &str, have: &manifest::Platform, wanted: &manifest::Platform) -> Error {
+    Error::not_found(format!(
+        "image with reference {name} was found but its platform ({have}) does not match the specified platform ({wanted})"
+    ))
 }
 
 pub fn inspect(engine: &Engine, image: &Image, version: Version, with_manifests: bool) -> ImageInspect {
@@ -71,7 +64,7 @@ pub fn inspect(engine: &Engine, image: &Image, version: Version, with_manifests:
         },
         metadata: Metadata { last_tag_time: image.last_tagged.map_or(time::GO_ZERO.into(), time::rfc3339_nano) },
         config: run_config(&config.run, version),
-        manifests: with_manifests.then(|| manifests(engine, image)),
+        manifests: with_manifests.then(|| manifests::manifests(engine, image)),
     }
 }
 
@@ -107,49 +100,6 @@ fn run_config(run: &RunConfig, version: Version) -> Value {
         }
     }
     value
-}
-
-/// What the image came with, or the manifest that it would be saved under.
-pub fn manifests(engine: &Engine, image: &Image) -> Vec<ManifestSummary> {
-    let users: Vec<String> =
-        engine.containers.all().iter().filter(|c| c.record().image_id == image.id).map(|c| c.id.clone()).collect();
-    let data = ImageData {
-        platform: Platform {
-            architecture: image.config.architecture.clone(),
-            os: image.config.os.clone(),
-            os_version: image.config.os_version.clone(),
-            variant: image.config.variant.clone(),
-        },
-        containers: users,
-        size: UnpackedSize { unpacked: i64::try_from(image.size).unwrap_or(i64::MAX) },
-    };
-    let mut out = Vec::new();
-    for descriptor in image.manifests.iter().filter(|d| manifest::is_manifest(&d.media_type)) {
-        let parsed = engine.images.read_blob(&descriptor.digest).ok();
-        let parsed = parsed.and_then(|bytes| json::from_slice::<Manifest>(&bytes).ok());
-        let content = parsed.map_or(0, |m| m.config.size + m.layers.iter().map(|l| l.size).sum::<u64>());
-        out.push(line(&descriptor.media_type, &descriptor.digest.to_string(), descriptor.size, content, &data));
-    }
-    if out.is_empty() {
-        out.push(line(OCI_MANIFEST, &image.id, image.config.raw.len() as u64, image.config.raw.len() as u64, &data));
-    }
-    out
-}
-
-fn line(media_type: &str, digest: &str, size: u64, content: u64, data: &ImageData) -> ManifestSummary {
-    let content = i64::try_from(content).unwrap_or(i64::MAX);
-    ManifestSummary {
-        id: digest.to_owned(),
-        descriptor: ManifestDescriptor {
-            media_type: media_type.to_owned(),
-            digest: digest.to_owned(),
-            size: i64::try_from(size).unwrap_or(i64::MAX),
-        },
-        available: true,
-        size: ManifestSize { content, total: content + data.size.unpacked },
-        kind: "image".into(),
-        image_data: Some(data.clone()),
-    }
 }
 
 pub fn history(engine: &Engine, image: &Image) -> Result<Vec<HistoryItem>> {

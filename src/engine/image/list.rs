@@ -61,7 +61,7 @@ pub fn list(engine: &Engine, filters: &Filters, query: Query) -> Result<Vec<Imag
             line.containers = users.get(&image.id).copied().unwrap_or_default();
         }
         if query.manifests {
-            line.manifests = Some(super::inspect::manifests(engine, image));
+            line.manifests = Some(super::manifests::manifests(engine, image));
         }
         out.push(line);
     }

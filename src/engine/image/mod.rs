@@ -6,12 +6,14 @@ pub mod distribution;
 pub mod inspect;
 pub mod list;
 pub mod login;
+mod manifests;
 pub mod names;
 pub mod progress;
 pub mod pull;
 pub mod push;
 pub mod remove;
 pub mod search;
+mod whole;
 
 use super::{Engine, EngineConfig};
 use crate::engine::events::Kind;

@@ -6,8 +6,8 @@
 //! pull that ends anywhere leaves no half image; the layers that did arrive
 //! stay for the next try.
 
-use super::layers_in_use;
 use super::progress::Lines;
+use super::{layers_in_use, whole};
 use crate::engine::Engine;
 use crate::engine::events;
 use crate::error::{Error, Kind, Result};
@@ -40,6 +40,8 @@ pub struct Request {
     /// Without tag and digest: all tags of the repository.
     pub reference: Reference,
     pub platform: Option<Platform>,
+    /// Every platform that there is.
+    pub whole: bool,
     pub credentials: Credentials,
 }
 
@@ -138,11 +140,16 @@ fn one(
     lines.status_of(label, &format!("Pulling from {}", reference.path()))?;
     let top_digest = top.digest;
     let mut manifests = vec![(top.media_type.clone(), top.bytes.clone())];
+    let mut whole = None;
     let manifest = match document {
         Document::Image(image) => *image,
         Document::Index(index) => {
             let platform = request.platform.clone().unwrap_or_else(Platform::host);
-            let entry = document::choose(&index, &platform).map_err(explain)?;
+            let index = whole.insert(index);
+            let entry = match index.main().filter(|_| request.whole) {
+                Some(entry) => entry,
+                None => document::choose(index, &platform).map_err(explain)?,
+            };
             let fetched = image_of_index(engine, client, entry).map_err(explain)?;
             let Document::Image(image) = document::parse(&fetched, &familiar).map_err(explain)? else {
                 return Err(Error::system(format!("{familiar}: an index within an index")));
@@ -152,29 +159,42 @@ fn one(
         }
     };
     let id = manifest.config.digest;
+    if let Some(here) = engine.images.by_reference(reference)
+        && here.packed.iter().any(|p| p.config.digest == id && holds(&here, &manifests[..1]))
+    {
+        lines.status(&format!("Digest: {top_digest}"))?;
+        return Ok((false, None));
+    }
+    let rest = |lines: &mut Lines<'_>| match &whole {
+        Some(index) if request.whole => whole::fetch(engine, client, (top_digest, index), lines, cancel),
+        _ => Ok(Vec::new()),
+    };
     let image = match engine.images.get(&id) {
-        Some(image) if holds(&image, &manifests) => image,
+        Some(image) if holds(&image, &manifests) && !request.whole => image,
         Some(image) => {
-            engine.images.put(NewImage { config: image.config.raw.clone(), parent: image.parent.clone(), manifests })?
+            let (config, parent) = (image.config.raw.clone(), image.parent.clone());
+            engine.images.put(NewImage { config, parent, manifests, packed: rest(lines)? })?
         }
         None => {
             let raw = blob::document(client, id, manifest.config.size).map_err(explain)?;
             let config = ImageConfig::parse(raw)?;
             check(&config, &manifest.layers)?;
             let held = fetch_layers(engine, client, &config, &manifest.layers, lines, cancel)?;
-            let image = engine.images.put(NewImage { config: config.raw, parent: None, manifests })?;
+            let packed = rest(lines)?;
+            let image = engine.images.put(NewImage { config: config.raw, parent: None, manifests, packed })?;
             drop(held);
             engine.images.end_pull(&id);
             image
         }
     };
+    engine.images.end_pull(&top_digest);
     let updated = name(engine, reference, &image, top_digest)?;
     lines.status(&format!("Digest: {top_digest}"))?;
     Ok((updated, platform_warning(request, &image, &familiar)))
 }
 
 /// The manifest that an index names, from the store if it is there.
-fn image_of_index(engine: &Engine, client: &Client, entry: &Descriptor) -> Result<Fetched, Fault> {
+pub(super) fn image_of_index(engine: &Engine, client: &Client, entry: &Descriptor) -> Result<Fetched, Fault> {
     if let Ok(bytes) = engine.images.read_blob(&entry.digest)
         && Digest::of(&bytes) == entry.digest
     {
@@ -228,12 +248,7 @@ fn name(engine: &Engine, reference: &Reference, image: &Image, digest: Digest) -
 
 fn platform_warning(request: &Request, image: &Image, familiar: &str) -> Option<String> {
     let platform = request.platform.as_ref()?;
-    let have = Platform {
-        architecture: image.config.architecture.clone(),
-        os: image.config.os.clone(),
-        variant: image.config.variant.clone(),
-        ..Platform::default()
-    };
+    let have = image.platform();
     have.rank(platform).is_none().then(|| {
         format!(
             "WARNING: image with reference {familiar} was found but its platform ({have}) does not match the specified platform ({platform})"
@@ -242,14 +257,15 @@ fn platform_warning(request: &Request, image: &Image, familiar: &str) -> Option<
 }
 
 /// A layer on its way, from the pull's point of view.
-struct Wanted {
-    chain: Digest,
+pub(super) struct Wanted {
+    /// Of its transfer: the chain ID.
+    pub key: Digest,
     /// Twelve digits of the blob's digest.
-    id: String,
+    pub id: String,
     /// Held, so that it goes on; none if the layer was here before.
-    _watch: Option<Watch>,
-    done: bool,
-    told: bool,
+    pub _watch: Option<Watch>,
+    pub done: bool,
+    pub told: bool,
 }
 
 /// What must live until the image's record does: transfers and pinned layers.
@@ -274,7 +290,7 @@ fn fetch_layers(
         if let Some(here) = engine.images.layer(chain) {
             pinned.push(here);
             lines.step(&id, "Already exists")?;
-            all.push(Wanted { chain: *chain, id, _watch: None, done: true, told: true });
+            all.push(Wanted { key: *chain, id, _watch: None, done: true, told: true });
             continue;
         }
         lines.step(&id, "Pulling fs layer")?;
@@ -291,7 +307,7 @@ fn fetch_layers(
             .downloads
             .join(*chain, parent, to.clone(), move |cancel| plan.job(cancel))
             .map_err(Error::from)?;
-        all.push(Wanted { chain: *chain, id, _watch: Some(watch), done: false, told: false });
+        all.push(Wanted { key: *chain, id, _watch: Some(watch), done: false, told: false });
     }
     drop(to);
     let Err(fault) = listen(&mut all, &from, lines, cancel) else { return Ok((all, pinned)) };
@@ -307,7 +323,12 @@ fn fetch_layers(
 }
 
 /// Tells the client what the transfers do until all have ended.
-fn listen(all: &mut [Wanted], from: &Receiver<Update>, lines: &mut Lines<'_>, cancel: &Cancel) -> Result<(), Fault> {
+pub(super) fn listen(
+    all: &mut [Wanted],
+    from: &Receiver<Update>,
+    lines: &mut Lines<'_>,
+    cancel: &Cancel,
+) -> Result<(), Fault> {
     while all.iter().any(|w| !w.done) {
         cancel.check()?;
         let update = match from.recv_timeout(GLANCE) {
@@ -317,7 +338,7 @@ fn listen(all: &mut [Wanted], from: &Receiver<Update>, lines: &mut Lines<'_>, ca
                 return Err(Fault::new(Class::Local, "internal error: a layer's transfer ended without a word"));
             }
         };
-        let Some(at) = all.iter().position(|w| w.chain == update.layer) else { continue };
+        let Some(at) = all.iter().position(|w| w.key == update.layer) else { continue };
         let id = all[at].id.clone();
         match update.step {
             Step::Waiting => lines.step(&id, "Waiting")?,

@@ -6,23 +6,25 @@
 //! bytes, hence the same digest. A layer without a kept blob is compressed on
 //! the way, and remembered by its digest for the next time.
 
+use super::inspect;
 use super::progress::Lines;
 use crate::engine::{Engine, events};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{
     DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Descriptor, Manifest, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST,
-    Platform, is_manifest,
+    Platform, is_index, is_manifest,
 };
+use crate::image::platforms::Blobs;
 use crate::image::reference::Reference;
 use crate::image::registry::auth::Credentials;
 use crate::image::registry::client::Client;
-use crate::image::registry::document::is_foreign;
 use crate::image::registry::fault::{Class, Fault};
 use crate::image::registry::service::at_endpoint;
 use crate::image::registry::transport::Cancel;
 use crate::image::registry::upload::{Known, Mount};
 use crate::image::store::{Image, LayerRef};
+use crate::storage::behind::Once;
 use crate::util::id::short;
 use crate::util::json;
 use serde_json::json;
@@ -103,9 +105,7 @@ pub fn push(engine: &Arc<Engine>, request: &Request, lines: &mut Lines<'_>, canc
 fn run(engine: &Arc<Engine>, request: &Request, lines: &mut Lines<'_>, cancel: &Arc<Cancel>) -> Result<()> {
     let reference = &request.reference;
     let images = local_images(engine, reference);
-    for (tagged, image) in &images {
-        check_platform(request, tagged, image)?;
-    }
+    let images: Vec<_> = images.into_iter().map(|(t, i)| of_platform(engine, request, t, i)).collect::<Result<_>>()?;
     lines.status(&format!("The push refers to repository [{}]", reference.name()))?;
     if reference.digest().is_some() {
         return Err(Error::invalid("cannot push a digest reference"));
@@ -117,7 +117,7 @@ fn run(engine: &Arc<Engine>, request: &Request, lines: &mut Lines<'_>, cancel: &
     let settings = engine.registries.settings();
     let (client, ()) = at_endpoint(&settings, reference, "push,pull", &request.credentials, cancel, |_| Ok(()))?;
     for (tagged, image) in &images {
-        one(engine, &client, tagged, image, request.form.as_ref(), lines)?;
+        one(engine, &client, tagged, image, request, lines)?;
     }
     Ok(())
 }
@@ -161,21 +161,18 @@ fn local_images(engine: &Engine, reference: &Reference) -> Vec<(Reference, Arc<I
     engine.images.by_reference(reference).map(|image| (reference.clone(), image)).into_iter().collect()
 }
 
-fn check_platform(request: &Request, tagged: &Reference, image: &Image) -> Result<()> {
-    let Some(platform) = &request.platform else { return Ok(()) };
-    let have = Platform {
-        architecture: image.config.architecture.clone(),
-        os: image.config.os.clone(),
-        variant: image.config.variant.clone(),
-        ..Platform::default()
-    };
-    if have.rank(platform).is_some() {
-        return Ok(());
+fn of_platform(
+    engine: &Engine,
+    request: &Request,
+    tagged: Reference,
+    image: Arc<Image>,
+) -> Result<(Reference, Arc<Image>)> {
+    let Some(wanted) = &request.platform else { return Ok((tagged, image)) };
+    let have = image.platform();
+    match engine.images.for_platform(image, wanted)? {
+        Some(image) => Ok((tagged, image)),
+        None => Err(inspect::mismatch(&tagged.familiar(), &have, wanted)),
     }
-    let name = tagged.familiar();
-    Err(Error::not_found(format!(
-        "image with reference {name} was found but its platform ({have}) does not match the specified platform ({platform})"
-    )))
 }
 
 /// Docker shows what went wrong with credentials without the request's URL.
@@ -191,9 +188,38 @@ fn one(
     client: &Arc<Client>,
     reference: &Reference,
     image: &Image,
-    form: Option<&Form>,
+    request: &Request,
     lines: &mut Lines<'_>,
 ) -> Result<()> {
+    // With a platform the index stays here: its manifest alone is asked for.
+    let whole = Blobs::of(&engine.images, image).filter(|b| request.platform.is_none() || !is_index(&b.top.media_type));
+    let (media_type, bytes) = match whole {
+        Some(blobs) => push_blobs(engine, client, reference, &blobs, lines)?,
+        None => push_image(engine, client, reference, (image, request.form.as_ref()), lines)?,
+    };
+    let tag = reference.tag().unwrap_or("latest");
+    client.put_manifest(tag, &media_type, &bytes).map_err(explain)?;
+    let digest = Digest::of(&bytes);
+    if engine.images.get(&image.digest()).is_some() {
+        engine.images.tag(&image.digest(), &reference.with_digest(digest))?;
+    }
+    let size = bytes.len();
+    lines.status(&format!("{tag}: digest: {digest} size: {size}"))?;
+    lines.aux(&json!({ "Tag": tag, "Digest": digest.to_string(), "Size": size }))?;
+    let mut attributes = image.config.run.labels.clone().unwrap_or_default();
+    attributes.insert("name".into(), reference.familiar_name());
+    engine.events.publish(events::Kind::Image, "push", reference.familiar(), attributes);
+    Ok(())
+}
+
+/// Everything below the image's own manifest, which is given back.
+fn push_image(
+    engine: &Arc<Engine>,
+    client: &Arc<Client>,
+    reference: &Reference,
+    (image, form): (&Image, Option<&Form>),
+    lines: &mut Lines<'_>,
+) -> Result<(String, Vec<u8>)> {
     let layers: Vec<LayerRef> = crate::image::digest::chain_ids(&image.diff_ids)
         .iter()
         .map(|chain| engine.images.layer(chain).ok_or_else(|| Error::system(format!("layer {chain} does not exist"))))
@@ -207,24 +233,41 @@ fn one(
     let pushed = push_layers(engine, client, &jobs, lines)?;
     let config = Known { digest: image.digest(), size: image.config.raw.len() as u64 };
     push_config(client, config, &image.config.raw).map_err(explain)?;
-    let (media_type, bytes) = match (original, form) {
+    Ok(match (original, form) {
         (_, Some(form)) => form.manifest(config, &pushed)?,
         (Some((manifest, bytes)), None) if manifest.layers.iter().zip(&pushed).all(|(l, p)| l.digest == p.digest) => {
             (manifest.media_type, bytes)
         }
         _ => (DOCKER_MANIFEST.to_owned(), fresh_manifest(config, &pushed)),
-    };
-    let tag = reference.tag().unwrap_or("latest");
-    client.put_manifest(tag, &media_type, &bytes).map_err(explain)?;
-    let digest = Digest::of(&bytes);
-    engine.images.tag(&image.digest(), &reference.with_digest(digest))?;
-    let size = bytes.len();
-    lines.status(&format!("{tag}: digest: {digest} size: {size}"))?;
-    lines.aux(&json!({ "Tag": tag, "Digest": digest.to_string(), "Size": size }))?;
-    let mut attributes = image.config.run.labels.clone().unwrap_or_default();
-    attributes.insert("name".into(), reference.familiar_name());
-    engine.events.publish(events::Kind::Image, "push", reference.familiar(), attributes);
-    Ok(())
+    })
+}
+
+/// Everything below the topmost document, manifests by digest among it.
+fn push_blobs(
+    engine: &Arc<Engine>,
+    client: &Arc<Client>,
+    reference: &Reference,
+    blobs: &Blobs<'_>,
+    lines: &mut Lines<'_>,
+) -> Result<(String, Vec<u8>)> {
+    let mut jobs: Vec<Job> = Vec::new();
+    for layer in blobs.packed.iter().flat_map(|p| &p.layers) {
+        if !jobs.iter().any(|j| j.known[0].digest == layer.digest) {
+            jobs.push(Job::of_blob(engine, reference, layer));
+        }
+    }
+    push_layers(engine, client, &jobs, lines)?;
+    for packed in blobs.packed {
+        let raw = engine.images.read_blob(&packed.config.digest)?;
+        let config = Known { digest: packed.config.digest, size: raw.len() as u64 };
+        push_config(client, config, &raw).map_err(explain)?;
+        if packed.entry.digest != blobs.top.digest {
+            let manifest = engine.images.read_blob(&packed.entry.digest)?;
+            let digest = packed.entry.digest.to_string();
+            client.put_manifest(&digest, &packed.entry.media_type, &manifest).map_err(explain)?;
+        }
+    }
+    Ok((blobs.top.media_type.clone(), engine.images.read_blob(&blobs.top.digest)?))
 }
 
 /// The manifest that the image was pulled with, if it still describes it.
@@ -275,7 +318,8 @@ enum Step {
 
 /// One layer on its way out.
 struct Job<'a> {
-    layer: &'a LayerRef,
+    /// None: a blob that is there as it is.
+    layer: Option<&'a LayerRef>,
     id: String,
     /// What it is called in compressed form: by the manifest that it was pulled
     /// with, by an earlier push.
@@ -290,21 +334,32 @@ impl<'a> Job<'a> {
         let mut known: Vec<Known> =
             original.into_iter().chain(&layer.layer.blob).map(|d| Known { digest: d.digest, size: d.size }).collect();
         known.dedup();
+        let chain = layer.chain_id.hex();
         Self {
-            layer,
+            layer: Some(layer),
             id: short(&layer.layer.diff_id.to_string()).to_owned(),
             known,
-            neighbours: neighbours(engine, reference, layer),
-            foreign: original.is_some_and(is_foreign),
+            neighbours: neighbours(engine, reference, |i| i.chain_ids.contains(&chain)),
+            foreign: original.is_some_and(Descriptor::is_foreign),
+        }
+    }
+
+    fn of_blob(engine: &Engine, reference: &Reference, blob: &Descriptor) -> Self {
+        let has = |i: &Image| i.packed.iter().any(|p| p.layers.iter().any(|l| l.digest == blob.digest));
+        Self {
+            layer: None,
+            id: short(&blob.digest.to_string()).to_owned(),
+            known: vec![Known { digest: blob.digest, size: blob.size }],
+            neighbours: neighbours(engine, reference, has),
+            foreign: blob.is_foreign(),
         }
     }
 }
 
 /// Where else at the same registry this layer was pulled from or pushed to.
-fn neighbours(engine: &Engine, reference: &Reference, layer: &LayerRef) -> Vec<String> {
-    let chain = layer.chain_id.hex();
+fn neighbours(engine: &Engine, reference: &Reference, has: impl Fn(&Image) -> bool) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    for image in engine.images.list().iter().filter(|i| i.chain_ids.contains(&chain)) {
+    for image in engine.images.list().iter().filter(|i| has(i)) {
         for name in image.repo_digests.iter().filter_map(|n| Reference::parse(n).ok()) {
             let path = name.path().to_owned();
             if name.domain() == reference.domain() && path != reference.path() && !found.contains(&path) {
@@ -427,7 +482,7 @@ fn push_layer(
         }
     }
     let kept = job.known.iter().copied().find(|k| engine.images.blob(&k.digest).is_some());
-    let total = kept.map_or(job.layer.layer.tar_size, |k| k.size);
+    let total = kept.map_or(job.layer.map_or(0, |l| l.layer.tar_size), |k| k.size);
     let mut told = Instant::now();
     let mut progress = |current: u64| {
         if told.elapsed() >= TICK || current == total {
@@ -436,18 +491,19 @@ fn push_layer(
         }
     };
     let source = || -> Result<Box<dyn Read + Send>, Fault> {
-        match kept.and_then(|k| engine.images.blob(&k.digest)) {
-            Some(file) => Ok(Box::new(file)),
-            None => {
-                let tar = engine.images.layer_tar(&job.layer.chain_id)?;
+        match (kept.and_then(|k| engine.images.blob(&k.digest)), job.layer) {
+            (Some(file), _) => Ok(Box::new(Once::new(file))),
+            (None, Some(layer)) => {
+                let tar = engine.images.layer_tar(&layer.chain_id)?;
                 Ok(Box::new(flate2::read::GzEncoder::new(tar, flate2::Compression::default())))
             }
+            (None, None) => Err(Fault::new(Class::Local, format!("blob of {} is missing", job.id))),
         }
     };
     let sent = client.upload(session, kept, &source, &mut progress)?;
-    if kept.is_none() {
+    if let (None, Some(layer)) = (kept, job.layer) {
         let descriptor = Descriptor::new(DOCKER_LAYER_GZIP, sent.digest, sent.size);
-        engine.images.remember_blob(&job.layer.chain_id, &descriptor)?;
+        engine.images.remember_blob(&layer.chain_id, &descriptor)?;
     }
     tell(Step::Pushed);
     Ok(sent)

@@ -1,17 +1,47 @@
 //! `docker rmi` and `docker image prune`, rule for rule and word for word.
 
-use super::{image_event, layers_in_use};
+use super::{image_event, inspect, layers_in_use};
 use crate::api::filters::Filters;
 use crate::api::image::{DeleteItem, ImagePruneReport};
 use crate::engine::events::{Attributes, Kind};
 use crate::engine::{Engine, until};
 use crate::error::{Error, Result};
 use crate::image::digest::Digest;
+use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::store::Image;
 use crate::util::id::short;
 use crate::util::order;
 use std::collections::{BTreeMap, HashMap};
+
+/// `docker rmi --platform`: these of a whole image, or the image if it is one of them.
+pub fn remove_platforms(
+    engine: &Engine,
+    name: &str,
+    platforms: &[Platform],
+    options: Options,
+) -> Result<Vec<DeleteItem>> {
+    let image = engine.images.resolve(name)?;
+    let mut removed = Vec::new();
+    for wanted in platforms {
+        let packed = image.packed_for(wanted).filter(|p| p.config.digest != image.digest());
+        let own = image.platform();
+        match packed {
+            Some(packed) if own.rank(wanted) != Some(0) => {
+                engine.images.remove_packed(&image.digest(), &packed.entry.digest)?;
+                removed.push(deleted(&packed.entry.digest));
+            }
+            _ if own.rank(wanted).is_none() => return Err(inspect::mismatch(name, &own, wanted)),
+            _ if image.packed.iter().any(|p| p.config.digest != image.digest() && !p.entry.is_attestation()) => {
+                return Err(Error::conflict(format!(
+                    "conflict: unable to delete platform {own} of {name} (cannot be forced) - other platforms are kept with it"
+                )));
+            }
+            _ => return remove(engine, name, options),
+        }
+    }
+    Ok(removed)
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {

@@ -14,6 +14,7 @@ use crate::image::layer::{Expected, Ingest, Staged, stream_error};
 use crate::image::manifest::{
     ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, Index, Manifest, Platform, is_index, is_manifest,
 };
+use crate::image::platforms::Packed;
 use crate::image::reference::Reference;
 use crate::image::store::{Image, LayerRef, NewImage, Store};
 use crate::storage::apply::{Limits, clean};
@@ -50,16 +51,16 @@ const MAX_DOCUMENTS: u64 = 16 << 20;
 const MAX_DOCUMENT: u64 = 8 << 20;
 
 /// A layer of the archive by its entry's name.
-enum Layer {
+pub(super) enum Layer {
     Staged(Box<Staged>),
     /// Here already, or committed: known by diff ID.
     Known(Digest),
 }
 
-struct Pending<'a> {
-    store: &'a Store,
+pub(super) struct Pending<'a> {
+    pub store: &'a Store,
     documents: BTreeMap<String, Vec<u8>>,
-    layers: BTreeMap<String, Layer>,
+    pub layers: BTreeMap<String, Layer>,
     /// Entries that are links to others.
     aliases: BTreeMap<String, String>,
     /// Keeps what is committed until the images are.
@@ -76,7 +77,7 @@ pub fn load(store: &Store, input: &mut dyn Read, mut options: Options<'_>) -> Re
         held: Vec::new(),
     };
     pending.read(input, &mut options)?;
-    let wanted = if pending.documents.contains_key("manifest.json") {
+    let wanted = if pending.documents.contains_key("manifest.json") && !pending.has_indices() {
         pending.docker_items()?
     } else if pending.documents.contains_key("index.json") {
         pending.oci_items(options.platform.as_ref())?
@@ -87,12 +88,7 @@ pub fn load(store: &Store, input: &mut dyn Read, mut options: Options<'_>) -> Re
     let mut others = Vec::new();
     for item in wanted {
         let config = ImageConfig::parse(item.config.clone())?;
-        let have = Platform {
-            os: config.os.clone(),
-            architecture: config.architecture.clone(),
-            variant: config.variant.clone(),
-            ..Platform::default()
-        };
+        let have = config.platform();
         if let Some(platform) = &options.platform
             && have.rank(platform).is_none()
         {
@@ -122,6 +118,8 @@ struct Wanted {
     layers: Vec<String>,
     names: Vec<Reference>,
     manifests: Vec<(String, Vec<u8>)>,
+    /// The index's digest and its entries, if all of them are to be kept.
+    packed: Option<(Digest, Vec<Packed>)>,
 }
 
 impl Pending<'_> {
@@ -228,17 +226,23 @@ impl Pending<'_> {
                 names.push(reference);
             }
             let config = self.document(&item.config)?.to_vec();
-            wanted.push(Wanted { config, layers: item.layers, names, manifests: Vec::new() });
+            wanted.push(Wanted { config, layers: item.layers, names, manifests: Vec::new(), packed: None });
         }
         Ok(wanted)
     }
 
-    fn blob(&self, descriptor: &Descriptor) -> Result<&[u8]> {
+    pub(super) fn blob(&self, descriptor: &Descriptor) -> Result<&[u8]> {
         let data = self.document(&super::blob_name(&descriptor.digest))?;
         if Digest::of(data) != descriptor.digest {
             return Err(Error::invalid(format!("blob {} of the archive has another digest", descriptor.digest)));
         }
         Ok(data)
+    }
+
+    /// The archive tells more in index.json than manifest.json can.
+    fn has_indices(&self) -> bool {
+        let index = self.document("index.json").ok().and_then(|data| json::from_slice::<Index>(data).ok());
+        index.is_some_and(|i| i.manifests.iter().any(|m| is_index(&m.media_type) && self.blob(m).is_ok()))
     }
 
     fn oci_items(&self, platform: Option<&Platform>) -> Result<Vec<Wanted>> {
@@ -248,13 +252,16 @@ impl Pending<'_> {
         let mut wanted = Vec::new();
         for entry in index.manifests.iter().filter(|d| !d.is_attestation()) {
             let mut manifests = Vec::new();
+            let mut packed = None;
             let mut chosen = entry.clone();
             while is_index(&chosen.media_type) && manifests.len() < 4 {
                 let data = self.blob(&chosen)?;
                 let nested: Index = json::from_slice(data).map_err(|e| Error::invalid(e.to_string()))?;
                 manifests.push((chosen.media_type.clone(), data.to_vec()));
                 let ask = platform.unwrap_or(&host);
-                chosen = nested.choose(ask).cloned().ok_or_else(|| {
+                packed = self.whole(&nested).filter(|_| platform.is_none()).map(|p| (chosen.digest, p));
+                let best = if packed.is_some() { nested.main() } else { nested.choose(ask) };
+                chosen = best.cloned().ok_or_else(|| {
                     Error::not_found(format!("no matching manifest for {ask} in the manifest list entries"))
                 })?;
             }
@@ -269,6 +276,7 @@ impl Pending<'_> {
                 layers: manifest.layers.iter().map(|l| super::blob_name(&l.digest)).collect(),
                 names: annotated_name(entry).into_iter().collect(),
                 manifests,
+                packed,
             });
         }
         Ok(wanted)
@@ -294,8 +302,18 @@ impl Pending<'_> {
             }
             parent = Some(chain);
         }
-        let new = NewImage { config: item.config, parent: None, manifests: item.manifests };
+        let mut new = NewImage { config: item.config, manifests: item.manifests, ..NewImage::default() };
+        let index = item.packed.as_ref().map(|(index, _)| *index);
+        if let Some((index, packed)) = item.packed {
+            let blobs = packed.iter().flat_map(|p| p.blobs().chain([&p.entry]).map(|b| b.digest)).collect();
+            self.store.begin_pull(&index, &[], blobs)?;
+            self.keep_blobs(&packed)?;
+            new.packed = packed;
+        }
         let image = self.store.put(new)?;
+        if let Some(index) = index {
+            self.store.end_pull(&index);
+        }
         let id = image.digest();
         let mut names = Vec::new();
         for name in item.names {

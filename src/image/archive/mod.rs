@@ -5,6 +5,7 @@
 pub mod import;
 pub mod load;
 pub mod save;
+mod whole;
 
 use crate::image::digest::Digest;
 use serde::{Deserialize, Serialize};

@@ -5,14 +5,16 @@
 //! sent; a layer that is no longer what it was ends the stream with an error and
 //! without an end marker, so that no reader takes it for whole.
 
+use super::whole;
 use super::{Item, blob_name};
 use crate::error::{Context, Error, Result};
 use crate::image::digest::{Digest, Hasher};
 use crate::image::layer::stream_error;
 use crate::image::manifest::{
     ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, Index, Manifest, OCI_CONFIG, OCI_INDEX, OCI_LAYER,
-    OCI_MANIFEST, Platform,
+    OCI_MANIFEST,
 };
+use crate::image::platforms::Blobs;
 use crate::image::reference::Reference;
 use crate::image::store::{Image, LayerRef, Store};
 use crate::storage::tar::{Entry, Kind, Time, write};
@@ -43,7 +45,7 @@ impl<'a> Archive<'a> {
     pub fn new(store: &'a Store, images: Vec<Saved>) -> Result<Self> {
         let mut layers: Vec<(Digest, LayerRef)> = Vec::new();
         let mut seen = BTreeSet::new();
-        for saved in &images {
+        for saved in images.iter().filter(|s| Blobs::of(store, &s.image).is_none()) {
             let chains = crate::image::digest::chain_ids(&saved.image.diff_ids);
             for (chain, diff_id) in chains.iter().zip(&saved.image.diff_ids) {
                 if seen.insert(*diff_id) {
@@ -70,25 +72,33 @@ impl<'a> Archive<'a> {
         let mut written = BTreeSet::new();
         for saved in &self.images {
             let image = &saved.image;
-            let mut small = |out: &mut dyn Write, bytes: &[u8]| -> Result<Digest> {
-                let digest = Digest::of(bytes);
-                if written.insert(digest) {
-                    emit(out, &blob_name(&digest), bytes, image.created.unwrap_or(now))?;
+            let mtime = image.created.unwrap_or(now);
+            let (top, item) = match Blobs::of(self.store, image) {
+                Some(blobs) => {
+                    for (digest, size) in blobs.all().into_iter().filter(|(d, _)| written.insert(*d)) {
+                        out.write_all(&write::header(&file_entry(&blob_name(&digest), size, mtime)))?;
+                        whole::copy(self.store, &digest, size, out)?;
+                        out.write_all(&vec![0; write::padding(size)])?;
+                    }
+                    (blobs.top.clone(), whole::item(&blobs, image, &saved.names))
                 }
-                Ok(digest)
+                None => {
+                    let mut small = |bytes: &[u8]| -> Result<Digest> {
+                        let digest = Digest::of(bytes);
+                        if written.insert(digest) {
+                            emit(out, &blob_name(&digest), bytes, mtime)?;
+                        }
+                        Ok(digest)
+                    };
+                    let config = small(&image.config.raw)?;
+                    let bytes = json::to_vec(&self.manifest(image, config)?)?;
+                    let mut top = Descriptor::new(OCI_MANIFEST, small(&bytes)?, bytes.len() as u64);
+                    top.platform = Some(image.platform());
+                    (top, Some(self.item(saved, &config)))
+                }
             };
-            let config = small(out, &image.config.raw)?;
-            let manifest = self.manifest(image, config)?;
-            let bytes = json::to_vec(&manifest)?;
-            let digest = small(out, &bytes)?;
             for name in names_or_none(&saved.names) {
-                let mut entry = Descriptor::new(OCI_MANIFEST, digest, bytes.len() as u64);
-                entry.platform = Some(Platform {
-                    architecture: image.config.architecture.clone(),
-                    os: image.config.os.clone(),
-                    variant: image.config.variant.clone(),
-                    ..Platform::default()
-                });
+                let mut entry = top.clone();
                 if let Some(name) = name {
                     let mut notes = BTreeMap::from([(ANNOTATION_CONTAINERD_NAME.to_owned(), name.to_string())]);
                     if let Some(tag) = name.tag() {
@@ -101,7 +111,7 @@ impl<'a> Archive<'a> {
                 }
                 index.push(entry);
             }
-            items.push(self.item(saved, &config));
+            items.extend(item);
         }
         let index = Index { schema_version: 2, media_type: OCI_INDEX.into(), manifests: index, annotations: None };
         emit(out, "index.json", &json::to_vec(&index)?, now)?;

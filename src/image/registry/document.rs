@@ -91,11 +91,6 @@ pub fn choose<'a>(index: &'a Index, wanted: &Platform) -> Result<&'a Descriptor>
     })
 }
 
-/// Windows base layers: the bytes are elsewhere, by licence.
-pub fn is_foreign(layer: &Descriptor) -> bool {
-    layer.media_type.contains(".foreign.") || layer.media_type.contains(".nondistributable.")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -77,6 +77,13 @@ fn image_delete(engine: &Arc<Engine>, request: &mut Request) -> Result<Response>
     }
     let options =
         remove::Options { force: request.query_bool("force", false), prune: !request.query_bool("noprune", false) };
+    let platforms: Vec<archive::Platform> = match request.version >= Version(50) {
+        true => request.query_all("platforms").map(push::platform).collect::<Result<_>>()?,
+        false => Vec::new(),
+    };
+    if !platforms.is_empty() {
+        return Response::ok(&remove::remove_platforms(engine, name, &platforms, options)?);
+    }
     Response::ok(&remove::remove(engine, name, options)?)
 }
 

@@ -91,12 +91,14 @@ fn images_create(engine: &Arc<Engine>, request: &mut Request) -> Result<Response
         return super::image::import(engine, request);
     }
     let tag = request.query("tag").unwrap_or("");
+    // Our own word: Docker has no way to ask for all of them.
+    let whole = request.query("platform") == Some("all");
     let platform = match request.query("platform") {
-        None | Some("") => None,
+        None | Some("" | "all") => None,
         Some(text) => Some(pull::platform(text)?),
     };
     let reference = pull::reference(from, tag)?;
-    let wanted = pull::Request { reference, platform, credentials: login::credentials(&lenient_auth(request)) };
+    let wanted = pull::Request { reference, platform, whole, credentials: login::credentials(&lenient_auth(request)) };
     let engine = engine.clone();
     progress_stream(request, move |lines, cancel| pull::pull(&engine, &wanted, lines, cancel))
 }
