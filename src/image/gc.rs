@@ -116,6 +116,15 @@ impl Store {
         for entry in fs::read_dir(self.root.join("tmp"))? {
             let _ = fs::remove_file(entry?.path());
         }
+        // Records that were never renamed into place.
+        for dir in ["", "images", "layers"] {
+            for entry in fs::read_dir(self.root.join(dir))? {
+                let entry = entry?;
+                if entry.file_name().to_str().is_some_and(|n| n.starts_with('.') && n.ends_with(".tmp")) {
+                    let _ = fs::remove_file(entry.path());
+                }
+            }
+        }
         Ok(())
     }
 
