@@ -166,3 +166,37 @@ fn labels_variables_and_tags_stand_beside_the_lines() {
         d.with(c, &["logs", "--details", &id]).prints("MODE=fast,tag=tagged%2FBUSYBOX,tier=web hi");
     }
 }
+
+/// The container writes the next two hundred lines when the last were read, so
+/// that however slow a machine is, no file is rotated away unread.
+#[test]
+fn following_over_compressed_rotations_loses_and_repeats_nothing() {
+    use std::io::{BufRead, BufReader};
+    const ROUNDS: usize = 10;
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let script = "mknod /go p; i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); \
+                  [ $((i % 200)) = 0 ] && read go </go; done; true";
+    for driver in ["json-file", "local"] {
+        let options = ["max-size=6k", "max-file=4", "compress=true"].map(|o| ["--log-opt", o]).concat();
+        let start = [&["--log-driver", driver][..], &options, &["busybox", "sh", "-c", script]].concat();
+        let id = d.run_detached(&start);
+        let mut follow =
+            d.command("bin/docker").args(["logs", "-f", &id]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+        for round in 0..ROUNDS {
+            for n in 0..200 {
+                let line = lines.next().expect("the stream ended").unwrap();
+                assert_eq!(line, format!("line {}", round * 200 + n), "{driver}");
+            }
+            // The last one may end with the container.
+            let _ = d.docker(&["exec", &id, "sh", "-c", "echo go >/go"]);
+        }
+        assert!(lines.next().is_none(), "{driver}: more than was written");
+        assert!(follow.wait().unwrap().success());
+        let kept = d.docker(&["logs", &id]).ok();
+        let kept: Vec<&str> = kept.lines().collect();
+        assert_eq!(kept.last(), Some(&"line 1999"), "{driver}");
+        assert!(kept.len() < 2000 && kept.len() > 20, "{driver}: {}", kept.len());
+    }
+}
