@@ -21,6 +21,8 @@ mod logs;
 mod mounts;
 /// The engine inside a container.
 mod nested;
+/// Prunes: labels, age, sizes.
+mod prune;
 /// `docker run`: output, exit codes, environment, users, errors.
 mod run;
 /// Refusals in the original's words.
