@@ -9,6 +9,7 @@ use super::digest::{self, Digest};
 use super::platforms;
 use super::store::{Store, Tables};
 use crate::error::{Context, Error, Result};
+use crate::util::atomic_file;
 use std::collections::HashSet;
 use std::fs;
 use std::sync::PoisonError;
@@ -116,14 +117,8 @@ impl Store {
         for entry in fs::read_dir(self.root.join("tmp"))? {
             let _ = fs::remove_file(entry?.path());
         }
-        // Records that were never renamed into place.
-        for dir in ["", "images", "layers"] {
-            for entry in fs::read_dir(self.root.join(dir))? {
-                let entry = entry?;
-                if entry.file_name().to_str().is_some_and(|n| n.starts_with('.') && n.ends_with(".tmp")) {
-                    let _ = fs::remove_file(entry.path());
-                }
-            }
+        for dir in ["", "images", "layers", "blobs/sha256"] {
+            atomic_file::clear_unfinished(&self.root.join(dir));
         }
         Ok(())
     }

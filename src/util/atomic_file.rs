@@ -41,6 +41,17 @@ pub fn write(path: &Path, data: &[u8], durability: Durability) -> io::Result<()>
     result
 }
 
+/// Removes what a killed process was about to write into `dir`.
+pub fn clear_unfinished(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') && name.ends_with(".tmp") {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Makes a rename or creation in the parent directory durable.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {

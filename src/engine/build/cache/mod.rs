@@ -91,6 +91,7 @@ impl Cache {
         for dir in ["steps", "times", "mounts"] {
             let path = root.join(dir);
             fs::create_dir_all(&path).with_context(|| format!("mkdir {}", path.display()))?;
+            atomic_file::clear_unfinished(&path);
         }
         let mut steps = BTreeMap::new();
         for entry in fs::read_dir(root.join("steps"))? {
