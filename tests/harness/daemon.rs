@@ -79,6 +79,15 @@ impl Daemon {
         }
     }
 
+    /// Before [`Daemon::up`]: what needs the scratch directory to be there.
+    pub fn flag(&mut self, flag: &str) {
+        self.flags.push(flag.to_owned());
+    }
+
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
     /// `dockerd` as [`Daemon::up`] starts it.
     pub fn dockerd(&self) -> Command {
         let mut command = self.command("bin/dockerd");

@@ -14,6 +14,8 @@ mod daemon;
 mod links;
 /// Images for several platforms.
 mod platforms;
+/// The real registry.
+mod real;
 /// Pulls that end early.
 mod resume;
 /// Blobs on their way out.

@@ -7,18 +7,18 @@ use crate::need;
 use coracle::image::digest::Digest;
 use serde_json::{Value, json};
 
-struct Several {
+pub struct Several {
     host: Sample,
-    other: Sample,
+    pub other: Sample,
     attestation: Sample,
-    index: Vec<u8>,
+    pub index: Vec<u8>,
 }
 
 const OTHER: &str = if cfg!(target_arch = "aarch64") { "amd64" } else { "arm64" };
 const HOST: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
 /// Two platforms with a layer in common, and a statement about one of them.
-fn several() -> Several {
+pub fn several() -> Several {
     let common = image::busybox_layer().to_vec();
     let host = Sample::of(HOST, &[common.clone(), tar_of("which", b"host")]);
     let other = Sample::of(OTHER, &[common, tar_of("which", b"other"), tar_of("more", &noise(7, 100_000))]);
@@ -33,9 +33,12 @@ fn several() -> Several {
 }
 
 impl Several {
-    fn serve(&self) -> Scripted {
+    pub fn serve(&self) -> Scripted {
         let samples = vec![self.host.clone(), self.other.clone(), self.attestation.clone()];
         registry(vec![("v1".into(), self.index.clone(), OCI_INDEX)], samples, ranged)
+    }
+    pub fn other_platform(&self) -> String {
+        platform(OTHER)
     }
     fn digest(&self) -> Digest {
         Digest::of(&self.index)

@@ -1,7 +1,7 @@
 //! `docker load`, `docker save` and `docker import`.
 
 use super::progress::Lines;
-use super::{changes, image_event, layers_in_use, names};
+use super::{changes, image_event, layers_in_use, names, remote};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::image::archive::import::{self, Import};
@@ -10,8 +10,10 @@ use crate::image::archive::save::{Archive, Saved};
 use crate::image::config::ImageConfig;
 pub use crate::image::manifest::Platform;
 use crate::image::reference::{AnyReference, Reference};
+use crate::image::registry::transport::Cancel;
 use crate::util::id::short;
 use std::io::Read;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Reads an archive; progress and results go out as lines, errors are returned.
@@ -116,6 +118,8 @@ pub fn save(engine: &Engine, saved: Vec<Saved>, out: &mut dyn std::io::Write) ->
 
 /// The parameters of an import.
 pub struct Source {
+    /// `-` is the body that came along, all else is a URL.
+    pub from: String,
     pub reference: Option<Reference>,
     pub message: String,
     pub changes: Vec<String>,
@@ -127,11 +131,21 @@ pub fn import(
     input: &mut dyn Read,
     source: Source,
     lines: &mut Lines<'_>,
-    cancel: &AtomicBool,
+    cancel: &Arc<Cancel>,
 ) -> Result<()> {
     let base = ImageConfig::default();
     let run = changes::apply(base, &source.changes)?.run;
-    let message = if source.message.is_empty() { "Imported from -".to_owned() } else { source.message };
+    let message = if source.message.is_empty() { format!("Imported from {}", source.from) } else { source.message };
+    let mut fetched;
+    let input = if source.from == "-" {
+        input
+    } else {
+        let url = remote::address(&source.from);
+        fetched = remote::open(engine, &url, cancel)?;
+        lines.status(&format!("Downloading from {url}"))?;
+        &mut *fetched
+    };
+    let cancel = cancel.flag();
     let platform = source.platform.unwrap_or_else(Platform::host);
     let import = Import { run, message, platform, cancel, progress: &mut |_| {} };
     let image = match import::import(&engine.images, input, import) {

@@ -11,6 +11,7 @@ pub mod names;
 pub mod progress;
 pub mod pull;
 pub mod push;
+mod remote;
 pub mod remove;
 pub mod search;
 mod whole;

@@ -147,17 +147,16 @@ fn save(engine: &Arc<Engine>, request: &Request, names: &[String]) -> Result<Res
     }))
 }
 
-/// `POST /images/create?fromSrc=-`: the body is the tar.
+/// `POST /images/create?fromSrc=…`: `-` means that the body is the tar, else it is
+/// fetched from there.
 pub fn import(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     let from = request.query("fromSrc").unwrap_or("");
     if from.is_empty() {
         return Err(Error::invalid("either fromImage or fromSrc must be given"));
     }
-    if from != "-" {
-        return Err(Error::not_implemented("import from a URL: give the archive as a file or on standard input"));
-    }
     let query = |key: &str| request.query(key).unwrap_or("").to_owned();
     let source = archive::Source {
+        from: from.to_owned(),
         reference: names::reference(&query("repo"), &query("tag"))?,
         message: query("message"),
         changes: request.query_all("changes").map(str::to_owned).collect(),
@@ -176,7 +175,10 @@ pub fn import(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
             let fired = cancel.clone();
             let _watch = gone.watch(move || fired.fire())?;
             let mut lines = progress::Lines::new(out);
-            archive::import(&engine, &mut body, source, &mut lines, cancel.flag())
+            match archive::import(&engine, &mut body, source, &mut lines, &cancel) {
+                Err(e) if lines.started() && e.kind() != crate::error::Kind::Cancelled => lines.error(&describe(&e)),
+                other => other,
+            }
         }),
     }))
 }
