@@ -15,8 +15,9 @@ use crate::runtime::wire::{self, AttachMeta, FromShim, Job, Names, Spawn, ToShim
 use crate::sys::{fd, process, signal, socket};
 use crate::util::json;
 use crate::util::time::Timestamp;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -119,6 +120,9 @@ pub struct Runtime {
     cgroups: Cgroups,
 }
 
+/// A message of a shim with what came beside it.
+type Word = (FromShim, Vec<u8>, Vec<OwnedFd>);
+
 pub type OnEvent = Box<dyn Fn(Event) + Send + Sync>;
 
 impl Runtime {
@@ -179,17 +183,20 @@ impl Runtime {
         attaches: Vec<Attach>,
     ) -> Result<Started> {
         let exec = init.is_some();
-        let (control, theirs) = socket::pair()?;
         let count = fds.len();
         let (sockets, attaches): (Vec<OwnedFd>, Vec<AttachMeta>) = attaches.into_iter().map(split).unzip();
         let work = json::to_vec(&Work { job, fds: count, attaches })?;
         let work = fd::sealed(c"coracle-work", &work).context("hand the spec over")?;
-        let all: Vec<OwnedFd> = [theirs, work].into_iter().chain(fds).chain(init).chain(sockets).collect();
+        let all: Vec<OwnedFd> = [work].into_iter().chain(fds).chain(init).chain(sockets).collect();
         let message = Spawn { id: id.to_owned(), run_dir: run_dir.to_owned(), exec };
-        self.ask_spawner(&message, &all).context("ask the spawner for a shim")?;
-        // Ours must be closed: the shim's death is seen by the end of the socket.
+        let (mut control, mut word) = self.ask(&message, &all)?;
+        if matches!(word, Ok(None)) && self.spawner_is_gone() {
+            // It was killed with the request unread; nobody has acted on it.
+            nix::unistd::lseek(&all[0], 0, nix::unistd::Whence::SeekSet).context("rewind the spec")?;
+            (control, word) = self.ask(&message, &all)?;
+        }
         drop(all);
-        match wire::receive::<FromShim>(control.as_fd(), true) {
+        match word {
             Ok(Some((FromShim::Started { pid }, _, mut fds))) if !fds.is_empty() => {
                 let pidfd = fds.remove(0);
                 let run_dir = run_dir.to_owned();
@@ -204,12 +211,29 @@ impl Runtime {
         }
     }
 
+    /// Asks for a shim and waits for its first word. `fds` go beside the socket
+    /// that is made for it.
+    fn ask(&self, message: &Spawn, fds: &[OwnedFd]) -> Result<(OwnedFd, nix::Result<Option<Word>>)> {
+        let (control, theirs) = socket::pair()?;
+        let all: Vec<_> = [theirs.as_fd()].into_iter().chain(fds.iter().map(AsFd::as_fd)).collect();
+        self.ask_spawner(message, &all).context("ask the spawner for a shim")?;
+        // Ours must be closed: the shim's death is seen by the end of the socket.
+        drop(theirs);
+        let word = wire::receive::<FromShim>(control.as_fd(), true);
+        Ok((control, word))
+    }
+
+    fn spawner_is_gone(&self) -> bool {
+        let spawner = self.spawner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fds = [PollFd::new(spawner.as_fd(), PollFlags::empty())];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+    }
+
     /// A spawner that was killed is replaced: the containers go on under their
     /// shims, only new ones need it.
-    fn ask_spawner(&self, message: &Spawn, fds: &[OwnedFd]) -> Result<()> {
+    fn ask_spawner(&self, message: &Spawn, fds: &[BorrowedFd<'_>]) -> Result<()> {
         let mut spawner = self.spawner.lock().unwrap_or_else(PoisonError::into_inner);
-        let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        match wire::send(spawner.as_fd(), message, b"", &borrowed, true) {
+        match wire::send(spawner.as_fd(), message, b"", fds, true) {
             Err(nix::errno::Errno::EPIPE | nix::errno::Errno::ECONNRESET | nix::errno::Errno::ENOTCONN) => {}
             other => return Ok(other?),
         }
@@ -218,7 +242,7 @@ impl Runtime {
             Some(live) => live,
             None => spawner::start(&self.exec_root)?,
         };
-        Ok(wire::send(spawner.as_fd(), message, b"", &borrowed, true)?)
+        Ok(wire::send(spawner.as_fd(), message, b"", fds, true)?)
     }
 
     fn shim(&self, id: &str) -> Result<Arc<Shim>> {

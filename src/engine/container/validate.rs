@@ -196,6 +196,12 @@ fn platform(host: &mut HostConfig, support: &limits::Support) -> Result<Vec<Stri
     if host.shm_size < 0 {
         return refuse("SHM size can not be less than 0");
     }
+    if !["", "host"].contains(&host.userns_mode.as_str()) {
+        return refuse(format!(
+            "invalid user namespace mode: {}: every container is in the engine's own",
+            host.userns_mode
+        ));
+    }
     if !RUNTIMES.contains(&host.runtime.as_str()) {
         return refuse(format!("unknown or invalid runtime name: {}", host.runtime));
     }
