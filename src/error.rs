@@ -154,7 +154,16 @@ impl Error {
         matches!(io.and_then(std::io::Error::raw_os_error), Some(libc::ENOSPC | libc::EDQUOT))
     }
     pub fn hint(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+        const FULL: &str =
+            "docker system df shows what takes the space, docker system prune removes what nothing needs";
+        self.0.hint.as_deref().or_else(|| self.is_no_space().then_some(FULL))
+    }
+    /// The sentence and the way out as one line, for those who have one for both.
+    pub fn told(&self) -> String {
+        match self.hint() {
+            Some(hint) => format!("{self} ({hint})"),
+            None => self.to_string(),
+        }
     }
 }
 

@@ -41,7 +41,8 @@ pub fn run(mut config: Config) -> Result<ExitCode> {
         Some(path) => PathBuf::from(path),
         None => config.places.pid_file(),
     };
-    make_dir(&exec_root, 0o700)?;
+    make_dir(&exec_root, 0o700)
+        .map_err(|e| e.with_hint("give a folder of yours with XDG_RUNTIME_DIR (or --exec-root, --pidfile and -H)"))?;
     let ownership = Ownership::take(&data_root, &pid_file)?;
     let tls = super::tls::load(&config)?.map(Tls::new);
     let bound = bind_all(&config, tls.as_ref())?;

@@ -3,6 +3,7 @@
 //! own ids and a failure costs nothing.
 
 use super::host::Host;
+use super::ownership::dying;
 use super::places::group_id;
 use crate::error::{Error, Kind, Result, errno_text};
 use crate::server::accept::Listener;
@@ -11,11 +12,12 @@ use crate::util::resolve::Resolver;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A listener and what to call it in the log.
 pub struct Bound {
@@ -101,8 +103,7 @@ fn unix(path: &Path, group: Option<&str>, rootless: bool) -> Result<Bound> {
             return Err(fail("a file that is no socket is in the way".into())
                 .with_hint(format!("move {} away, or choose another -H", path.display())));
         }
-        // A stale socket refuses connections; one that answers has an owner.
-        if UnixStream::connect(path).is_ok() {
+        if answered(path) {
             return Err(fail("another daemon answers on it".into())
                 .with_hint("stop that daemon, or give this one another socket with -H unix://PATH"));
         }
@@ -133,6 +134,20 @@ fn unix(path: &Path, group: Option<&str>, rootless: bool) -> Result<Bound> {
     }
     let file = SocketFile::of(path).map_err(|e| fail(errno_text(&e)))?;
     Ok(Bound { listener: Listener::Unix(listener), name: path.display().to_string(), file: Some(file), tcp: false })
+}
+
+/// A stale socket refuses connections; one that answers has an owner, unless that
+/// is a process which the kernel is taking apart.
+fn answered(path: &Path) -> bool {
+    let until = Instant::now() + Duration::from_secs(30);
+    while let Ok(stream) = UnixStream::connect(path) {
+        let owner = crate::sys::socket::peer(stream.as_fd()).map_or(0, |peer| peer.pid());
+        if owner <= 0 || !dying(owner) || Instant::now() > until {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
 }
 
 fn tcp(host: &str, port: u16) -> Result<Bound> {

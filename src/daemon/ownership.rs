@@ -19,7 +19,8 @@ pub struct Ownership {
 impl Ownership {
     /// `pid_file` empty: none is written.
     pub fn take(data_root: &Path, pid_file: &Path) -> Result<Self> {
-        make_dir(data_root, 0o710)?;
+        make_dir(data_root, 0o710)
+            .map_err(|e| e.with_hint("give a folder of yours on a local disk with --data-root (or XDG_DATA_HOME)"))?;
         let path = data_root.join("lock");
         let file = OpenOptions::new()
             .read(true)
@@ -35,7 +36,10 @@ impl Ownership {
         let pid_file = if pid_file.as_os_str().is_empty() {
             None
         } else {
-            claim(pid_file)?;
+            claim(pid_file).map_err(|e| match e.hint() {
+                None => e.with_hint("give another file with --pidfile, or a folder of yours with XDG_RUNTIME_DIR"),
+                Some(_) => e,
+            })?;
             Some(pid_file.to_owned())
         };
         Ok(Self { _lock: lock, pid_file })

@@ -67,7 +67,7 @@ impl Places {
             ))),
             Some(dir) if !dir.is_dir() => {
                 Err(Error::invalid(format!("XDG_RUNTIME_DIR {} does not exist", dir.display()))
-                    .with_hint(format!("as root: install -d -m 700 -o {uid} {}", dir.display())))
+                    .with_hint(format!("as root: mkdir -m 700 -p {0} && chown {uid} {0}", dir.display())))
             }
             Some(_) => Ok(()),
         }

@@ -172,8 +172,9 @@ fn parse_map(text: &str) -> Vec<(u32, u32, u32)> {
 pub fn refusal(cause: nix::errno::Errno) -> Error {
     let read = |path: &str| fs::read_to_string(path).ok().and_then(|t| t.trim().parse::<i64>().ok());
     let exe = std::env::current_exe().map(|p| p.display().to_string()).unwrap_or_else(|_| "dockerd".into());
+    let limits = ["user", "mnt"].map(|kind| (kind, read(&format!("/proc/sys/user/max_{kind}_namespaces"))));
     explain(
-        read("/proc/sys/user/max_user_namespaces"),
+        &limits,
         read("/proc/sys/kernel/unprivileged_userns_clone"),
         read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
         cause,
@@ -181,11 +182,18 @@ pub fn refusal(cause: nix::errno::Errno) -> Error {
     )
 }
 
-fn explain(max: Option<i64>, debian: Option<i64>, apparmor: Option<i64>, cause: nix::errno::Errno, exe: &str) -> Error {
+/// `limits`: how many namespaces of each kind a user may have.
+fn explain(
+    limits: &[(&str, Option<i64>)],
+    debian: Option<i64>,
+    apparmor: Option<i64>,
+    cause: nix::errno::Errno,
+    exe: &str,
+) -> Error {
     let what = "cannot make a user namespace";
-    if max == Some(0) {
-        return Error::unavailable(format!("{what}: user.max_user_namespaces is 0"))
-            .with_hint("as root: sysctl -w user.max_user_namespaces=15000");
+    if let Some((kind, _)) = limits.iter().find(|(_, max)| *max == Some(0)) {
+        return Error::unavailable(format!("{what}: user.max_{kind}_namespaces is 0"))
+            .with_hint(format!("as root: sysctl -w user.max_{kind}_namespaces=15000"));
     }
     if debian == Some(0) {
         return Error::unavailable(format!("{what}: kernel.unprivileged_userns_clone is 0"))
@@ -206,6 +214,7 @@ fn explain(max: Option<i64>, debian: Option<i64>, apparmor: Option<i64>, cause: 
         }
         nix::errno::Errno::ENOSPC => {
             Error::unavailable(format!("{what}: the limit user.max_user_namespaces is reached, or they nest too deep"))
+                .with_hint("as root: sysctl -w user.max_user_namespaces=65536")
         }
         nix::errno::Errno::EPERM => Error::unavailable(format!("{what}: operation not permitted"))
             .with_hint("a seccomp filter, a chroot, or a security module of the host forbids it"),
@@ -236,15 +245,17 @@ mod tests {
     #[test]
     fn every_refusal_has_its_remedy() {
         let e = nix::errno::Errno::EPERM;
-        for (max, debian, apparmor, word) in [
-            (Some(0), None, None, "max_user_namespaces"),
-            (Some(9), Some(0), None, "unprivileged_userns_clone"),
-            (Some(9), Some(1), Some(1), "apparmor_restrict"),
+        for (user, mnt, debian, apparmor, word) in [
+            (0, 9, None, None, "max_user_namespaces"),
+            (9, 0, None, None, "max_mnt_namespaces"),
+            (9, 9, Some(0), None, "unprivileged_userns_clone"),
+            (9, 9, Some(1), Some(1), "apparmor_restrict"),
         ] {
-            let error = explain(max, debian, apparmor, e, "/usr/bin/coracle");
+            let limits = [("user", Some(user)), ("mnt", Some(mnt))];
+            let error = explain(&limits, debian, apparmor, e, "/usr/bin/coracle");
             assert!(error.message().contains(word) && error.hint().unwrap().contains(word), "{error:?}");
         }
-        assert!(explain(None, None, None, e, "x").hint().is_some());
+        assert!(explain(&[], None, None, e, "x").hint().is_some());
     }
 
     #[test]

@@ -1,7 +1,13 @@
 //! What only a machine of its own can prove. Each test boots one.
 
+/// One static program and nothing else.
+mod board;
+/// A full disk, and a power cut.
+mod disk;
 /// Limits, statistics, freezing: as an ordinary user in a delegated cgroup, without one, as root.
 mod limits;
+/// What a host can refuse, each with its remedy.
+mod refusals;
 /// The cgroup that the user's systemd gives, and the bus to it.
 mod systemd;
 
@@ -13,7 +19,8 @@ use std::process::Command;
 fn disk(scratch: &Scratch, size: &str) -> PathBuf {
     let path = scratch.join("disk");
     let mke2fs = probe::find("mke2fs").expect("e2fsprogs");
-    let arguments = ["-q", "-t", "ext4", "-E", "root_owner=1000:1000,lazy_itable_init=1,lazy_journal_init=1"];
+    let arguments =
+        ["-q", "-t", "ext4", "-m", "0", "-E", "root_owner=1000:1000,lazy_itable_init=1,lazy_journal_init=1"];
     run(Command::new(mke2fs).args(arguments).arg(&path).arg(size)).ok();
     path
 }

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::util::doctor::{Finding, Host, Verdict, examine};
 use argh::{ArgsInfo, FromArgs};
 use nix::errno::Errno;
+use nix::sched::CloneFlags;
 use std::io::Write;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -103,7 +104,7 @@ fn tried(host: &Host) -> Option<std::result::Result<(), Errno>> {
 
 /// The trial itself; the status is the errno.
 pub fn trial() -> ExitCode {
-    match nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER) {
+    match nix::sched::unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => ExitCode::from(u8::try_from(e as i32).unwrap_or(u8::MAX)),
     }

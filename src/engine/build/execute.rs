@@ -361,10 +361,7 @@ impl<'a> Build<'a> {
             let fault = fault.get_or_insert_with(Fault::default);
             if fault.line == 0 {
                 if fault.message.is_empty() {
-                    fault.message = match e.hint() {
-                        Some(hint) => format!("{} ({hint})", e.message()),
-                        None => e.message().to_owned(),
-                    };
+                    fault.message = e.told();
                 }
                 (fault.line, fault.column) = (node.at.line, node.at.column);
                 fault.source.clone_from(&node.original);

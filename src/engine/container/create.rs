@@ -312,7 +312,8 @@ fn copy_up(engine: &Engine, record: &Record) -> Result<()> {
             continue;
         }
         let root = engine.driver.mount_ro(&record.layers)?;
-        volume::populate::populate(root, &mount.destination, &folder)?;
+        let shared = engine.volumes.users(&mount.name).iter().any(|user| *user != record.id);
+        volume::populate::populate(root, &mount.destination, &folder, shared)?;
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ pub fn platform(text: &str) -> Result<Platform> {
 /// is none to the caller.
 pub fn pull(engine: &Arc<Engine>, request: &Request, lines: &mut Lines<'_>, cancel: &Arc<Cancel>) -> Result<()> {
     match run(engine, request, lines, cancel) {
-        Err(e) if lines.started() && e.kind() != Kind::Cancelled => lines.error(e.message()),
+        Err(e) if lines.started() && e.kind() != Kind::Cancelled => lines.error(&e.told()),
         result => result,
     }
 }

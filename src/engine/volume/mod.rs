@@ -120,6 +120,12 @@ impl Volumes {
     pub fn load(&self, dir: &Path) -> Result<()> {
         let mut inner = self.lock();
         for (home, record) in store::load_all::<Record>(dir, "volume.json")? {
+            let cut_short = |entry: &std::fs::DirEntry| {
+                entry.file_name().as_encoded_bytes().starts_with(populate::FILLING.as_bytes())
+            };
+            for entry in std::fs::read_dir(&home).into_iter().flatten().flatten().filter(cut_short) {
+                populate::discard(&entry.path());
+            }
             inner.map.insert(record.name.clone(), Arc::new(Volume { record, dir: home }));
         }
         Ok(())

@@ -6,7 +6,9 @@
 //! that neither side's symlinks lead anywhere.
 
 use crate::error::{Context, Result};
+use crate::storage::tree;
 use crate::sys::fs::{Root, fgetxattr, flistxattr, fsetxattr};
+use crate::util::id;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstat, fstatat, mkdirat, mknodat, utimensat};
@@ -22,9 +24,16 @@ use std::path::Path;
 /// Files with several links, by device and inode of the source: the first copy.
 type Links = HashMap<(u64, u64), (OwnedFd, CString)>;
 
+/// Prefix of the folder beside the volume in which it is filled.
+pub const FILLING: &str = ".filling-";
+
 /// Fills `volume` from `path` inside `root`. Nothing happens if the volume is not
 /// empty or the image has no such directory. True if something was copied.
-pub fn populate(root: OwnedFd, path: &str, volume: &Path) -> Result<bool> {
+///
+/// A volume that is filled by half would never be filled again. So the content
+/// comes whole, by one rename; where somebody may look into the directory already
+/// (`shared`) it is copied in place, and taken out again if that fails.
+pub fn populate(root: OwnedFd, path: &str, volume: &Path, shared: bool) -> Result<bool> {
     if std::fs::read_dir(volume).with_context(|| format!("read {}", volume.display()))?.next().is_some() {
         return Ok(false);
     }
@@ -35,11 +44,47 @@ pub fn populate(root: OwnedFd, path: &str, volume: &Path) -> Result<bool> {
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(false),
         Err(e) => return Err(e).context("open the image's directory"),
     };
-    let to: OwnedFd = File::open(volume).with_context(|| format!("open {}", volume.display()))?.into();
+    let aside = volume.with_file_name(format!("{FILLING}{}", &id::random()[..12]));
+    if !shared && std::fs::create_dir(&aside).is_ok() {
+        let filled = fill(&from, &aside).and_then(|()| Ok(std::fs::rename(&aside, volume)));
+        match filled {
+            Ok(Ok(())) => return Ok(true),
+            // Mounted, or somebody was first: then it is empty or not as it is.
+            Ok(Err(_)) => discard(&aside),
+            Err(e) => {
+                discard(&aside);
+                return Err(e);
+            }
+        }
+    }
+    populate_in_place(&from, volume)
+}
+
+fn populate_in_place(from: &OwnedFd, volume: &Path) -> Result<bool> {
+    if std::fs::read_dir(volume)?.next().is_some() {
+        return Ok(false);
+    }
+    fill(from, volume).inspect_err(|_| {
+        let _ = File::open(volume).map(|dir| tree::remove_children_except(dir.as_fd(), b"", &|_| false));
+    })?;
+    Ok(true)
+}
+
+fn fill(from: &OwnedFd, to: &Path) -> Result<()> {
+    let to: OwnedFd = File::open(to).with_context(|| format!("open {}", to.display()))?.into();
     let mut links = Links::new();
     copy_content(from.as_fd(), to.as_fd(), &mut links).context("copy the image's content into the volume")?;
-    copy_attributes(from.as_fd(), to.as_fd())?;
-    Ok(true)
+    copy_attributes(from.as_fd(), to.as_fd())
+}
+
+/// Removes what a copy that failed, or was cut short, left.
+pub fn discard(aside: &Path) {
+    let (Some(parent), Some(name)) = (aside.parent(), aside.file_name()) else { return };
+    let name = CString::new(name.as_encoded_bytes()).unwrap_or_default();
+    let removed = File::open(parent).map_err(Into::into).and_then(|dir| tree::remove(dir.as_fd(), &name));
+    if let Err(e) = removed {
+        crate::warn!("cannot remove what was to fill a volume", "path" = aside.display(), "error" = e);
+    }
 }
 
 fn copy_content(from: BorrowedFd<'_>, to: BorrowedFd<'_>, links: &mut Links) -> Result<()> {
@@ -161,13 +206,21 @@ mod tests {
         symlink("/data", root.join("alias")).unwrap();
         fs::set_permissions(root.join("data"), fs::Permissions::from_mode(0o751)).unwrap();
         let open = || -> OwnedFd { File::open(&root).unwrap().into() };
-        assert!(!populate(open(), "/nosuch", &volume).unwrap());
-        assert!(populate(open(), "/alias", &volume).unwrap());
+        assert!(!populate(open(), "/nosuch", &volume, false).unwrap());
+        assert!(populate(open(), "/alias", &volume, false).unwrap());
         assert_eq!(fs::metadata(&volume).unwrap().permissions().mode() & 0o777, 0o751);
         assert_eq!(fs::read(volume.join("sub/f")).unwrap(), b"x");
         assert_eq!(fs::metadata(volume.join("g")).unwrap().ino(), fs::metadata(volume.join("sub/f")).unwrap().ino());
         assert_eq!(fs::read_link(volume.join("l")).unwrap(), Path::new("/etc/passwd"));
-        assert!(!populate(open(), "/data", &volume).unwrap(), "a filled volume is left alone");
+        assert!(!populate(open(), "/data", &volume, false).unwrap(), "a filled volume is left alone");
+        // In place, for a directory that somebody has mounted.
+        let mounted = base.join("mounted");
+        fs::create_dir_all(&mounted).unwrap();
+        let before = fs::metadata(&mounted).unwrap().ino();
+        assert!(populate(open(), "/data", &mounted, true).unwrap());
+        assert_eq!(fs::metadata(&mounted).unwrap().ino(), before);
+        assert_eq!(fs::read(mounted.join("sub/f")).unwrap(), b"x");
+        assert_eq!(fs::read_dir(&base).unwrap().count(), 3, "nothing is left beside the volumes");
         fs::remove_dir_all(&base).unwrap();
     }
 }

@@ -107,19 +107,11 @@ fn images_load(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> 
             let _watch = gone.watch(move || fired.fire())?;
             let mut lines = progress::Lines::new(out);
             match archive::load(&engine, &mut body, wanted, quiet, &mut lines, cancel.flag()) {
-                Err(e) if e.kind() != crate::error::Kind::Cancelled => lines.error(&describe(&e)),
+                Err(e) if e.kind() != crate::error::Kind::Cancelled => lines.error(&e.told()),
                 other => other,
             }
         }),
     }))
-}
-
-/// In-band errors have one line for everything.
-fn describe(e: &Error) -> String {
-    match e.hint() {
-        Some(hint) => format!("{e} ({hint})"),
-        None => e.to_string(),
-    }
 }
 
 fn images_get(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {

@@ -40,9 +40,10 @@ pub(super) fn user_namespaces(host: &Host) -> Finding {
     if host.userns == Some(Ok(())) {
         return Finding::ok(name, "allowed");
     }
-    if host.number("/proc/sys/user/max_user_namespaces") == Some(0) {
-        let remedy = sysctl("user.max_user_namespaces", "28633");
-        return Finding::bad(name, "switched off: user.max_user_namespaces is 0", &lines(&remedy));
+    for key in ["user.max_user_namespaces", "user.max_mnt_namespaces"] {
+        if host.number(&format!("/proc/sys/{}", key.replace('.', "/"))) == Some(0) {
+            return Finding::bad(name, format!("switched off: {key} is 0"), &lines(&sysctl(key, "28633")));
+        }
     }
     if host.number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) {
         let remedy = sysctl("kernel.unprivileged_userns_clone", "1");

@@ -99,7 +99,9 @@ pub(super) fn cgroups(host: &Host) -> Finding {
         return Finding::note(name, text, grub);
     }
     let own = host.read("/proc/self/cgroup").unwrap_or_default();
-    let own = own.lines().find_map(|l| l.strip_prefix("0::")).unwrap_or("/").to_owned();
+    let own = own.lines().find_map(|l| l.strip_prefix("0::")).unwrap_or("/");
+    // The leaf for the engine's own processes is not what hands controllers down.
+    let own = own.strip_suffix("/coracle.engine").unwrap_or(own).to_owned();
     // The session's own group, or the user manager's above it.
     let manager = format!("/user.slice/user-{0}.slice/user@{0}.service", host.uid);
     let ours = [own.as_str(), manager.as_str()].into_iter().find_map(|path| {
@@ -112,8 +114,10 @@ pub(super) fn cgroups(host: &Host) -> Finding {
         "printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | sudo tee /etc/systemd/system/user@.service.d/delegate.conf",
         "sudo systemctl daemon-reload   # and log in again",
     ];
+    // The engine's processes need a leaf: a group that hands controllers down
+    // may hold no process itself. `$$` is the shell into which this is typed.
     let chown = format!(
-        "sudo mkdir -p /sys/fs/cgroup/{0} && sudo chown -R {0} /sys/fs/cgroup/{0} && echo $$ | sudo tee /sys/fs/cgroup/{0}/cgroup.procs",
+        "sudo sh -c \"cd /sys/fs/cgroup && echo '+cpu +cpuset +io +memory +pids' >cgroup.subtree_control; mkdir -p {0}/coracle.engine && chown -R {0} {0} && echo $$ >{0}/coracle.engine/cgroup.procs\"   # then dockerd from this shell",
         host.user
     );
     let by_hand = [chown.as_str()];

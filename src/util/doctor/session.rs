@@ -19,7 +19,7 @@ pub(super) fn runtime_dir(host: &Host) -> Finding {
     };
     match std::fs::metadata(dir) {
         Err(_) => {
-            let line = format!("sudo install -d -m 700 -o {} {}", host.user, shown(dir));
+            let line = format!("sudo mkdir -m 700 -p {1} && sudo chown {0} {1}", host.user, shown(dir));
             Finding::bad(name, format!("XDG_RUNTIME_DIR names {}, which is not there", shown(dir)), &[&line])
         }
         Ok(found) if found.uid() != host.uid => {
