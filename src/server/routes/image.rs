@@ -168,7 +168,7 @@ pub fn import(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
             let _watch = gone.watch(move || fired.fire())?;
             let mut lines = progress::Lines::new(out);
             match archive::import(&engine, &mut body, source, &mut lines, &cancel) {
-                Err(e) if lines.started() && e.kind() != crate::error::Kind::Cancelled => lines.error(&describe(&e)),
+                Err(e) if lines.started() && e.kind() != crate::error::Kind::Cancelled => lines.error(&e.told()),
                 other => other,
             }
         }),
