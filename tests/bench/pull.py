@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""What one pull costs: time, peak memory, bytes written, page cache that stays.
+
+usage: pull.py BINARY IMAGE [RUNS]     e.g. pull.py target/release/coracle 127.0.0.1:5000/big 3
+
+Starts a dockerd of its own for each run, on an empty data root, as the user who
+runs it. The share of the decompressor is the time that it alone takes for the
+same blobs (zlib of this Python; read twice, so that the disk is not counted).
+"""
+import json, os, shutil, signal, subprocess, sys, tempfile, time, urllib.request, zlib
+
+ACCEPT = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
+
+
+def manifest(image):
+    host, _, path = image.partition("/")
+    name, _, tag = path.partition(":")
+    base = f"http://{host}/v2/{name}"
+    ask = urllib.request.Request(f"{base}/manifests/{tag or 'latest'}", headers={"Accept": ACCEPT})
+    return base, json.load(urllib.request.urlopen(ask))["layers"]
+
+
+def decompressor_alone(base, layers):
+    """Seconds, packed and unpacked bytes."""
+    seconds, packed, unpacked = 0.0, 0, 0
+    for layer in layers:
+        data = urllib.request.urlopen(f"{base}/blobs/{layer['digest']}").read()
+        begin = time.monotonic()
+        decoder = zlib.decompressobj(31)
+        for at in range(0, len(data), 1 << 16):
+            unpacked += len(decoder.decompress(data[at:at + (1 << 16)]))
+        seconds += time.monotonic() - begin
+        packed += len(data)
+    return seconds, packed, unpacked
+
+
+def field(pid, file, name):
+    for line in open(f"/proc/{pid}/{file}"):
+        if line.startswith(name + ":"):
+            return int(line.split()[1])
+    return 0
+
+
+def cached(root):
+    """Bytes of files below root that are in the page cache."""
+    files = [os.path.join(d, f) for d, _, names in os.walk(root) for f in names]
+    total = 0
+    for at in range(0, len(files), 500):
+        part = [f for f in files[at:at + 500] if not os.path.islink(f)]
+        out = subprocess.run(["fincore", "-b", "-n", "-o", "RES", *part], capture_output=True, text=True).stdout
+        total += sum(int(n) for n in out.split())
+    return total
+
+
+def once(binary, image):
+    room = tempfile.mkdtemp(prefix="pull-")
+    os.makedirs(f"{room}/run", mode=0o700)
+    for name in ("docker", "dockerd"):
+        os.symlink(os.path.abspath(binary), f"{room}/{name}")
+    env = {"PATH": os.environ["PATH"], "HOME": room, "XDG_RUNTIME_DIR": f"{room}/run", "USER": os.environ.get("USER", "")}
+    host = f"unix://{room}/run/d.sock"
+    daemon = subprocess.Popen([f"{room}/dockerd", "--data-root", f"{room}/data", "-H", host], env=env, stderr=subprocess.DEVNULL)
+    while not os.path.exists(f"{room}/run/d.sock"):
+        if daemon.poll() is not None:
+            sys.exit("dockerd ended at once")
+        time.sleep(0.02)
+    idle = field(daemon.pid, "status", "VmHWM")
+    env["DOCKER_HOST"] = host
+    begin = time.monotonic()
+    subprocess.run([f"{room}/docker", "pull", "-q", image], env=env, check=True, stdout=subprocess.DEVNULL)
+    seconds = time.monotonic() - begin
+    result = {
+        "seconds": seconds,
+        "peak_kb": field(daemon.pid, "status", "VmHWM"),
+        "idle_kb": idle,
+        "written": field(daemon.pid, "io", "write_bytes"),
+        "cached": cached(f"{room}/data"),
+    }
+    daemon.send_signal(signal.SIGTERM)
+    daemon.wait()
+    subprocess.run(["unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", room])
+    shutil.rmtree(room, ignore_errors=True)
+    return result
+
+
+def main():
+    binary, image, runs = sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 3
+    alone, packed, unpacked = decompressor_alone(*manifest(image))
+    print(f"{image}: {packed / 1e6:.1f} MB packed, {unpacked / 1e6:.1f} MB unpacked, decompressor alone {alone:.2f} s")
+    for _ in range(runs):
+        r = once(binary, image)
+        print(
+            f"pull {r['seconds']:.2f} s ({r['seconds'] / alone:.2f} of the decompressor), peak {r['peak_kb'] / 1024:.1f} MiB "
+            f"(idle {r['idle_kb'] / 1024:.1f}), written {r['written'] / 1e6:.0f} MB = {r['written'] / unpacked:.2f} per byte, "
+            f"{r['cached'] / 1e6:.0f} MB stay cached"
+        )
+
+
+sys.stdout.reconfigure(line_buffering=True)
+main()
