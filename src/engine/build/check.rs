@@ -2,6 +2,7 @@
 //! that what people find about them on the web fits. Pure; what depends on the
 //! base image's environment is asked while the stage is built.
 
+use crate::util::order;
 use super::expand;
 use super::instruction::{Command, Instruction, Run, distance};
 use super::parser::{Dockerfile, Node};
@@ -67,7 +68,7 @@ pub fn check(file: &Dockerfile, plan: &Plan) -> Vec<Warning> {
             lines(stage, &mut found);
         }
     }
-    found.sort();
+    order::sort(&mut found);
     found
 }
 

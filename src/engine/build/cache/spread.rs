@@ -7,6 +7,7 @@
 //! outside is verified against its diff ID before it is used. A foreign cache can
 //! thus only say what a step gave, and is trusted as far as the image it came with.
 
+use crate::util::order;
 use super::super::base::{Made, Told};
 use super::super::execute::Build;
 use super::super::session;
@@ -295,7 +296,7 @@ impl Build<'_> {
                 description: step.description.clone(),
             });
         }
-        document.steps.sort_by(|a, b| a.key.cmp(&b.key));
+        order::sort_by(&mut document.steps, |a, b| a.key.cmp(&b.key));
         document.steps.dedup_by(|a, b| a.key == b.key);
         Ok((document, layers))
     }
