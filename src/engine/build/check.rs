@@ -2,11 +2,11 @@
 //! that what people find about them on the web fits. Pure; what depends on the
 //! base image's environment is asked while the stage is built.
 
-use crate::util::order;
 use super::expand;
 use super::instruction::{Command, Instruction, Run, distance};
 use super::parser::{Dockerfile, Node};
 use super::stage::{PREDEFINED, Plan, Stage};
+use crate::util::order;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 

@@ -7,7 +7,6 @@
 //! outside is verified against its diff ID before it is used. A foreign cache can
 //! thus only say what a step gave, and is trusted as far as the image it came with.
 
-use crate::util::order;
 use super::super::base::{Made, Told};
 use super::super::execute::Build;
 use super::super::session;
@@ -26,6 +25,7 @@ use crate::image::registry::client::Client;
 use crate::image::registry::service::{at_endpoint, wanted};
 use crate::image::store::LayerRef;
 use crate::util::json;
+use crate::util::order;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
