@@ -46,7 +46,7 @@ pub fn populate(root: OwnedFd, path: &str, volume: &Path, shared: bool) -> Resul
     };
     let aside = volume.with_file_name(format!("{FILLING}{}", &id::random()[..12]));
     if !shared && std::fs::create_dir(&aside).is_ok() {
-        let filled = fill(&from, &aside).and_then(|()| Ok(std::fs::rename(&aside, volume)));
+        let filled = fill(&from, &aside).map(|()| std::fs::rename(&aside, volume));
         match filled {
             Ok(Ok(())) => return Ok(true),
             // Mounted, or somebody was first: then it is empty or not as it is.
