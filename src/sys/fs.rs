@@ -187,6 +187,23 @@ pub fn flistxattr(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
     get_with(|p, n| unsafe { libc::flistxattr(fd.as_raw_fd(), p.cast(), n) }).map(names)
 }
 
+/// Has ext4 begin the folders in `dir` in block groups far from each other
+/// (`chattr +T`). It looks through every inode that was freed lately in a group
+/// before it gives one out, so that many files that come where many went just now
+/// take seconds instead of moments. Other file systems refuse or do not care.
+pub fn spread_folders(dir: BorrowedFd<'_>) -> Result<()> {
+    const TOPDIR: libc::c_int = 0x0002_0000;
+    let mut flags: libc::c_int = 0;
+    // SAFETY: FS_IOC_GETFLAGS writes one int through a pointer to one (ioctl_iflags(2)).
+    check(unsafe { libc::ioctl(dir.as_raw_fd(), libc::FS_IOC_GETFLAGS, &raw mut flags) })?;
+    if flags & TOPDIR != 0 {
+        return Ok(());
+    }
+    flags |= TOPDIR;
+    // SAFETY: FS_IOC_SETFLAGS reads one int through a pointer to one.
+    check(unsafe { libc::ioctl(dir.as_raw_fd(), libc::FS_IOC_SETFLAGS, &raw const flags) }).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -126,3 +126,32 @@ fn layers_are_reproducible() {
     assert_eq!(ids[0], ids[1]);
     assert!(ids[0].contains("2020-09-13T12:26:40Z"), "{}", ids[0]);
 }
+
+#[test]
+fn ways_of_showing_progress() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let files = [("Dockerfile", "FROM busybox\nRUN echo said && echo again >&2\n")];
+    let show = |mode: &str| {
+        let shown = build(&d, Client::Ours, "shown", &files, &["--no-cache", "--progress", mode]);
+        assert_eq!(shown.code, 0, "{shown}");
+        shown
+    };
+    let plain = show("plain");
+    for part in ["#2 [2/2] RUN echo said && echo again >&2\n", "#2 said\n", "#2 again\n", "#2 DONE "] {
+        assert!(plain.stderr.contains(part), "{part:?} {plain}");
+    }
+    let json = show("rawjson");
+    let lines: Vec<serde_json::Value> = json.stderr.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let logs: String = lines.iter().filter_map(|l| l["step"]["log"].as_str()).collect();
+    assert_eq!(logs, "said\nagain\n", "{json}");
+    let terminal = show("tty");
+    assert!(terminal.stderr.contains("[+] Building") && terminal.stderr.contains("FINISHED"), "{terminal}");
+    assert_eq!(show("quiet").stderr, "");
+    let quiet = build(&d, Client::Ours, "shown", &files, &["-q"]);
+    assert!(
+        quiet.stdout.starts_with("sha256:") && quiet.stdout.trim().len() == 71 && quiet.stderr.is_empty(),
+        "{quiet}"
+    );
+    d.docker(&["build", "--progress", "loud", "."]).contains("invalid progress mode").fails(1);
+}

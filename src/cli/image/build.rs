@@ -169,6 +169,7 @@ impl Verb for Build {
                 )));
             }
         }
+        let mode = self.mode(cx)?;
         let mut source = context::open(&self.context, self.file.as_deref())?;
         for (name, target) in pairs("build-context", &self.build_context)? {
             source.add_named(&name, &target)?;
@@ -199,7 +200,6 @@ impl Verb for Build {
             Some(reason) => return Err(reason),
             None => sent?,
         };
-        let mode = self.mode(cx)?;
         let outcome = display::show(cx, reply, mode, &mut session)?;
         session.finish()?;
         self.finish(cx, &outcome)

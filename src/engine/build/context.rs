@@ -67,8 +67,14 @@ impl Context {
     }
 }
 
-/// Removes what killed daemons left.
+/// At start: removes what killed daemons left.
 pub fn clean_up(engine: &Engine) {
+    let folders = engine.config.data_root.join("tmp");
+    let _ = fs::create_dir_all(&folders);
+    if let Ok(folders) = File::open(&folders) {
+        // Only a matter of speed: a context is many files, and soon gone.
+        let _ = sysfs::spread_folders(folders.as_fd());
+    }
     for base in [engine.config.data_root.join("tmp"), engine.config.exec_root.clone()] {
         for entry in fs::read_dir(&base).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with("build-") {
