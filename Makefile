@@ -9,7 +9,7 @@ HOST    := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE := target/$(HOST)/release
 DEBUG   := target/$(HOST)/debug
 
-.PHONY: all build demo test lint bench generated install uninstall clean
+.PHONY: all build demo test lint bench generated install install-service uninstall clean
 
 all: build
 
@@ -48,6 +48,11 @@ install: build
 	install -m 644 completions/docker.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/docker
 	install -m 644 completions/_docker $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_docker
 	install -m 644 completions/docker.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/docker.fish
+
+# For the service manager of this machine or session, found out unless INIT names one
+# (systemd-user, systemd, openrc, sysv, runit). After `make install`.
+install-service:
+	$(DESTDIR)$(PREFIX)/bin/dockerd --install-service $(if $(INIT),--service-kind $(INIT)) $(if $(DESTDIR),--service-root $(DESTDIR))
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,coracle docker dockerd)

@@ -3,10 +3,21 @@
 //!
 //! Invariant: one `write` per line, never a panic (a closed stderr is ignored),
 //! nothing after a clone, and no secret is ever handed in.
+//!
+//! Where no service manager keeps stderr, [`to_file`] puts a file in its place, for
+//! panics too, and begins a new one before it grows without end.
 
-use std::io::Write;
-use std::sync::OnceLock;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// A log file is begun anew at this size,
+const FILE_SIZE: u64 = 10_000_000;
+/// and so many old ones are kept: `PATH.1` is the youngest.
+const KEPT: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -80,7 +91,61 @@ pub fn write(level: Level, message: &str, fields: &[(&str, &dyn std::fmt::Displa
         }
     }
     line.push('\n');
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    let _ = io::stderr().write_all(line.as_bytes());
+    let mut sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(sink) = &mut *sink {
+        sink.written += line.len() as u64;
+        if sink.written >= FILE_SIZE {
+            let _ = sink.rotate();
+        }
+    }
+}
+
+/// The file that stderr is.
+struct Sink {
+    path: PathBuf,
+    written: u64,
+}
+
+static SINK: Mutex<Option<Sink>> = Mutex::new(None);
+
+impl Sink {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file: File = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
+        nix::unistd::dup2_stderr(&file)?;
+        Ok(Self { path: path.into(), written: file.metadata()?.len() })
+    }
+    fn old(&self, n: u32) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{n}"));
+        name.into()
+    }
+    fn rotate(&mut self) -> io::Result<()> {
+        // Also when it fails: a full disk must not make every line try again.
+        self.written = 0;
+        for n in (1..KEPT).rev() {
+            let _ = std::fs::rename(self.old(n), self.old(n + 1));
+        }
+        std::fs::rename(&self.path, self.old(1))?;
+        *self = Self::open(&self.path)?;
+        Ok(())
+    }
+}
+
+/// From now on stderr is this file.
+pub fn to_file(path: &Path) -> io::Result<()> {
+    *SINK.lock().unwrap_or_else(PoisonError::into_inner) = Some(Sink::open(path)?);
+    Ok(())
+}
+
+/// Opens the file by its name again: somebody else (logrotate) moved the old one.
+pub fn reopen() {
+    let mut sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(old) = &mut *sink
+        && let Ok(new) = Sink::open(&old.path)
+    {
+        *old = new;
+    }
 }
 
 /// logrus quotes whatever is not made of plain word characters.

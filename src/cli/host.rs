@@ -29,8 +29,13 @@ pub fn context_name(cx: &Context) -> Result<String> {
 /// The address of the daemon, and how to speak TLS with it.
 pub fn endpoint(cx: &Context) -> Result<Endpoint> {
     let name = context_name(cx)?;
-    let failed =
-        |e: Error| Error::invalid(format!("Failed to initialize: unable to resolve docker endpoint: {}", e.message()));
+    let failed = |e: Error| {
+        let text = format!("Failed to initialize: unable to resolve docker endpoint: {}", e.message());
+        match e.hint() {
+            Some(hint) => Error::invalid(text).with_hint(hint),
+            None => Error::invalid(text),
+        }
+    };
     let (meta, files) = contexts::resolve(cx, &name).map_err(failed)?;
     let host = if meta.host().is_empty() { default_socket() } else { meta.host().to_owned() };
     let endpoint = Endpoint::parse(&host)?;

@@ -48,6 +48,10 @@ impl Config {
                 let chain = CertificateDer::pem_slice_iter(cert)
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(|e| wrong("Could not load X509 key pair", &e))?;
+                if key.windows(9).any(|w| w == b"ENCRYPTED") {
+                    return Err(Error::invalid("Could not load X509 key pair: the private key is encrypted")
+                        .with_hint("decrypt it: openssl pkey -in key.pem -out new.pem && chmod 600 new.pem"));
+                }
                 let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| wrong("Could not load X509 key pair", &e))?;
                 builder.with_client_auth_cert(chain, key).map_err(|e| wrong("Could not load X509 key pair", &e))?
             }
@@ -114,6 +118,9 @@ fn words(e: &rustls::Error) -> String {
         E::AlertReceived(Alert::CertificateRequired) => "certificate required".into(),
         E::AlertReceived(Alert::BadCertificate) => "bad certificate".into(),
         E::AlertReceived(Alert::UnknownCA) => "unknown certificate authority".into(),
+        E::AlertReceived(Alert::UnsupportedCertificate) => "unsupported certificate".into(),
+        E::AlertReceived(Alert::CertificateUnknown) => "unknown certificate".into(),
+        E::AlertReceived(Alert::DecryptError) => "error decrypting message: certificate not accepted".into(),
         E::AlertReceived(Alert::CertificateExpired) => "expired certificate".into(),
         E::AlertReceived(Alert::CertificateRevoked) => "revoked certificate".into(),
         E::AlertReceived(Alert::HandshakeFailure) => "handshake failure".into(),

@@ -371,6 +371,13 @@ impl Config {
         Value::Object(pairs.collect())
     }
 
+    /// Itself with what a reload may take from `fresh`.
+    pub fn with_reloadable(&self, fresh: &Self) -> Self {
+        let mut config = self.clone();
+        config.adopt_reloadable(fresh);
+        config
+    }
+
     /// Keeps what only a start may change.
     pub fn adopt_reloadable(&mut self, fresh: &Self) -> Vec<&'static str> {
         let mut changed = Vec::new();

@@ -186,6 +186,9 @@ pub struct Flags {
     /// logging driver of containers
     #[argh(option, arg_name = "string")]
     pub log_driver: Option<String>,
+    /// write the daemon's log to this file, begun anew at 10 MB (three old ones are kept), instead of to stderr
+    #[argh(option, arg_name = "string")]
+    pub log_file: Option<String>,
     /// form of the daemon's log ("text" | "json")
     #[argh(option, arg_name = "string")]
     pub log_format: Option<String>,
@@ -255,6 +258,15 @@ pub struct Flags {
     /// driver of the layers ("overlay2" | "fuse-overlayfs" | "vfs")
     #[argh(option, short = 's', arg_name = "string")]
     pub storage_driver: Option<String>,
+    /// install what starts the daemon with the machine or the session, and exit
+    #[argh(switch)]
+    pub install_service: bool,
+    /// service manager to install for ("systemd-user" | "systemd" | "openrc" | "sysv" | "runit"); found out if not given
+    #[argh(option, arg_name = "string")]
+    pub service_kind: Option<String>,
+    /// folder that stands for / in --install-service
+    #[argh(option, arg_name = "string")]
+    pub service_root: Option<String>,
     /// option of the storage driver
     #[argh(option, arg_name = "list")]
     pub storage_opt: Vec<String>,
@@ -264,6 +276,9 @@ pub struct Flags {
     /// use TLS; implied by --tlsverify
     #[argh(switch)]
     pub tls: bool,
+    /// what clients whose certificate has the common name NAME may do ("full" | "read-only"); NAME * stands for all others
+    #[argh(option, arg_name = "map")]
+    pub tls_role: Vec<String>,
     /// make a certificate authority and certificates for this machine, and exit
     #[argh(switch)]
     pub tls_init: bool,

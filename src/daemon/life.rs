@@ -13,8 +13,10 @@ use crate::engine::system::{self, hostname};
 use crate::engine::{Engine, Parts, events};
 use crate::error::{Context, Result};
 use crate::image::registry::endpoint::Settings;
+use crate::log;
 use crate::server::Server;
 use crate::server::accept::Acceptor;
+use crate::server::metrics::Metrics;
 use crate::server::origin::Rules;
 use crate::server::tls::Tls;
 use crate::storage::probe;
@@ -27,6 +29,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub fn run(mut config: Config) -> Result<ExitCode> {
+    if let Some(path) = config.get("log-file").and_then(|v| v.as_str()).filter(|p| !p.is_empty()) {
+        log::to_file(&absolute(path, PathBuf::new())).with_context(|| format!("cannot write the log to {path}"))?;
+    }
     crate::info!("Starting up");
     if config.places.rootless {
         config.places.require_runtime()?;
@@ -122,6 +127,10 @@ fn serve(
         "version" = version::PRODUCT
     );
     crate::info!("Daemon has completed initialization");
+    let metrics = match config.text("metrics-addr", "") {
+        "" => None,
+        address => Some(Metrics::start(engine.clone(), address).context("failed to start metrics server")?),
+    };
     let names: Vec<String> = bound.iter().map(|b| b.name.clone()).collect();
     let listeners = bound.into_iter().map(|b| b.listener).collect();
     let acceptor = Acceptor::start(server.clone(), listeners).context("start accepting connections")?;
@@ -134,6 +143,7 @@ fn serve(
     let code = daemon.attend(config, || {
         server.stop();
         acceptor.stop();
+        drop(metrics);
     });
     crate::info!("Daemon shutdown complete");
     Ok(code)
@@ -229,11 +239,12 @@ impl Daemon<'_> {
     fn reload(&self, config: &mut Config) {
         crate::info!("Got signal to reload configuration", "config-file" = config.file.display());
         activation::notify("RELOADING=1\n");
-        let fresh = config.reread().and_then(|fresh| Ok((super::tls::load(config)?, fresh)));
+        log::reopen();
+        let fresh = config.reread().and_then(|fresh| Ok((super::tls::load(&config.with_reloadable(&fresh))?, fresh)));
         match fresh {
-            Ok((certificates, fresh)) => {
-                if let (Some(tls), Some(certificates)) = (self.tls, certificates) {
-                    tls.replace(certificates);
+            Ok((policy, fresh)) => {
+                if let (Some(tls), Some(policy)) = (self.tls, policy) {
+                    tls.replace(policy);
                 }
                 let changed = config.adopt_reloadable(&fresh);
                 set_level(config);

@@ -12,6 +12,7 @@ pub mod bootstrap;
 mod config;
 pub mod flags;
 mod host;
+mod install;
 mod life;
 mod listen;
 mod options;
@@ -53,6 +54,13 @@ pub fn main(args: &[OsString]) -> ExitCode {
     }
     if line.last("--tls-init") == Some("true") {
         return tls_init(&places);
+    }
+    if line.last("--install-service") == Some("true") {
+        let (kind, root) = (line.last("--service-kind"), line.last("--service-root"));
+        return match install::install(kind, root) {
+            Ok(text) => say(&text),
+            Err(e) => complain(&sentence(&e)),
+        };
     }
     if !line.positionals.is_empty() {
         return complain(&format!("\"dockerd\" accepts no arguments.\nSee 'dockerd --help'.\n\n{USAGE}"));

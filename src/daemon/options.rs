@@ -53,7 +53,7 @@ const fn option(flag: &'static str, key: &'static str, kind: Kind, tier: Tier, r
 
 #[rustfmt::skip]
 pub const OPTIONS: &[Opt] = &[
-    option("--add-runtime", "runtimes", Kind::Runtimes, Tier::Unused, false),
+    option("--add-runtime", "runtimes", Kind::Runtimes, Tier::Unused, true),
     option("--allow-direct-routing", "allow-direct-routing", Kind::Bool, Tier::Unused, false),
     option("--allow-nondistributable-artifacts", "allow-nondistributable-artifacts", Kind::List, Tier::Unused, false),
     option("--api-cors-header", "api-cors-header", Kind::Text, Tier::Refused, false),
@@ -73,14 +73,14 @@ pub const OPTIONS: &[Opt] = &[
     option("--data-root", "data-root", Kind::Text, Tier::Used, false),
     option("--debug", "debug", Kind::Bool, Tier::Used, true),
     option("--default-address-pool", "default-address-pools", Kind::Pools, Tier::Used, false),
-    option("--default-cgroupns-mode", "default-cgroupns-mode", Kind::Text, Tier::Used, false),
+    option("--default-cgroupns-mode", "default-cgroupns-mode", Kind::Text, Tier::Used, true),
     option("--default-gateway", "default-gateway", Kind::Text, Tier::Used, false),
     option("--default-gateway-v6", "default-gateway-v6", Kind::Text, Tier::Used, false),
-    option("--default-ipc-mode", "default-ipc-mode", Kind::Text, Tier::Used, false),
+    option("--default-ipc-mode", "default-ipc-mode", Kind::Text, Tier::Used, true),
     option("--default-network-opt", "default-network-opts", Kind::MapMap, Tier::Used, false),
-    option("--default-runtime", "default-runtime", Kind::Text, Tier::Unused, false),
-    option("--default-shm-size", "default-shm-size", Kind::Size, Tier::Used, false),
-    option("--default-stop-timeout", "default-stop-timeout", Kind::Int, Tier::Used, false),
+    option("--default-runtime", "default-runtime", Kind::Text, Tier::Unused, true),
+    option("--default-shm-size", "default-shm-size", Kind::Size, Tier::Used, true),
+    option("--default-stop-timeout", "default-stop-timeout", Kind::Int, Tier::Used, true),
     option("--default-ulimit", "default-ulimits", Kind::Ulimits, Tier::Used, false),
     option("--dns", "dns", Kind::List, Tier::Used, false),
     option("--dns-opt", "dns-opts", Kind::List, Tier::Used, false),
@@ -88,7 +88,7 @@ pub const OPTIONS: &[Opt] = &[
     option("--exec-opt", "exec-opts", Kind::List, Tier::Unused, false),
     option("--exec-root", "exec-root", Kind::Text, Tier::Used, false),
     option("--experimental", "experimental", Kind::Bool, Tier::Used, false),
-    option("--feature", "features", Kind::Features, Tier::Unused, false),
+    option("--feature", "features", Kind::Features, Tier::Unused, true),
     option("--firewall-backend", "firewall-backend", Kind::Text, Tier::Unused, false),
     option("--fixed-cidr", "fixed-cidr", Kind::Text, Tier::Used, false),
     option("--fixed-cidr-v6", "fixed-cidr-v6", Kind::Text, Tier::Used, false),
@@ -111,16 +111,17 @@ pub const OPTIONS: &[Opt] = &[
     option("--label", "labels", Kind::List, Tier::Used, true),
     option("--live-restore", "live-restore", Kind::Bool, Tier::Used, true),
     option("--log-driver", "log-driver", Kind::Text, Tier::Used, false),
+    option("--log-file", "log-file", Kind::Text, Tier::Used, false),
     option("--log-format", "log-format", Kind::Text, Tier::Used, false),
     option("--log-level", "log-level", Kind::Text, Tier::Used, false),
     option("--log-opt", "log-opts", Kind::Map, Tier::Used, false),
     option("--max-concurrent-downloads", "max-concurrent-downloads", Kind::Int, Tier::Used, true),
     option("--max-concurrent-uploads", "max-concurrent-uploads", Kind::Int, Tier::Used, true),
     option("--max-download-attempts", "max-download-attempts", Kind::Int, Tier::Used, true),
-    option("--metrics-addr", "metrics-addr", Kind::Text, Tier::Unused, false),
+    option("--metrics-addr", "metrics-addr", Kind::Text, Tier::Used, false),
     option("--mtu", "mtu", Kind::Int, Tier::Used, false),
     option("--network-control-plane-mtu", "network-control-plane-mtu", Kind::Int, Tier::Unused, false),
-    option("--network-diagnostic-port", "network-diagnostic-port", Kind::Int, Tier::Unused, false),
+    option("--network-diagnostic-port", "network-diagnostic-port", Kind::Int, Tier::Unused, true),
     option("--no-new-privileges", "no-new-privileges", Kind::Bool, Tier::Used, false),
     option("--no-proxy", "proxies.no-proxy", Kind::Text, Tier::Used, false),
     option("--node-generic-resource", "node-generic-resources", Kind::List, Tier::Unused, false),
@@ -135,6 +136,7 @@ pub const OPTIONS: &[Opt] = &[
     option("--storage-driver", "storage-driver", Kind::Text, Tier::Used, false),
     option("--storage-opt", "storage-opts", Kind::List, Tier::Unused, false),
     option("--swarm-default-advertise-addr", "swarm-default-advertise-addr", Kind::Text, Tier::Unused, false),
+    option("--tls-role", "tls-roles", Kind::Map, Tier::Used, true),
     option("--tls", "tls", Kind::Bool, Tier::Used, false),
     option("--tlscacert", "tlscacert", Kind::Text, Tier::Used, false),
     option("--tlscert", "tlscert", Kind::Text, Tier::Used, false),
@@ -206,7 +208,15 @@ mod tests {
             let known = by_flag(flag.long).is_some();
             let own = matches!(
                 flag.long,
-                "--help" | "--tls-init" | "--config-file" | "--validate" | "--version" | "--restart"
+                "--help"
+                    | "--tls-init"
+                    | "--config-file"
+                    | "--validate"
+                    | "--version"
+                    | "--restart"
+                    | "--install-service"
+                    | "--service-kind"
+                    | "--service-root"
             );
             assert!(known != own, "{}", flag.long);
         }

@@ -31,10 +31,7 @@ pub fn engine(
     engine.log_driver = config.text("log-driver", "json-file").to_owned();
     engine.log_opts = config.map("log-opts");
     engine.default_ulimits = config.ulimits();
-    engine.shm_size = config.int("default-shm-size", engine.shm_size);
     engine.init = config.bool("init", false);
-    engine.cgroupns_mode = config.text("default-cgroupns-mode", "private").to_owned();
-    engine.ipc_mode = config.text("default-ipc-mode", "private").to_owned();
     engine.no_new_privileges = config.bool("no-new-privileges", false);
     engine.seccomp_profile = seccomp_profile;
     engine.dns = config.list("dns");
@@ -104,7 +101,15 @@ fn address_pool(pool: &Value) -> Result<(Subnet, u8)> {
 }
 
 pub fn live(config: &Config) -> LiveConfig {
-    LiveConfig { labels: config.list("labels"), live_restore: config.bool("live-restore", false) }
+    let default = LiveConfig::default();
+    LiveConfig {
+        labels: config.list("labels"),
+        live_restore: config.bool("live-restore", false),
+        shm_size: config.int("default-shm-size", default.shm_size),
+        cgroupns_mode: config.text("default-cgroupns-mode", &default.cgroupns_mode).to_owned(),
+        ipc_mode: config.text("default-ipc-mode", &default.ipc_mode).to_owned(),
+        stop_timeout: config.int("default-stop-timeout", default.stop_timeout),
+    }
 }
 
 /// What `docker info` says about listeners that anybody may use.

@@ -6,6 +6,8 @@
 
 use super::config::Config;
 use crate::error::{Error, Result, errno_text};
+use crate::server::roles::Roles;
+use crate::server::tls::Policy;
 use crate::util::{time, x509};
 use rustls::RootCertStore;
 use rustls::ServerConfig;
@@ -22,11 +24,17 @@ pub fn verifies(config: &Config) -> bool {
 }
 
 /// None if TLS was not asked for.
-pub fn load(config: &Config) -> Result<Option<Arc<ServerConfig>>> {
+pub fn load(config: &Config) -> Result<Option<Policy>> {
+    let roles = Roles::parse(&config.map("tls-roles"))?;
+    if !roles.is_empty() && !verifies(config) {
+        return Err(Error::invalid("--tls-role needs client certificates")
+            .with_hint("add --tlsverify: without it nobody shows a certificate that could have a role"));
+    }
     if !config.tls_asked() {
         return Ok(None);
     }
-    build(config).map(Some).map_err(|e| e.context("invalid TLS configuration"))
+    let certificates = build(config).map_err(|e| e.context("invalid TLS configuration"))?;
+    Ok(Some(Policy { certificates, roles }))
 }
 
 fn build(config: &Config) -> Result<Arc<ServerConfig>> {

@@ -64,6 +64,7 @@ struct Inner {
     ring: VecDeque<Arc<Event>>,
     listeners: Vec<Weak<Mailbox>>,
     last: Timestamp,
+    count: u64,
 }
 
 #[derive(Debug)]
@@ -88,6 +89,7 @@ impl Bus {
         // Strictly rising, so that `since` cannot split two events of one tick.
         let time = time::now().max(Timestamp(inner.last.0 + 1));
         inner.last = time;
+        inner.count += 1;
         let event = Arc::new(Event { kind, action: action.into(), id: id.into(), attributes, time });
         if inner.ring.len() == RING {
             inner.ring.pop_front();
@@ -122,6 +124,11 @@ impl Bus {
         inner.listeners.retain(|l| l.strong_count() > 0);
         inner.listeners.push(Arc::downgrade(&mailbox));
         Ok((history, Subscription { mailbox }))
+    }
+
+    /// Events since the start.
+    pub fn count(&self) -> u64 {
+        lock(&self.inner).count
     }
 
     /// How many listen, for `docker info`.

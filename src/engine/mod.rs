@@ -17,6 +17,7 @@ pub mod exec;
 pub mod image;
 pub mod keys;
 pub mod logs;
+pub mod metrics;
 pub mod names;
 mod names_table;
 pub mod network;
@@ -51,13 +52,8 @@ pub struct EngineConfig {
     pub log_opts: Vec<(String, String)>,
     /// `--default-ulimit`: name, soft, hard.
     pub default_ulimits: Vec<(String, i64, i64)>,
-    /// `--default-shm-size`
-    pub shm_size: i64,
     /// `--init`
     pub init: bool,
-    /// `--default-cgroupns-mode`, `--default-ipc-mode`
-    pub cgroupns_mode: String,
-    pub ipc_mode: String,
     /// `--no-new-privileges`
     pub no_new_privileges: bool,
     /// `--seccomp-profile`: the JSON of a file, none = built in, "unconfined".
@@ -95,10 +91,7 @@ impl EngineConfig {
             log_driver: "json-file".into(),
             log_opts: Vec::new(),
             default_ulimits: Vec::new(),
-            shm_size: 64 << 20,
             init: false,
-            cgroupns_mode: "private".into(),
-            ipc_mode: "private".into(),
             no_new_privileges: false,
             seccomp_profile: None,
             dns: Vec::new(),
@@ -117,12 +110,32 @@ impl EngineConfig {
 }
 
 /// Options that take effect without a restart.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct LiveConfig {
     /// `--label`
     pub labels: Vec<String>,
     /// `--live-restore`
     pub live_restore: bool,
+    /// `--default-shm-size`
+    pub shm_size: i64,
+    /// `--default-cgroupns-mode`, `--default-ipc-mode`
+    pub cgroupns_mode: String,
+    pub ipc_mode: String,
+    /// `--default-stop-timeout`, seconds
+    pub stop_timeout: i64,
+}
+
+impl Default for LiveConfig {
+    fn default() -> Self {
+        Self {
+            labels: Vec::new(),
+            live_restore: false,
+            shm_size: 64 << 20,
+            cgroupns_mode: "private".into(),
+            ipc_mode: "private".into(),
+            stop_timeout: container::stop::DEFAULT_TIMEOUT,
+        }
+    }
 }
 
 impl EngineConfig {
@@ -149,6 +162,7 @@ pub struct Engine {
     pub networks: network::Networks,
     pub registries: crate::image::registry::service::Service,
     pub timers: timer::Timers,
+    pub metrics: metrics::Metrics,
     pub log_hub: logs::notify::Hub,
     pub containers: container::Containers,
     pub execs: exec::Execs,
@@ -191,6 +205,7 @@ impl Engine {
             registries,
             records: store::Records::new()?,
             timers: timer::Timers::new()?,
+            metrics: metrics::Metrics::default(),
             log_hub: logs::notify::Hub::default(),
             containers: container::Containers::default(),
             execs: exec::Execs::default(),

@@ -40,6 +40,8 @@ pub struct Peer {
     pub subject: Option<String>,
     /// It showed a certificate that we trust.
     pub verified: bool,
+    /// What that certificate allows.
+    pub role: super::roles::Role,
 }
 
 /// The rest of a request as a stream; ends at its declared length. May leave the

@@ -16,7 +16,7 @@ use crate::util::order;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between requests; clients with a pool reconnect without a word.
 const IDLE: Duration = Duration::from_secs(90);
@@ -100,6 +100,16 @@ fn exchange(reply: &Reply<'_>, head: RequestHead, body: &Body, peer: &Peer, keep
             reply.document(403, &Error::forbidden(why), *keep, Headers::None)?;
             return Ok(true);
         }
+        if !peer.role.allows(&head.method, raw_path) {
+            let who = peer.subject.as_deref().unwrap_or("-");
+            crate::warn!(
+                format!("refused a request from {}: its certificate is read-only", peer.name),
+                "subject" = who
+            );
+            let why = format!("the certificate of {who} is read-only here: GET requests are all that it may make");
+            reply.document(403, &Error::forbidden(why), *keep, Headers::None)?;
+            return Ok(true);
+        }
     }
     let Some(full_path) = percent_decode(raw_path, false).filter(|p| p.starts_with('/')) else {
         *keep = false;
@@ -137,7 +147,9 @@ fn exchange(reply: &Reply<'_>, head: RequestHead, body: &Body, peer: &Peer, keep
             }
         }
     }
+    let began = Instant::now();
     let handled = guarded(|| (route.handler)(&reply.server.engine, &mut request));
+    reply.server.engine.metrics.acted(route.method, route.pattern, began.elapsed());
     if request.hijacked {
         if let Err(e) = handled {
             reply.log(&request.method, &target, &e);

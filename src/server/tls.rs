@@ -7,8 +7,10 @@
 //! of `docker run -i`) work as over a plain socket.
 
 use super::request::Peer;
-use crate::util::x509;
+use super::roles::Roles;
+use crate::util::{time, x509};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use rustls::pki_types::UnixTime;
 use rustls::{ServerConfig, ServerConnection};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -16,17 +18,25 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// The current certificates; replaced on a reload without touching connections.
-pub struct Tls(RwLock<Arc<ServerConfig>>);
+/// The current certificates and roles; replaced on a reload without touching
+/// connections, which keep what their handshake gave them.
+pub struct Tls(RwLock<Policy>);
+
+/// Whom the daemon believes, and what they may do.
+#[derive(Clone)]
+pub struct Policy {
+    pub certificates: Arc<ServerConfig>,
+    pub roles: Roles,
+}
 
 impl Tls {
-    pub fn new(config: Arc<ServerConfig>) -> Arc<Self> {
-        Arc::new(Self(RwLock::new(config)))
+    pub fn new(policy: Policy) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(policy)))
     }
-    pub fn replace(&self, config: Arc<ServerConfig>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+    pub fn replace(&self, policy: Policy) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
-    fn current(&self) -> Arc<ServerConfig> {
+    fn current(&self) -> Policy {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -49,7 +59,8 @@ pub(super) struct Session {
 /// Shakes hands within the time limit. The error is a sentence for the log.
 pub(super) fn accept(tls: &Tls, network: OwnedFd, peer: &mut Peer) -> Result<Session, String> {
     let text = |e: &dyn std::fmt::Display| e.to_string();
-    let mut connection = ServerConnection::new(tls.current()).map_err(|e| text(&e))?;
+    let policy = tls.current();
+    let mut connection = ServerConnection::new(policy.certificates).map_err(|e| text(&e))?;
     connection.set_buffer_limit(Some(2 * PIECE));
     crate::sys::fd::set_nonblocking(network.as_fd(), true).map_err(|e| text(&e))?;
     let deadline = Instant::now() + HANDSHAKE;
@@ -86,9 +97,10 @@ pub(super) fn accept(tls: &Tls, network: OwnedFd, peer: &mut Peer) -> Result<Ses
             }
         }
     }
-    peer.subject =
-        connection.peer_certificates().and_then(|list| x509::facts(list.first()?.as_ref())).map(|f| f.subject);
+    let facts = connection.peer_certificates().and_then(|list| x509::facts(list.first()?.as_ref()));
     peer.verified = connection.peer_certificates().is_some();
+    peer.role = policy.roles.of(facts.as_ref().and_then(|f| f.common_name.as_deref()));
+    peer.subject = facts.map(|f| f.subject);
     Ok(Session { connection, network })
 }
 
@@ -109,10 +121,13 @@ fn sentence(e: &rustls::Error) -> String {
         }
         Error::InvalidCertificate(why) => {
             let why = match why {
-                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                    "certificate has expired or is not yet valid"
+                CertificateError::ExpiredContext { time, not_after: limit } => {
+                    return out_of_time(*time, "after", *limit);
                 }
-                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                CertificateError::NotValidYetContext { time, not_before: limit } => {
+                    return out_of_time(*time, "before", *limit);
+                }
+                CertificateError::Expired | CertificateError::NotValidYet => {
                     "certificate has expired or is not yet valid"
                 }
                 CertificateError::UnknownIssuer => "certificate signed by unknown authority",
@@ -127,6 +142,15 @@ fn sentence(e: &rustls::Error) -> String {
         }
         other => format!("tls: {other}"),
     }
+}
+
+fn out_of_time(now: UnixTime, relation: &str, limit: UnixTime) -> String {
+    let text = |t: UnixTime| time::rfc3339_nano(time::Timestamp::from_parts(t.as_secs() as i64, 0));
+    format!(
+        "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time {} is {relation} {}",
+        text(now),
+        text(limit)
+    )
 }
 
 /// Non-blocking calls on a borrowed descriptor.

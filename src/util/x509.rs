@@ -182,6 +182,8 @@ fn alternative(name: &str) -> Vec<u8> {
 pub struct Facts {
     /// `CN=x,O=y`, or what of it is readable.
     pub subject: String,
+    /// The last CN of the subject.
+    pub common_name: Option<String>,
     pub serial: Vec<u8>,
     pub from: Timestamp,
     pub until: Timestamp,
@@ -199,10 +201,13 @@ pub fn facts(certificate: &[u8]) -> Option<Facts> {
     body.expect(der::SEQUENCE)?;
     let mut validity = Reader(body.expect(der::SEQUENCE)?);
     let (from, until) = (read_moment(validity.element()?)?, read_moment(validity.element()?)?);
-    Some(Facts { subject: read_name(body.expect(der::SEQUENCE)?), serial, from, until })
+    let parts = read_name(body.expect(der::SEQUENCE)?);
+    let common_name = parts.iter().rev().find(|(label, _)| *label == "CN").map(|(_, value)| value.clone());
+    let subject = parts.iter().map(|(label, value)| format!("{label}={value}")).collect::<Vec<_>>().join(",");
+    Some(Facts { subject, common_name, serial, from, until })
 }
 
-fn read_name(content: &[u8]) -> String {
+fn read_name(content: &[u8]) -> Vec<(&'static str, String)> {
     let mut parts = Vec::new();
     let mut sets = Reader(content);
     while let Some((_, set)) = sets.element() {
@@ -217,9 +222,9 @@ fn read_name(content: &[u8]) -> String {
             [0x55, 0x04, 0x0b] => "OU",
             _ => continue,
         };
-        parts.push(format!("{label}={}", String::from_utf8_lossy(value)));
+        parts.push((label, String::from_utf8_lossy(value).into_owned()));
     }
-    parts.join(",")
+    parts
 }
 
 fn read_moment((tag, text): (u8, &[u8])) -> Option<Timestamp> {
@@ -270,7 +275,7 @@ mod tests {
         };
         let der = certificate(&request, &key, "Test CA", &ca).unwrap();
         let facts = facts(&der).unwrap();
-        assert_eq!(facts.subject, "CN=server");
+        assert_eq!((facts.subject.as_str(), facts.common_name.as_deref()), ("CN=server", Some("server")));
         assert_eq!((facts.from, facts.until), (request.from, request.until));
         for n in 0..der.len() {
             super::facts(&der[..n]);

@@ -68,7 +68,7 @@ fn secured() -> Secured {
     let scratch = Scratch::new();
     let dir = scratch.path().to_owned();
     guide(&dir);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = super::free_port();
     let flags = flags(&dir, port);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     Secured { daemon: Daemon::start_with(&flags, &[]), dir, port, _scratch: scratch }
@@ -173,7 +173,7 @@ fn unusable_files_are_refused_with_a_sentence() {
 #[test]
 fn one_command_instead_of_twelve() {
     need!(probe::program("openssl", "openssl"), probe::program("curl", "curl"));
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = super::free_port();
     let mut daemon = Daemon::prepare(&["--tlsverify", "-H", &format!("tcp://127.0.0.1:{port}")], &[]);
     let said = run(daemon.command("bin/dockerd").arg("--tls-init")).ok();
     assert!(said.contains("export DOCKER_HOST=tcp://") && said.contains("--tlsverify"), "{said}");

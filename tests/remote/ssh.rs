@@ -5,7 +5,7 @@
 use crate::harness::{Client, Daemon, Scratch, eventually, probe, run};
 use crate::need;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,7 +32,7 @@ impl Server {
         }
         fs::copy(scratch.join("own.pub"), scratch.join("authorized")).unwrap();
         symlink(docker, scratch.dir("bin").join("docker")).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = super::free_port();
         let dir = scratch.path().display();
         let config = scratch.file(
             "sshd_config",

@@ -160,6 +160,7 @@ fn round(engine: &Arc<Engine>, container: &Arc<Container>, run: u64) {
         return;
     }
     let probe = probe(engine, container, command, timings.timeout);
+    engine.metrics.probed(probe.code == 0);
     let (status, changed, up) = {
         let mut live = container.live();
         if live.run != run {

@@ -37,7 +37,7 @@ pub fn stop_all(engine: &Arc<Engine>, timeout: i64) {
             }
             (live.record.config.stop_signal.clone(), live.record.config.stop_timeout, live.exits)
         };
-        let own = own.unwrap_or(stop::DEFAULT_TIMEOUT);
+        let own = own.unwrap_or_else(|| engine.config.live().stop_timeout);
         longest = longest.max(own);
         let deadline = (own >= 0).then(|| began + Duration::from_secs(own as u64));
         if let Err(e) = stop::deliver(engine, &container, signal::parse(&text).unwrap_or(signal::TERM)) {

@@ -10,7 +10,7 @@ use crate::util::atomic_file::Durability;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(super) const DEFAULT_TIMEOUT: i64 = 10;
+pub const DEFAULT_TIMEOUT: i64 = 10;
 /// After SIGKILL the kernel needs a moment, on a loaded board several.
 const AFTER_KILL: Duration = Duration::from_secs(30);
 
@@ -35,7 +35,7 @@ fn halt(engine: &Arc<Engine>, container: &Arc<Container>, signal: Option<i32>, t
         (live.record.config.stop_signal.clone(), live.record.config.stop_timeout)
     };
     let signal = signal.or_else(|| signal::parse(&own_signal).ok()).unwrap_or(signal::TERM);
-    let timeout = timeout.or(own_timeout).unwrap_or(DEFAULT_TIMEOUT);
+    let timeout = timeout.or(own_timeout).unwrap_or_else(|| engine.config.live().stop_timeout);
     let Some(exits) = end_policy(engine, container) else {
         publish(engine, container, "stop", &[]);
         return Ok(());

@@ -3,7 +3,7 @@
 
 use super::{caps, limits, mounts, restart};
 use crate::api::container::{ContainerConfig, CreateRequest, Healthcheck, HostConfig};
-use crate::engine::{EngineConfig, signal};
+use crate::engine::{EngineConfig, LiveConfig, signal};
 use crate::error::{Error, Result};
 
 fn refuse<T>(text: impl Into<String>) -> Result<T> {
@@ -30,7 +30,7 @@ pub fn request(request: &mut CreateRequest, engine: &EngineConfig, support: &lim
     if host.network_mode == "host" && host.port_bindings.as_ref().is_some_and(|p| !p.is_empty()) {
         warnings.push("Published ports are discarded when using host network mode".into());
     }
-    defaults(host, engine);
+    defaults(host, &engine.live());
     Ok(warnings)
 }
 
@@ -214,7 +214,7 @@ fn platform(host: &mut HostConfig, support: &limits::Support) -> Result<Vec<Stri
     Ok(warnings)
 }
 
-fn defaults(host: &mut HostConfig, engine: &EngineConfig) {
+fn defaults(host: &mut HostConfig, engine: &LiveConfig) {
     if host.shm_size == 0 {
         host.shm_size = engine.shm_size;
     }

@@ -87,14 +87,21 @@ pub fn info(engine: &Engine, asked: Version) -> Result<Info> {
 }
 
 fn count_containers(engine: &Engine, info: &mut Info) {
+    (info.containers_running, info.containers_paused, info.containers_stopped) = containers_by_state(engine);
+    info.containers = info.containers_running + info.containers_paused + info.containers_stopped;
+}
+
+/// How many run, are paused and are neither.
+pub fn containers_by_state(engine: &Engine) -> (i64, i64, i64) {
+    let (mut running, mut paused, mut stopped) = (0, 0, 0);
     for container in engine.containers.all() {
-        info.containers += 1;
         match container.live().record.state.phase {
-            Phase::Running | Phase::Restarting => info.containers_running += 1,
-            Phase::Paused => info.containers_paused += 1,
-            _ => info.containers_stopped += 1,
+            Phase::Running | Phase::Restarting => running += 1,
+            Phase::Paused => paused += 1,
+            _ => stopped += 1,
         }
     }
+    (running, paused, stopped)
 }
 
 fn discovered(engine: &Engine) -> Option<Vec<DiscoveredDevice>> {

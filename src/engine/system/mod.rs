@@ -1,12 +1,12 @@
 //! What the engine says about itself and its host: version, info, disk usage.
 //! Request threads.
 
-mod host;
+pub mod host;
 mod info;
 mod usage;
 
 pub use host::{go_arch, hostname, kernel_version};
-pub use info::{engine_id, info};
+pub use info::{containers_by_state, engine_id, info};
 pub use usage::disk_usage;
 
 use crate::api::system::{Component, VersionInfo};
