@@ -1,6 +1,7 @@
 //! What a client may do by the name in its certificate. Without a word of the
 //! configuration everybody may do everything, as with dockerd. Pure.
 
+use super::router::Route;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -13,12 +14,12 @@ pub enum Role {
 }
 
 impl Role {
-    /// Whether a request may be made. A GET that opens a container's terminal is not
-    /// one that only looks.
-    pub fn allows(self, method: &str, path: &str) -> bool {
+    /// Whether a route may be asked for. A GET that opens a container's terminal is
+    /// not one that only looks.
+    pub fn allows(self, route: &Route) -> bool {
         match self {
             Role::Full => true,
-            Role::ReadOnly => matches!(method, "GET" | "HEAD" | "OPTIONS") && !path.ends_with("/attach/ws"),
+            Role::ReadOnly => matches!(route.method, "GET" | "HEAD") && !route.pattern.ends_with("/attach/ws"),
         }
     }
 }
@@ -57,6 +58,7 @@ impl Roles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::{router, routes};
 
     fn roles(pairs: &[(&str, &str)]) -> Result<Roles> {
         Roles::parse(&pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>())
@@ -82,9 +84,13 @@ mod tests {
 
     #[test]
     fn looking_is_allowed() {
-        assert!(Role::ReadOnly.allows("GET", "/v1.51/containers/json"));
-        assert!(!Role::ReadOnly.allows("POST", "/containers/create") && !Role::ReadOnly.allows("DELETE", "/x"));
-        assert!(!Role::ReadOnly.allows("GET", "/containers/a/attach/ws"));
-        assert!(Role::Full.allows("POST", "/containers/create"));
+        let may = |method, path| {
+            let (route, _) = router::find(routes::TABLES, method, path).unwrap();
+            assert!(Role::Full.allows(route));
+            Role::ReadOnly.allows(route)
+        };
+        assert!(may("GET", "/containers/json") && may("HEAD", "/_ping") && may("GET", "/events"));
+        assert!(!may("POST", "/containers/create") && !may("DELETE", "/containers/a"));
+        assert!(!may("GET", "/containers/a/attach/ws") && !may("PUT", "/containers/a/archive"));
     }
 }

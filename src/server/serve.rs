@@ -100,16 +100,6 @@ fn exchange(reply: &Reply<'_>, head: RequestHead, body: &Body, peer: &Peer, keep
             reply.document(403, &Error::forbidden(why), *keep, Headers::None)?;
             return Ok(true);
         }
-        if !peer.role.allows(&head.method, raw_path) {
-            let who = peer.subject.as_deref().unwrap_or("-");
-            crate::warn!(
-                format!("refused a request from {}: its certificate is read-only", peer.name),
-                "subject" = who
-            );
-            let why = format!("the certificate of {who} is read-only here: GET requests are all that it may make");
-            reply.document(403, &Error::forbidden(why), *keep, Headers::None)?;
-            return Ok(true);
-        }
     }
     let Some(full_path) = percent_decode(raw_path, false).filter(|p| p.starts_with('/')) else {
         *keep = false;
@@ -121,6 +111,14 @@ fn exchange(reply: &Reply<'_>, head: RequestHead, body: &Body, peer: &Peer, keep
         reply.document(404, &Error::not_found("page not found"), *keep, Headers::None)?;
         return Ok(true);
     };
+    // Judged by the route that was found, whatever way the path was written.
+    if !peer.role.allows(route) {
+        let who = peer.subject.as_deref().unwrap_or("-");
+        crate::warn!(format!("refused a request from {}: its certificate is read-only", peer.name), "subject" = who);
+        let why = format!("the certificate of {who} is read-only here: GET requests are all that it may make");
+        reply.document(403, &Error::forbidden(why), *keep, Headers::None)?;
+        return Ok(true);
+    }
     crate::debug!(
         format!("handling {} request", head.method),
         "method" = head.method,

@@ -20,7 +20,7 @@ fn numbers_move_with_what_happens() {
     need!(probe::busybox());
     let port = super::free_port();
     let daemon = Daemon::start_with(&["--metrics-addr", &format!("127.0.0.1:{port}")], &[]);
-    assert!(daemon.log().contains(&format!("metrics API listening on 127.0.0.1:{port}")), "{}", daemon.log());
+    eventually("the log line", || daemon.log().contains(&format!("metrics API listening on 127.0.0.1:{port}")));
     daemon.load_busybox();
     let before = get(port, "/metrics");
     assert!(before.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4"), "{before}");

@@ -282,6 +282,7 @@ fn kinds_of_keys_chains_and_a_reload_under_an_open_stream() {
 
 #[test]
 fn a_read_only_certificate_looks_and_changes_nothing() {
+    need!(probe::program("curl", "curl"));
     let port = free_port();
     let scratch = Scratch::new();
     let file = scratch.file("daemon.json", r#"{"tls-roles":{"watcher":"read-only"}}"#);
@@ -299,7 +300,13 @@ fn a_read_only_certificate_looks_and_changes_nothing() {
         let text = call("watcher", args).fails(1);
         assert!(text.contains("the certificate of CN=watcher is read-only here"), "{args:?}: {text}");
     }
-    assert!(daemon.log().contains("its certificate is read-only"), "{}", daemon.log());
+    // However the path is written.
+    let files = clients.join("watcher");
+    let url = format!("https://localhost:{port}/containers/kept/attach/w%73");
+    let mut curl = Command::new("curl");
+    curl.current_dir(&files).args(["-sS", "--cacert", "ca.pem", "--cert", "cert.pem", "--key", "key.pem", &url]);
+    run(&mut curl).contains("read-only here").ok();
+    eventually("the log line", || daemon.log().contains("its certificate is read-only"));
     // Everybody else, from now on.
     std::fs::write(&file, r#"{"tls-roles":{"*":"read-only","watcher":"full"}}"#).unwrap();
     reload(&daemon);
@@ -322,6 +329,7 @@ fn a_debug_line_names_peer_subject_and_request() {
     daemon.up();
     let files = daemon.scratch.join("home/.config/docker/tls/clients/client");
     reaches(&daemon, Client::Ours, port, &files, &["volume", "ls"]).ok();
+    eventually("the log line", || daemon.log().lines().any(|l| l.contains("/volumes")));
     let log = daemon.log();
     let line = log.lines().find(|l| l.contains("/volumes")).unwrap_or_else(|| panic!("{log}"));
     for part in ["level=debug", "handling GET request", "peer=\"127.0.0.1:", "subject=\"CN=client\""] {
