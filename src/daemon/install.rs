@@ -149,11 +149,18 @@ fn find_out(root: &Path) -> Result<Kind> {
     }
 }
 
-/// Where dockerd will be found; what lies below `root` is there without it.
+/// Where dockerd will be found; what lies below `root` is there without it. The role
+/// is the file's name, so the link is wanted, not what it leads to.
 fn program(root: &Path) -> Result<String> {
-    let own = std::env::current_exe().context("find our own program")?;
-    let beside = own.with_file_name("dockerd");
-    let own = if beside.exists() { beside } else { own };
+    let called = std::env::args_os().next().map(PathBuf::from).filter(|p| p.components().count() > 1);
+    let called = called.and_then(|p| std::path::absolute(p).ok()).filter(|p| p.ends_with("dockerd"));
+    let beside = std::env::current_exe().context("find our own program")?.with_file_name("dockerd");
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&search).map(|dir| dir.join("dockerd"));
+    let own = called.into_iter().chain([beside]).chain(found).find(|p| p.is_absolute() && p.exists());
+    let own = own.ok_or_else(|| {
+        Error::not_found("no program of the name dockerd found").with_hint("install it first: make install")
+    })?;
     let inside = own.strip_prefix(root).map_or_else(|_| own.clone(), |p| Path::new("/").join(p));
     Ok(inside.display().to_string())
 }

@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 /// connections, which keep what their handshake gave them.
 pub struct Tls(RwLock<Policy>);
 
+/// How long a refused client has for taking the reason.
+const LINGER: Duration = Duration::from_millis(500);
+
 /// Whom the daemon believes, and what they may do.
 #[derive(Clone)]
 pub struct Policy {
@@ -90,6 +93,7 @@ pub(super) fn accept(tls: &Tls, network: OwnedFd, peer: &mut Peer) -> Result<Ses
                             // The alert tells the client why.
                             let _ = connection.write_tls(&mut Raw(&network));
                         }
+                        linger(&network);
                         return Err(sentence(&e));
                     }
                 }
@@ -102,6 +106,22 @@ pub(super) fn accept(tls: &Tls, network: OwnedFd, peer: &mut Peer) -> Result<Ses
     peer.role = policy.roles.of(facts.as_ref().and_then(|f| f.common_name.as_deref()));
     peer.subject = facts.map(|f| f.subject);
     Ok(Session { connection, network })
+}
+
+/// Under TLS 1.3 the client's request is under way before our alert: unread, it would
+/// make our close a reset, and the client would tell of that instead of the reason.
+fn linger(network: &OwnedFd) {
+    let _ = nix::sys::socket::shutdown(network.as_raw_fd(), nix::sys::socket::Shutdown::Write);
+    let end = Instant::now() + LINGER;
+    let mut piece = [0; 1024];
+    for _ in 0..64 {
+        let left = end.saturating_duration_since(Instant::now()).as_millis() as i32;
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let ready = nix::poll::poll(&mut [PollFd::new(network.as_fd(), PollFlags::POLLIN)], timeout);
+        if !matches!(ready, Ok(1)) || !matches!(Raw(network).read(&mut piece), Ok(1..)) {
+            return;
+        }
+    }
 }
 
 /// Go's answer to those who forgot the TLS; clients look for it.

@@ -132,7 +132,7 @@ fn clients_are_refused_with_the_reason() {
             ("expired", "certificate has expired or is not yet valid: current time ", "expired certificate"),
             ("early", " is before 2099-01-01T00:00:00Z", "expired certificate"),
             ("purpose", "certificate specifies an incompatible key usage", "certificate"),
-            ("stranger", "x509: certificate ", "certificate"),
+            ("stranger", "x509: certificate ", "error decrypting message"),
         ] {
             let before = daemon.log().len();
             let text = reaches(&daemon, client, port, &folder(dir, name), &["ps"]).fails(1);
@@ -174,7 +174,7 @@ fn daemons_are_refused_with_the_reason() {
         ("expired", SERVER, PAST, dir, "certificate has expired"),
         ("early", SERVER, FUTURE, dir, "certificate is not yet valid"),
         ("purpose", CLIENT, NOW, dir, "certificate specifies an incompatible key usage"),
-        ("name", ELSEWHERE, NOW, dir, "certificate is not valid for"),
+        ("name", ELSEWHERE, NOW, dir, "certificate not valid for name"),
         ("stranger", SERVER, NOW, other.as_path(), "signed by unknown authority"),
     ] {
         issue(from, name, "ec", extensions, dates, "ca");
