@@ -105,7 +105,10 @@ fn words(e: &rustls::Error) -> String {
     use rustls::{AlertDescription as Alert, CertificateError as Bad, Error as E};
     let unverified = |why: &str| format!("failed to verify certificate: x509: {why}");
     match e {
-        E::InvalidCertificate(Bad::UnknownIssuer) => unverified("certificate signed by unknown authority"),
+        // An authority of the right name with another key is as unknown.
+        E::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
+            unverified("certificate signed by unknown authority")
+        }
         E::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => unverified("certificate has expired"),
         E::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
             unverified("certificate is not yet valid")
