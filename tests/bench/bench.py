@@ -6,7 +6,8 @@ usage: bench.py DIRECTORY-OF-THE-BINARY [ROW...]
 Our daemon is started in a scratch directory as the calling user (as root: as
 CORACLE_BENCH_USER, default the owner of the first peer's socket, else root).
 Rows: run-default run-none run-host api exec cold idle idle50 start50 start50x8
-load pull ps1000 cold size scale. Standard library only.
+load pull ps1000 cold size scale, and those of network.py: net-out net-connect
+net-rate net-publish net-latency net-peer net-dns net-memory. Standard library only.
 CORACLE_BENCH_PS_<peer>: containers of that peer in ps1000 (podman takes half a
 minute to remove a hundred; the figure is then scaled and marked).
 """
@@ -14,6 +15,7 @@ import http.client, json, os, pwd, shlex, shutil, signal, socket, statistics, su
 from urllib.parse import quote
 
 sys.dont_write_bytecode = True
+import network
 import scale
 
 ROUNDS = int(os.environ.get("CORACLE_BENCH_ROUNDS", "20"))
@@ -359,6 +361,8 @@ def main():
                 print(f"    {name}: measured with {counts[name]} and scaled")
             for engine in engines:
                 engine.remove_all()
+        if not wanted or wanted & set(network.NAMES):
+            network.rows(row, engines, want, pss_kib)
         if want("cold"):
             ours.down()
             def cold(engine):
