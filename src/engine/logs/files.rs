@@ -48,16 +48,21 @@ impl Place {
     }
 
     /// Every file, oldest first. Opened from the newest on: a rotation meanwhile
-    /// makes one come twice, which its inode shows.
+    /// makes one come twice, which its inode shows, or leaves one number free.
     pub fn open_all(&self) -> Result<Vec<Opened>> {
         let mut files: Vec<Opened> = self.open_current()?.into_iter().collect();
+        let mut missing = 0;
         for number in 1..MAX_FILES {
             let plain = open(&self.numbered(number, false), false)?;
             let Some(file) = (match plain {
                 Some(file) => Some(file),
                 None => open(&self.numbered(number, true), true)?,
             }) else {
-                break;
+                missing += 1;
+                if missing == 2 {
+                    break;
+                }
+                continue;
             };
             if files.iter().all(|f| f.key != file.key) {
                 files.push(file);
@@ -67,16 +72,12 @@ impl Place {
         Ok(files)
     }
 
-    /// The file that follows `key` after a rotation: its newer neighbour, or, if
-    /// it is no longer there under any name, the first that is newer than
-    /// everything given so far.
-    pub fn open_after(&self, key: Key, is_newer: impl Fn(&Opened) -> bool) -> Result<Option<Opened>> {
+    /// The file that follows another after rotations. `is_it` knows the other,
+    /// also compressed; if it is there no more, every file is newer.
+    pub fn open_after(&self, is_it: impl Fn(&Opened) -> bool) -> Result<Option<Opened>> {
         let mut files = self.open_all()?;
-        match files.iter().position(|f| f.key == key) {
-            Some(at) if at + 1 < files.len() => Ok(Some(files.swap_remove(at + 1))),
-            Some(_) => Ok(None),
-            None => Ok(files.into_iter().find(is_newer)),
-        }
+        let next = files.iter().position(is_it).map_or(0, |at| at + 1);
+        Ok((next < files.len()).then(|| files.swap_remove(next)))
     }
 }
 

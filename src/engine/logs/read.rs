@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::engine::container::Container;
 use crate::engine::watch::{Gone, Woken};
 use crate::error::{Context, Error, Result};
-use crate::util::time::{Timestamp, now, rfc3339_nano_fixed};
+use crate::util::time::{now, rfc3339_nano_fixed};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::BorrowedFd;
@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const BUFFER: usize = 64 << 10;
+/// Enough of a file to know it by.
+const HEAD: usize = 512;
 /// A compressed log file that unpacks to more than this is not ours.
 const MAX_UNPACKED: u64 = 1 << 30;
 
@@ -38,7 +40,7 @@ pub fn logs(
     };
     // Asked before the files are read: what is written later is read too.
     let mut ended = !container.live().record.state.is_up();
-    let mut sink = Sink { options, framed, out, last: Timestamp(i128::MIN), done: false };
+    let mut sink = Sink { options, framed, out, done: false };
     let mut current = history(&place, options, &mut sink)?;
     sink.flush()?;
     if following.is_none() {
@@ -65,6 +67,8 @@ struct Reading {
     format: Format,
     /// Read and not yet decoded.
     pending: Vec<u8>,
+    /// The beginning of the compressed file that was given after `file`.
+    unpacked: Option<Vec<u8>>,
 }
 
 /// Gives everything that is there; the newest file stays open to be followed.
@@ -118,14 +122,13 @@ fn catch_up(place: &Place, current: &mut Option<Reading>, sink: &mut Sink<'_>) -
         // Renamed away. What was written between the last read and the rename is
         // still to come from the open file.
         reading.drain(sink)?;
-        let last = sink.last;
-        let after = place.open_after(reading.key, |opened| {
-            !opened.compressed && first_time(place.format, opened).is_some_and(|t| t > last)
-        })?;
-        match after {
+        let head = reading.head();
+        match place.open_after(|other| other.key == reading.key || (other.compressed && begins_with(other, &head)))? {
             Some(opened) if opened.compressed => {
-                give(place.format, &decompress(&opened)?, sink)?;
+                let data = decompress(&opened)?;
+                give(place.format, &data, sink)?;
                 reading.key = opened.key;
+                reading.unpacked = Some(data[..data.len().min(HEAD)].to_vec());
             }
             Some(opened) => *current = Some(Reading::new(place.format, opened)),
             None => return Ok(()),
@@ -133,19 +136,33 @@ fn catch_up(place: &Place, current: &mut Option<Reading>, sink: &mut Sink<'_>) -
     }
 }
 
-fn first_time(format: Format, opened: &Opened) -> Option<Timestamp> {
-    use std::os::unix::fs::FileExt;
-    let mut head = vec![0u8; BUFFER];
-    let n = opened.file.read_at(&mut head, 0).ok()?;
-    match next(format, &head[..n]) {
-        Next::Entry(entry, _) => Some(entry.time),
-        _ => None,
-    }
+/// Whether a compressed file is the one that began with `head`: its inode is
+/// new, its first record, with its nanoseconds, is not.
+fn begins_with(opened: &Opened, head: &[u8]) -> bool {
+    let unpacked = || -> Result<Vec<u8>> {
+        let mut file = opened.file.try_clone()?;
+        file.rewind()?;
+        let mut begin = Vec::new();
+        flate2::read::MultiGzDecoder::new(file).take(head.len() as u64).read_to_end(&mut begin)?;
+        Ok(begin)
+    };
+    !head.is_empty() && unpacked().is_ok_and(|begin| begin == head)
 }
 
 impl Reading {
     fn new(format: Format, opened: Opened) -> Self {
-        Self { file: opened.file, key: opened.key, format, pending: Vec::new() }
+        Self { file: opened.file, key: opened.key, format, pending: Vec::new(), unpacked: None }
+    }
+
+    /// How the file begins, by which it is known when it comes back compressed.
+    fn head(&self) -> Vec<u8> {
+        use std::os::unix::fs::FileExt;
+        self.unpacked.clone().unwrap_or_else(|| {
+            let mut head = vec![0; HEAD];
+            let n = self.file.read_at(&mut head, 0).unwrap_or(0);
+            head.truncate(n);
+            head
+        })
     }
 
     /// To the end of what is written out.
@@ -196,7 +213,6 @@ struct Sink<'a> {
     options: &'a Options,
     framed: bool,
     out: &'a mut dyn Write,
-    last: Timestamp,
     /// `until` is reached.
     done: bool,
 }
@@ -204,7 +220,6 @@ struct Sink<'a> {
 impl Sink<'_> {
     fn entry(&mut self, entry: Entry) -> Result<()> {
         let options = self.options;
-        self.last = self.last.max(entry.time);
         if options.until.is_some_and(|until| entry.time > until) {
             self.done = true;
             return Ok(());
@@ -259,6 +274,7 @@ fn query_escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::util::time::Timestamp;
     use std::path::PathBuf;
 
     fn line(n: u32) -> String {
@@ -266,7 +282,7 @@ mod tests {
     }
 
     fn sink<'a>(options: &'a Options, out: &'a mut Vec<u8>) -> Sink<'a> {
-        Sink { options, framed: false, out, last: Timestamp(i128::MIN), done: false }
+        Sink { options, framed: false, out, done: false }
     }
 
     #[test]
@@ -300,6 +316,34 @@ mod tests {
         write(&line(5));
         catch_up(&place, &mut current, &mut sink).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "l1\nl2\nl3\nl4\nl5\n");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_known_again_when_it_is_compressed() {
+        let dir: PathBuf = std::env::temp_dir().join(format!("coracle-squeeze-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("log");
+        let place = Place { format: Format::JsonFile, path: path.clone() };
+        let squeezed = |number: u32, text: &str| {
+            let file = File::create(dir.join(format!("log.{number}.gz"))).unwrap();
+            let mut gz = flate2::write::GzEncoder::new(file, flate2::Compression::default());
+            gz.write_all(text.as_bytes()).unwrap();
+            gz.finish().unwrap();
+        };
+        let options = Options { stdout: true, stderr: true, follow: true, ..Options::default() };
+        let mut out = Vec::new();
+        let mut sink = sink(&options, &mut out);
+        std::fs::write(&path, line(1)).unwrap();
+        let mut current = history(&place, &options, &mut sink).unwrap();
+        // Three rotations between two looks; all lines carry one time.
+        squeezed(3, &line(1));
+        squeezed(2, &line(1).replace("l1", "l2"));
+        squeezed(1, &line(1).replace("l1", "l3"));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, line(1).replace("l1", "l4")).unwrap();
+        catch_up(&place, &mut current, &mut sink).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "l1\nl2\nl3\nl4\n");
         std::fs::remove_dir_all(&dir).unwrap();
     }
 
