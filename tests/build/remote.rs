@@ -127,7 +127,8 @@ struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        // Not KILL: `git daemon` takes its real server along only when it is asked to end.
+        crate::harness::daemon::signal(self.0.id(), "TERM");
         let _ = self.0.wait();
     }
 }
