@@ -22,6 +22,10 @@ def eventually(what, condition):
         time.sleep(0.05)
 
 
+# Lists come from client.api: client.containers.list() inspects each one, and what
+# is being removed may be gone by then.
+
+
 def killed():
     """The other half: starts something and dies without a word."""
     DockerContainer("busybox").with_command("sleep 1000").with_name("orphan").start()
@@ -55,18 +59,18 @@ def main():
                 assert peer.wait() == 0
                 assert peer.get_logs()[0].startswith(b"hello"), peer.get_logs()
             assert LABEL_SESSION_ID in web.get_wrapped_container().labels
-        assert not client.containers.list(all=True, filters={"label": f"{LABEL_SESSION_ID}={SESSION_ID}", "name": "web"})
+        assert not client.api.containers(all=True, filters={"label": f"{LABEL_SESSION_ID}={SESSION_ID}", "name": "web"})
     ryuk = Reaper._container.get_wrapped_container()
     Reaper.delete_instance()
-    eventually("the end of the reaper", lambda: not client.containers.list(all=True, filters={"id": ryuk.id}))
+    eventually("the end of the reaper", lambda: not client.api.containers(all=True, filters={"id": ryuk.id}))
 
     child = subprocess.run([sys.executable, __file__, "killed"], stdout=subprocess.PIPE, text=True)
     assert child.returncode == -signal.SIGKILL, child
     session, network = child.stdout.split()
     left = {"label": f"{LABEL_SESSION_ID}={session}"}
-    eventually("the reaping of a container", lambda: not client.containers.list(all=True, filters=left))
+    eventually("the reaping of a container", lambda: not client.api.containers(all=True, filters=left))
     eventually("the reaping of a network", lambda: not client.networks.list(names=[network]))
-    eventually("the end of the other reaper", lambda: not client.containers.list(filters={"name": session}))
+    eventually("the end of the other reaper", lambda: not client.api.containers(filters={"name": session}))
 
 
 killed() if sys.argv[1:] == ["killed"] else main()
