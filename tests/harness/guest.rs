@@ -3,12 +3,13 @@
 //! else. What needs real controllers, sysctls, root, a power cut or a bare board
 //! is proved inside it.
 //!
-//! Commands go over the second serial port: one line of base64 is a shell
-//! script, the answer is its status and two streams with their lengths.
+//! Commands go over the second serial port: one line of a checksum and base64 is a
+//! shell script, the answer is its status and two streams with their lengths.
 
 use super::command::Output;
 use super::{Scratch, daemon, image, probe};
 use base64::Engine as _;
+use coracle::image::digest::Digest;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -63,7 +64,9 @@ stty -F /dev/ttyS1 raw -echo
 exec 3<>/dev/ttyS1
 echo ready >&3
 n=0
-while read -r line <&3; do
+while read -r sum line <&3; do
+    # A busy host may lose bytes on the way into this port.
+    [ "$(echo "$line" | sha256sum | cut -c1-64)" = "$sum" ] || { echo again >&3; continue; }
     n=$((n + 1)) # what an earlier script left running keeps its own files
     echo "$line" | base64 -d >/run/$n.sh
     sh /run/$n.sh </dev/null >/run/$n.out 2>/run/$n.err
@@ -133,8 +136,15 @@ impl Guest {
     #[track_caller]
     pub fn sh(&mut self, script: &str) -> Output {
         let line = base64::engine::general_purpose::STANDARD.encode(format!("{PROFILE}{script}\n"));
-        self.port.write_all(format!("{line}\n").as_bytes()).unwrap();
-        let head = self.line();
+        let sum = Digest::of(format!("{line}\n").as_bytes());
+        let request = format!("{} {line}\n", sum.hex());
+        let head = loop {
+            self.port.write_all(request.as_bytes()).unwrap();
+            let head = self.line();
+            if head != "again" {
+                break head;
+            }
+        };
         let numbers: Vec<usize> = head.split(' ').map(|n| n.parse().unwrap_or(usize::MAX)).collect();
         let [code, out, err] = numbers[..] else { panic!("not an answer: {head:?}\n{}", self.console()) };
         let raw = self.bytes(out);
