@@ -10,11 +10,11 @@ use crate::error::{Context, Error, Result};
 use crate::net::client::SOCKET;
 use crate::net::control::Control;
 use crate::net::protocol::{self, Answer, Call};
-use crate::sys::process::{self, Forked};
-use crate::sys::{fd, inet, socket};
+use crate::sys::process;
+use crate::sys::role::{self, Role};
+use crate::sys::{inet, socket};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::OsString;
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -32,27 +32,9 @@ const READY: &[u8] = b"ready 1";
 /// Entry point under [`NAME`]: the exec root as first argument, a socket to the
 /// starter on stdin, without which it refuses to run.
 pub fn main(args: &[OsString]) -> ExitCode {
-    let starter = fd::duplicate(fd::standard(0)).ok().filter(|s| socket::peer(s.as_fd()).is_ok());
-    let (Some(root), Some(starter)) = (args.first(), starter) else { return ExitCode::from(2) };
-    match process::clone(0, None) {
-        Ok(Forked::Child) => {}
-        Ok(Forked::Parent { .. }) => return ExitCode::SUCCESS,
-        Err(_) => return ExitCode::FAILURE,
-    }
-    let _ = nix::unistd::setsid();
-    let _ = fd::dup_to(fd::standard(1), 0);
-    // A TERM to every process of the user or the unit is dockerd's to answer:
-    // containers need their networks until they have stopped.
-    crate::sys::signal::ignore(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE]);
-    let bound = File::open(root)
-        .map_err(|e| e.to_string())
-        .and_then(|dir| socket::listen_at(dir.as_fd(), SOCKET).map_err(|e| e.to_string()));
-    let listener = match bound {
-        Ok(listener) => listener,
-        Err(e) => {
-            let _ = socket::send(starter.as_fd(), format!("bind {SOCKET}: {e}").as_bytes(), &[]);
-            return ExitCode::FAILURE;
-        }
+    let Role { starter, listener } = match role::begin(args, SOCKET) {
+        Ok(role) => role,
+        Err(code) => return code,
     };
     process::set_title(c"coracle-netd");
     if socket::send(starter.as_fd(), READY, &[]).is_err() {

@@ -11,6 +11,7 @@ use crate::runtime::handle::ExitRecord;
 use crate::runtime::wire::{Names, Spawn, State};
 use crate::runtime::{shim, wire};
 use crate::sys::process::{self, Forked, Status, Who};
+use crate::sys::role::{self, Role};
 use crate::sys::{fd, mount, socket};
 use crate::util::json;
 use crate::util::{atomic_file, time};
@@ -119,33 +120,13 @@ fn own_program() -> Result<OwnedFd> {
 
 /// Entry point under [`NAME`]; refuses to run without the socket on stdin.
 pub fn main(args: &[OsString]) -> ExitCode {
-    let daemon = fd::duplicate(fd::standard(0)).ok().filter(|s| socket::peer(s.as_fd()).is_ok());
-    let (Some(root), Some(daemon)) = (args.first(), daemon) else {
-        return ExitCode::from(2);
+    let Role { starter: daemon, listener } = match role::begin(args, SOCKET) {
+        Ok(role) => role,
+        Err(code) => return code,
     };
-    match process::clone(0, None) {
-        Ok(Forked::Child) => {}
-        Ok(Forked::Parent { .. }) => return ExitCode::SUCCESS,
-        Err(_) => return ExitCode::FAILURE,
-    }
-    let _ = nix::unistd::setsid();
-    let _ = fd::dup_to(fd::standard(1), 0);
-    // A TERM to every process of the user or the unit is dockerd's to answer, by
-    // stopping the containers in order; then we end by ourselves.
-    crate::sys::signal::ignore(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE]);
     let _ = PROGRAM.set(args.get(1).map(PathBuf::from).unwrap_or_default());
     // A panic ends the process without unwinding into anything.
     std::panic::set_hook(Box::new(|_| process::exit_now(70)));
-    let listener = File::open(root)
-        .map_err(|e| e.to_string())
-        .and_then(|dir| socket::listen_at(dir.as_fd(), SOCKET).map_err(|e| e.to_string()));
-    let listener = match listener {
-        Ok(listener) => listener,
-        Err(e) => {
-            let _ = socket::send(daemon.as_fd(), format!("bind spawner.sock: {e}").as_bytes(), &[]);
-            return ExitCode::FAILURE;
-        }
-    };
     if let Err(e) = nix::sys::prctl::set_child_subreaper(true) {
         let _ = socket::send(daemon.as_fd(), format!("become a subreaper: {e}").as_bytes(), &[]);
         return ExitCode::FAILURE;

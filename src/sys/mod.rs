@@ -13,6 +13,7 @@ pub mod inet;
 pub mod memory;
 pub mod mount;
 pub mod process;
+pub mod role;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

@@ -27,14 +27,14 @@ done </filters >&2
 docker rm -f "$(hostname)"
 "#;
 
+fn testcontainers() -> probe::Need {
+    let missing = "no testcontainers for Python; `sudo make test` installs it from PyPI";
+    Path::new(VENV).exists().then_some(()).ok_or_else(|| missing.into())
+}
+
 #[test]
 fn testcontainers_and_their_reaper_work() {
-    need!(probe::busybox(), probe::subordinate_ids());
-    if !Path::new(VENV).exists() {
-        // Comes from PyPI, which a machine need not reach.
-        println!("\nskip: no testcontainers; `sudo make test` installs it into /opt/coracle-test/venv");
-        return;
-    }
+    need!(probe::busybox(), probe::subordinate_ids(), testcontainers());
     let d = Daemon::with_busybox();
     let mut tar = image::Tar::default();
     tar.file("bin/docker", 0o755, &std::fs::read(crate::harness::daemon::binary()).unwrap());
