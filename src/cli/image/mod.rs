@@ -1,9 +1,6 @@
 //! Verbs on images, one file each.
 
 pub mod build;
-mod build_context;
-mod build_display;
-mod build_session;
 pub mod history;
 pub mod import;
 pub mod inspect;

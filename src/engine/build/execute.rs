@@ -5,17 +5,17 @@
 //! asks builds it, the others wait. Dependencies point backwards, so nobody
 //! waits in a circle.
 
-use super::base::Made;
 use super::cache::spread::{Imported, Trail};
-use super::check::{self, Warning};
 use super::context::Context;
-use super::finish;
-use super::instruction::{Instruction, interpret};
-use super::parser::{Node, parse};
+use super::language::check::{self, Warning};
+use super::language::instruction::{Instruction, interpret};
+use super::language::parser::{Node, parse};
 use super::report::{Progress, Report, shown};
+use super::result::finish;
 use super::session::Session;
 use super::stage::{self, Inputs, Line, Plan};
 use super::state::{Scope, State};
+use super::steps::base::Made;
 use super::{Abort, Fault, Request};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
@@ -68,7 +68,7 @@ pub fn host_platform() -> String {
 /// Reads the Dockerfile.
 pub fn plan(request: &Request, context: &Context) -> std::result::Result<Plan, Fault> {
     let options = &request.options;
-    let fault = |e: super::parser::SyntaxError| Fault {
+    let fault = |e: super::language::parser::SyntaxError| Fault {
         message: if options.structured { e.message.clone() } else { e.to_string() },
         line: e.at.line,
         column: e.at.column,

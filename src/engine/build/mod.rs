@@ -5,26 +5,16 @@
 //! Invariant: a build that ends in any way leaves no container, no file of its
 //! context and no secret; what stays are whole layers, named by the cache.
 
-pub mod base;
 pub mod cache;
-pub mod check;
 pub mod context;
-pub mod copy;
 pub mod execute;
-pub mod expand;
-pub mod finish;
-#[cfg(test)]
-mod fuzzed;
-pub mod instruction;
-pub mod mounts;
-pub mod output;
-pub mod parser;
-pub mod remote;
+pub mod language;
 pub mod report;
-pub mod run;
+pub mod result;
 pub mod session;
 pub mod stage;
 pub mod state;
+pub mod steps;
 pub mod transfer;
 
 use super::container::remove;
@@ -128,7 +118,7 @@ impl Request {
         let local = |t: &String| cache::spread::Spec::parse(t).kind == "local";
         !options.build_id.is_empty()
             && (!self.secrets.ssh.is_empty()
-                || options.outputs.iter().any(output::is_sent)
+                || options.outputs.iter().any(result::output::is_sent)
                 || options.cache_to.iter().any(local))
     }
 }
@@ -198,7 +188,7 @@ fn whole(
     body: &mut dyn Read,
     out: &mut dyn Write,
 ) -> Result<()> {
-    finish::check(&request.options)?;
+    result::finish::check(&request.options)?;
     let context = context::receive(engine, &id::random()[..16], &request.options, body, abort)?;
     let structured = request.options.structured;
     let plan = execute::plan(request, &context)

@@ -1,8 +1,8 @@
 //! What a build tells its client: the classic lines, or what happened to which
 //! step. Stages report from their own threads; the request's thread writes.
 
-use super::check::Warning;
-use super::parser::Node;
+use super::language::check::Warning;
+use super::language::parser::Node;
 use crate::api::build::{Message, Step};
 use crate::error::Error;
 use std::cell::Cell;

@@ -3,10 +3,10 @@
 //! Invariant: a stage depends only on earlier ones, so the graph has no cycle,
 //! and what the target does not reach is never looked at again.
 
-use super::check::{self, Policy, Warning};
-use super::expand;
-use super::instruction::{Instruction, interpret};
-use super::parser::{Dockerfile, Node, Position, SyntaxError};
+use super::language::check::{self, Policy, Warning};
+use super::language::expand;
+use super::language::instruction::{Instruction, interpret};
+use super::language::parser::{Dockerfile, Node, Position, SyntaxError};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -251,7 +251,7 @@ fn unused_args(file: &Dockerfile, stages: &[Stage], inputs: &Inputs<'_>) -> Opti
 
 #[cfg(test)]
 mod tests {
-    use super::super::parser::parse;
+    use super::super::language::parser::parse;
     use super::*;
 
     fn planned(text: &str, target: &str) -> Result<Plan, SyntaxError> {

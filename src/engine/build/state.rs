@@ -2,8 +2,8 @@
 //! layers. Instructions that change nothing but the configuration are carried out
 //! here. Pure.
 
-use super::expand;
-use super::instruction::{Command, Healthcheck, Instruction};
+use super::language::expand;
+use super::language::instruction::{Command, Healthcheck, Instruction};
 use super::stage::PREDEFINED;
 use crate::image::config::{Empty, Healthcheck as ImageHealthcheck, History, ImageConfig};
 use crate::util::json;
@@ -290,8 +290,8 @@ pub fn clean(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::instruction::interpret;
-    use super::super::parser::parse;
+    use super::super::language::instruction::interpret;
+    use super::super::language::parser::parse;
     use super::*;
 
     fn after(lines: &str) -> State {

@@ -1,8 +1,8 @@
 //! `--change`: Dockerfile instructions on an image's configuration, for `commit`
 //! and `import`. Pure.
 
-use crate::engine::build::instruction::{Instruction, interpret};
-use crate::engine::build::parser;
+use crate::engine::build::language::instruction::{Instruction, interpret};
+use crate::engine::build::language::parser;
 use crate::engine::build::state::{Scope, State};
 use crate::error::{Error, Result};
 use crate::image::config::ImageConfig;

@@ -7,11 +7,11 @@
 //! outside is verified against its diff ID before it is used. A foreign cache can
 //! thus only say what a step gave, and is trusted as far as the image it came with.
 
-use super::super::base::{Made, Told};
-use super::super::execute::Build;
-use super::super::session;
-use super::super::transfer::Root;
 use crate::api::build::Options;
+use crate::engine::build::execute::Build;
+use crate::engine::build::session;
+use crate::engine::build::steps::base::{Made, Told};
+use crate::engine::build::transfer::Root;
 use crate::engine::image::progress::Lines;
 use crate::engine::image::push;
 use crate::error::{Context, Error, Kind, Result};

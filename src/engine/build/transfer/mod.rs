@@ -12,7 +12,7 @@ mod stream;
 pub mod tree;
 mod walk;
 
-use super::instruction::Transfer;
+use super::language::instruction::Transfer;
 use crate::error::{Error, Result};
 use crate::storage::tar::{Entry, Kind, Time};
 use crate::util::glob::Pattern;

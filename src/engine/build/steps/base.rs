@@ -1,12 +1,12 @@
 //! Where files come from: the image or stage below a stage, and the trees that
 //! `--from` names. Runs on the thread of its stage.
 
-use super::execute::{Build, host_platform};
-use super::report::Progress;
-use super::stage::{Base, Stage, stage_named};
-use super::state::State;
-use super::transfer::{Root, everything, stream};
 use crate::api::build::NamedContext;
+use crate::engine::build::execute::{Build, host_platform};
+use crate::engine::build::report::Progress;
+use crate::engine::build::stage::{Base, Stage, stage_named};
+use crate::engine::build::state::State;
+use crate::engine::build::transfer::{Root, everything, stream};
 use crate::engine::image::{login, progress::Lines, pull};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;

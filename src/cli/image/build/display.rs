@@ -1,7 +1,7 @@
 //! What `docker build` shows while the daemon works: the classic lines, numbered
 //! steps in a pipe, or a live picture on a terminal.
 
-use super::build_session::Session;
+use super::session::Session;
 use crate::api::build::{Message, Step};
 use crate::cli::context::Context;
 use crate::client::http::Reply;

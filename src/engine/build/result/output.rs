@@ -1,11 +1,11 @@
 //! Where a result goes: the image store, a registry, or files of the client.
 //! Runs on the build's thread.
 
-use super::base::Made;
-use super::execute::Build;
-use super::report::Progress;
-use super::session;
 use crate::api::build::{Options, Output};
+use crate::engine::build::execute::Build;
+use crate::engine::build::report::Progress;
+use crate::engine::build::session;
+use crate::engine::build::steps::base::Made;
 use crate::engine::image::progress::Lines;
 use crate::engine::image::push::{self, Form};
 use crate::error::{Error, Result};
@@ -189,7 +189,7 @@ impl Build<'_> {
         let form = (oci || output.attrs.contains_key("oci-mediatypes")).then_some(Form { oci, annotations });
         let request =
             push::Request { reference: name.clone(), platform: None, credentials: self.credentials(name), form };
-        let mut told = super::base::Told::new(progress);
+        let mut told = crate::engine::build::steps::base::Told::new(progress);
         push::push(self.engine, &request, &mut Lines::new(&mut told), &self.abort.cancel)?;
         if let Some(digest) = told.digest.take() {
             metadata["containerimage.digest"] = json!(digest);

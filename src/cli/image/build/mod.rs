@@ -1,8 +1,9 @@
 //! `docker build`.
 
-use super::build_context as context;
-use super::build_display as display;
-use super::build_session::Session;
+mod context;
+mod display;
+mod session;
+
 use crate::api::build::{Options, Output, SECRETS_HEADER, Secrets, Ulimit};
 use crate::cli::context::Context;
 use crate::cli::credentials;
@@ -13,6 +14,7 @@ use crate::util::json;
 use crate::util::order;
 use argh::{ArgsInfo, FromArgs};
 use base64::Engine as _;
+use session::Session;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::FileTypeExt;

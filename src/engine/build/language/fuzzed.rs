@@ -4,18 +4,18 @@
 use super::check;
 use super::instruction::interpret;
 use super::parser::parse;
-use super::stage::{Inputs, plan};
-use super::state::{Scope, State};
+use crate::engine::build::stage::{Inputs, plan};
+use crate::engine::build::state::{Scope, State};
 use crate::util::glob::Pattern;
 use crate::util::ignore::Ignore;
 use std::collections::BTreeMap;
 
 const SEEDS: &[&str] = &[
-    include_str!("../../../tests/build/corpus/from.txt"),
-    include_str!("../../../tests/build/corpus/config.txt"),
-    include_str!("../../../tests/build/corpus/files.txt"),
-    include_str!("../../../tests/build/corpus/run.txt"),
-    include_str!("../../../tests/build/corpus/errors.txt"),
+    include_str!("../../../../tests/build/corpus/from.txt"),
+    include_str!("../../../../tests/build/corpus/config.txt"),
+    include_str!("../../../../tests/build/corpus/files.txt"),
+    include_str!("../../../../tests/build/corpus/run.txt"),
+    include_str!("../../../../tests/build/corpus/errors.txt"),
 ];
 
 /// What means something to the parser.

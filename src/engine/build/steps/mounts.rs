@@ -6,11 +6,11 @@
 //! and nothing of them is in the tree when the layer is packed.
 
 use super::base::Source;
-use super::cache::mounts::CacheMount;
-use super::execute::{Build, Ongoing};
-use super::report::Progress;
-use super::session::{Agent, Owner};
-use super::transfer::{Layer, Overrides, Target, stream};
+use crate::engine::build::cache::mounts::CacheMount;
+use crate::engine::build::execute::{Build, Ongoing};
+use crate::engine::build::report::Progress;
+use crate::engine::build::session::{Agent, Owner};
+use crate::engine::build::transfer::{Layer, Overrides, Target, stream};
 use crate::engine::container::record::{MountKind, MountRecord};
 use crate::error::{Context, Error, Result};
 use crate::util::id;
@@ -127,8 +127,8 @@ impl Mount {
     fn absolute(&self, workdir: &str) -> String {
         let base = if workdir.is_empty() { "/" } else { workdir };
         match self.target.starts_with('/') {
-            true => super::state::clean(&self.target),
-            false => super::state::clean(&format!("{base}/{}", self.target)),
+            true => crate::engine::build::state::clean(&self.target),
+            false => crate::engine::build::state::clean(&format!("{base}/{}", self.target)),
         }
     }
 }
@@ -166,7 +166,7 @@ impl<'a> Build<'a> {
     /// The part of a tree that a bind shows, as a layer of its own.
     fn part(&self, source: &Source, mount: &Mount) -> Result<Layer> {
         let mut layer = Layer::default();
-        let copy = super::instruction::Transfer { exec_form: true, ..Default::default() };
+        let copy = crate::engine::build::language::instruction::Transfer { exec_form: true, ..Default::default() };
         let from = if mount.attr("source").is_empty() { "/" } else { mount.attr("source") };
         let target = Target { fd: None, workdir: "/".into() };
         layer.add(&source.root, &[from.to_owned()], "/part", &target, &copy, &Overrides::default())?;

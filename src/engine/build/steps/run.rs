@@ -1,15 +1,15 @@
 //! RUN: an ordinary container on the stage's layers, whose writable layer becomes
 //! the next one. Runs on the thread of its stage.
 
-use super::cache;
-use super::execute::{Build, Ongoing};
-use super::instruction::{Command, Run};
 use super::mounts::{Mount, Real};
-use super::parser::heredoc_marker;
-use super::report::Progress;
 use crate::api::container::{
     ContainerConfig, CreateRequest, DeviceRequest, Healthcheck, HostConfig, LogConfig, Ulimit,
 };
+use crate::engine::build::cache;
+use crate::engine::build::execute::{Build, Ongoing};
+use crate::engine::build::language::instruction::{Command, Run};
+use crate::engine::build::language::parser::heredoc_marker;
+use crate::engine::build::report::Progress;
 use crate::engine::container::cdi;
 use crate::engine::container::create::{self, Step};
 use crate::engine::container::record::Record;

@@ -5,11 +5,12 @@
 //! of layers, with no owners and no devices, and read through `openat2` inside
 //! its root afterwards.
 
-use super::Abort;
-use super::remote::{self, Fetched};
-use super::transfer::{Root, Target};
+pub mod remote;
+
 use crate::api::build::{NamedContext, Options};
 use crate::engine::Engine;
+use crate::engine::build::Abort;
+use crate::engine::build::transfer::{Root, Target};
 use crate::error::{Context as _, Error, Result};
 use crate::image::compress;
 use crate::storage::apply::{self, Limits};
@@ -18,6 +19,7 @@ use crate::sys::fs as sysfs;
 use crate::util::ignore::Ignore;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+use remote::Fetched;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};

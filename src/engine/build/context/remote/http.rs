@@ -6,7 +6,7 @@
 
 use crate::engine::Engine;
 use crate::engine::build::Abort;
-use crate::engine::build::copy::is_archive;
+use crate::engine::build::steps::copy::is_archive;
 use crate::error::{Context, Error, Result};
 use crate::image::digest::{Digest, Hasher};
 use crate::image::registry::client::header;

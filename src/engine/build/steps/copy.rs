@@ -3,15 +3,15 @@
 //! its stage.
 
 use super::base::Source;
-use super::cache;
-use super::execute::{Build, Ongoing};
-use super::instruction::Transfer;
-use super::output;
-use super::parser::{Node, heredoc_marker};
-use super::remote;
-use super::report::{Progress, shown};
-use super::transfer::attributes::{ModeChange, owner};
-use super::transfer::{self, Layer, Overrides, Target};
+use crate::engine::build::cache;
+use crate::engine::build::context::remote;
+use crate::engine::build::execute::{Build, Ongoing};
+use crate::engine::build::language::instruction::Transfer;
+use crate::engine::build::language::parser::{Node, heredoc_marker};
+use crate::engine::build::report::{Progress, shown};
+use crate::engine::build::result::output;
+use crate::engine::build::transfer::attributes::{ModeChange, owner};
+use crate::engine::build::transfer::{self, Layer, Overrides, Target};
 use crate::error::{Error, Result};
 use crate::image::compress::Compression;
 use crate::image::digest::Digest;

@@ -5,7 +5,7 @@
 use super::expand;
 use super::instruction::{Command, Instruction, Run, distance};
 use super::parser::{Dockerfile, Node};
-use super::stage::{PREDEFINED, Plan, Stage};
+use crate::engine::build::stage::{PREDEFINED, Plan, Stage};
 use crate::util::order;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -280,8 +280,8 @@ pub fn undefined(node: &Node, instruction: &Instruction, escape: char, known: &B
 #[cfg(test)]
 mod tests {
     use super::super::parser::parse;
-    use super::super::stage::{Inputs, plan};
     use super::*;
+    use crate::engine::build::stage::{Inputs, plan};
     use std::collections::BTreeMap;
 
     /// Recorded: BuildKit's words of 28.5 for the same file.

@@ -3,10 +3,10 @@
 
 pub mod http;
 
-use super::Abort;
-use super::context::Unpack;
-use super::transfer::{Root, Target};
+use super::Unpack;
 use crate::engine::Engine;
+use crate::engine::build::Abort;
+use crate::engine::build::transfer::{Root, Target};
 use crate::error::{Context as _, Error, Result};
 use crate::storage::tree;
 use crate::sys::fs as sysfs;

@@ -1,10 +1,11 @@
 //! The last stage becomes an image: configuration, times, names, and what the
 //! client is told. Runs on the build's thread.
 
-use super::base::Made;
-use super::execute::Build;
-use super::{cache, output};
+use super::output;
 use crate::api::build::Options;
+use crate::engine::build::cache;
+use crate::engine::build::execute::Build;
+use crate::engine::build::steps::base::Made;
 use crate::engine::image::{image_event, names};
 use crate::error::{Error, Result};
 use crate::image::config::{History, ImageConfig};
