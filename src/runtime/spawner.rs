@@ -8,7 +8,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::runtime::handle::ExitRecord;
-use crate::runtime::wire::{Names, Spawn, State};
+use crate::runtime::wire::{FromShim, Names, Spawn, State};
 use crate::runtime::{shim, wire};
 use crate::sys::process::{self, Forked, Status, Who};
 use crate::sys::role::{self, Role};
@@ -198,7 +198,14 @@ impl Spawner {
                 let Spawn { id, run_dir, exec } = request;
                 self.children.insert(pid, Child { id, run_dir, exec, orphan: false });
             }
-            Err(_) => {}
+            Err(e) => {
+                // No process or no memory left: said in place of the shim that is not there.
+                let message = format!("fork a shim: {}", crate::runtime::plan::text(e));
+                let failed = FromShim::Failed { message, invalid: false };
+                if let Some(control) = fds.first() {
+                    let _ = wire::send(control.as_fd(), &failed, b"", &[], false);
+                }
+            }
         }
         true
     }

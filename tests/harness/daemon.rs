@@ -3,7 +3,9 @@
 
 use super::command::{Output, eventually, run, run_with_input};
 use super::{Scratch, image, probe};
+use std::ffi::OsStr;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -364,7 +366,8 @@ pub fn processes_of(scratch: &Path) -> Vec<u32> {
         let files = std::fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
         let holds = |f: std::fs::DirEntry| std::fs::read_link(f.path()).is_ok_and(|p| p.starts_with(scratch));
         let title = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let titled = String::from_utf8_lossy(&title).contains(scratch.to_str().unwrap_or("/nowhere"));
+        // By component: the folder c1-1 must not claim what belongs to c1-10.
+        let titled = title.split(|b| *b == 0).any(|arg| Path::new(OsStr::from_bytes(arg)).starts_with(scratch));
         if environ.split(|b| *b == 0).any(|v| v == mark.as_bytes())
             || (comm.starts_with("coracle") && (titled || files.into_iter().any(holds)))
         {
