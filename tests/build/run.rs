@@ -161,6 +161,68 @@ fn an_agent_of_the_client() {
     build(&d, Client::Ours, "required", &required, &[]).contains("no SSH key \"default\" forwarded").fails(1);
 }
 
+/// Private keys instead of an agent: a step signs with them and cannot read them.
+#[test]
+fn keys_of_the_client() {
+    let tools = ["ssh-add", "ssh-keygen"].map(|p| probe::program(p, "openssh-client"));
+    let [add, keygen] = tools;
+    need!(probe::busybox(), add, keygen);
+    let d = Daemon::with_busybox();
+    let ok = |program: &str, args: &[&str]| crate::harness::run(d.command(program).args(args)).ok();
+    let path = |name: &str| d.scratch.join(name).display().to_string();
+    let kinds: &[(&str, &[&str])] = &[
+        ("ed", &["-t", "ed25519"]),
+        ("p256", &["-t", "ecdsa", "-b", "256"]),
+        ("p384", &["-t", "ecdsa", "-b", "384"]),
+        ("rsa", &["-t", "rsa", "-b", "2048"]),
+        ("pem", &["-t", "rsa", "-b", "3072", "-m", "PEM"]),
+        ("pem8", &["-t", "ecdsa", "-m", "PKCS8"]),
+        ("sec1", &["-t", "ecdsa", "-m", "PEM"]),
+    ];
+    let mut flags = Vec::new();
+    let mut file = "FROM busybox\nCOPY root/ /\nCOPY *.pub /\nRUN mkdir -p /root /tmp && \
+        echo 'root:x:0:0:root:/root:/bin/sh' > /etc/passwd && echo data > /data && :> /allowed\n"
+        .to_owned();
+    for (name, kind) in kinds {
+        let key = path(&format!("keys/{name}"));
+        d.scratch.dir("keys");
+        let args = [&["-q", "-N", "", "-C", name, "-f", &key][..], kind].concat();
+        ok("/usr/bin/ssh-keygen", &args);
+        d.scratch.dir("keyed");
+        std::fs::copy(format!("{key}.pub"), d.scratch.join(format!("keyed/{name}.pub"))).unwrap();
+        flags.extend(["--ssh".to_owned(), format!("{name}={key}")]);
+        file.push_str(&format!(
+            "RUN --mount=type=ssh,id={name} ssh-add -L | cut -d' ' -f1,2 > /listed && \
+             cut -d' ' -f1,2 /{name}.pub | cmp - /listed && \
+             ssh-keygen -q -Y sign -n t -f /{name}.pub < /data > /sig && (printf 'me '; cat /{name}.pub) > /allowed && \
+             ssh-keygen -Y verify -n t -I me -f /allowed -s /sig < /data && echo {name} >> /done\n"
+        ));
+    }
+    for program in ["ssh-add", "ssh-keygen"] {
+        with_libraries(&d, probe::find(program).unwrap().to_str().unwrap(), "keyed/root");
+    }
+    let folder = super::context(&d, "keyed", &[("Dockerfile", &file)]).display().to_string();
+    let mut args = vec!["build", "--network", "none", "-t", "keyed"];
+    args.extend(flags.iter().map(String::as_str));
+    d.docker(&[&args[..], &[&folder]].concat()).ok();
+    assert_eq!(sh(&d, "keyed", "cat /done | xargs"), "ed p256 p384 rsa pem pem8 sec1");
+    // Several keys for one id; an encrypted one is refused with what helps.
+    let both = format!("default={},{}", path("keys/ed"), path("keys/rsa"));
+    let list = "FROM keyed\nRUN --mount=type=ssh ssh-add -l | wc -l > /count\n";
+    build(&d, Client::Ours, "both", &[("Dockerfile", list)], &["--ssh", &both]).ok();
+    assert_eq!(sh(&d, "both", "cat /count"), "2");
+    ok("/usr/bin/ssh-keygen", &["-q", "-N", "secret", "-t", "ed25519", "-f", &path("locked")]);
+    let locked = format!("default={}", path("locked"));
+    d.docker(&["build", "--ssh", &locked, &folder])
+        .contains("is protected by a passphrase")
+        .contains("ssh-add")
+        .fails(1);
+    let public = format!("default={}", path("keys/ed.pub"));
+    d.docker(&["build", "--ssh", &public, &folder])
+        .contains("neither the socket of an agent nor a private key")
+        .fails(1);
+}
+
 /// `RUN --device`: a CDI description of the user's own; one that is not there
 /// matters only if it is required.
 #[test]

@@ -2,6 +2,7 @@
 
 mod context;
 mod display;
+mod keys;
 mod session;
 
 use crate::api::build::{Options, Output, SECRETS_HEADER, Secrets, Ulimit};
@@ -14,13 +15,13 @@ use crate::util::json;
 use crate::util::order;
 use argh::{ArgsInfo, FromArgs};
 use base64::Engine as _;
-use session::Session;
+use keys::Keys;
+use session::{Agent, Session};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 /// Build an image from a Dockerfile
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -143,7 +144,7 @@ pub struct Build {
     /// size of /dev/shm
     #[argh(option, arg_name = "bytes")]
     pub shm_size: Option<i64>,
-    /// agent socket for the build (default|<id>[=<socket>])
+    /// agent socket or keys for the build (default|<id>[=<socket>|<key>[,<key>]])
     #[argh(option, arg_name = "list")]
     pub ssh: Vec<String>,
     /// make one layer of the new ones
@@ -370,22 +371,31 @@ fn secrets(secrets: &[String]) -> Result<Secrets> {
     Ok(found)
 }
 
-/// `default`, `id`, `id=socket`: sockets of agents by id.
-fn agents(ssh: &[String]) -> Result<BTreeMap<String, PathBuf>> {
+/// `default`, `id`, `id=socket`, `id=key,key`: what answers for each id.
+fn agents(ssh: &[String]) -> Result<BTreeMap<String, Agent>> {
     let mut found = BTreeMap::new();
     for text in ssh {
-        let (id, socket) = split(text);
-        let socket = match socket.as_str() {
-            "" => std::env::var("SSH_AUTH_SOCK")
-                .map_err(|_| Error::invalid("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set"))?,
-            path => path.to_owned(),
+        let (id, places) = split(text);
+        let own;
+        let places: Vec<&str> = match places.as_str() {
+            "" => {
+                own = std::env::var("SSH_AUTH_SOCK")
+                    .map_err(|_| Error::invalid("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set"))?;
+                vec![&own]
+            }
+            places => places.split(',').collect(),
         };
-        let kind = std::fs::metadata(&socket).with_context(|| format!("ssh agent {id}: {socket}"))?.file_type();
-        if !kind.is_socket() {
-            return Err(Error::not_implemented(format!("ssh {id}: {socket} is a key, not the socket of an agent"))
-                .with_hint(format!("run: ssh-add {socket}, and give --ssh {id}")));
-        }
-        found.insert(id, PathBuf::from(socket));
+        let is_socket = |path: &str| -> Result<bool> {
+            let meta = std::fs::metadata(path).with_context(|| format!("ssh agent {id}: {path}"))?;
+            Ok(meta.file_type().is_socket())
+        };
+        let sockets = places.iter().map(|p| is_socket(p)).collect::<Result<Vec<_>>>()?;
+        let agent = match (places.as_slice(), sockets.contains(&true)) {
+            ([socket], true) => Agent::Socket(socket.into()),
+            (_, true) => return Err(Error::invalid(format!("ssh agent {id}: only a single socket is allowed"))),
+            (keys, false) => Agent::Keys(Arc::new(Keys::read(keys)?)),
+        };
+        found.insert(id, agent);
     }
     Ok(found)
 }

@@ -5,6 +5,7 @@
 //! Invariant: through a forwarded agent keys can be listed and used, nothing else:
 //! a step can neither remove nor add one.
 
+use super::keys::{self, FAILURE, Keys};
 use crate::api::build::Output;
 use crate::client::Client;
 use crate::client::hijack::Hijacked;
@@ -14,6 +15,7 @@ use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 /// Where an output goes.
@@ -23,10 +25,19 @@ enum Sink {
     Folder(PathBuf),
 }
 
+/// What answers for one id of `--ssh`.
+#[derive(Clone)]
+pub(super) enum Agent {
+    /// The user's own, behind its socket.
+    Socket(PathBuf),
+    /// Keys from files, used by us.
+    Keys(Arc<Keys>),
+}
+
 pub(super) struct Session {
     client: Client,
     id: String,
-    agents: BTreeMap<String, PathBuf>,
+    agents: BTreeMap<String, Agent>,
     sinks: Vec<(String, Sink)>,
     running: Vec<JoinHandle<Result<()>>>,
 }
@@ -36,7 +47,7 @@ impl Session {
     pub(super) fn new(
         client: &Client,
         id: &str,
-        agents: BTreeMap<String, PathBuf>,
+        agents: BTreeMap<String, Agent>,
         outputs: &mut [Output],
         cache_to: &[String],
     ) -> Result<Self> {
@@ -70,10 +81,10 @@ impl Session {
             let (client, id) = (self.client.clone(), self.id.clone());
             self.running.push(std::thread::spawn(move || receive(&open(&client, &id, &name)?, &sink)));
         }
-        for (name, path) in std::mem::take(&mut self.agents) {
+        for (name, agent) in std::mem::take(&mut self.agents) {
             let (client, id) = (self.client.clone(), self.id.clone());
             // Ends with the build, or with us.
-            std::thread::spawn(move || forward(&client, &id, &name, &path));
+            std::thread::spawn(move || forward(&client, &id, &name, &agent));
         }
     }
 
@@ -150,19 +161,17 @@ fn receive(connection: &Hijacked, sink: &Sink) -> Result<()> {
 
 /// Keeps one idle connection open for an agent; the step's first byte makes it a
 /// conversation, and another one is opened.
-fn forward(client: &Client, id: &str, name: &str, path: &Path) {
+fn forward(client: &Client, id: &str, name: &str, agent: &Agent) {
     while let Ok(connection) = open(client, id, &format!("ssh:{name}")) {
         let Ok(mut reader) = connection.reader() else { return };
         let mut first = [0];
         if !matches!(reader.read(&mut first), Ok(1)) {
             return;
         }
-        let path = path.to_owned();
+        let agent = agent.clone();
         std::thread::spawn(move || {
-            let result = UnixStream::connect(&path).and_then(|agent| {
-                let input = io::Cursor::new(first).chain(reader);
-                converse(input, &mut &connection.socket, &agent)
-            });
+            let input = io::Cursor::new(first).chain(reader);
+            let result = agent.answers().and_then(|mut ask| converse(input, &mut &connection.socket, &mut *ask));
             if let Err(e) = result {
                 crate::debug!("a conversation with an ssh agent ended", "error" = e);
             }
@@ -173,20 +182,31 @@ fn forward(client: &Client, id: &str, name: &str, path: &Path) {
 
 /// Longest message that an agent takes (OpenSSH's own limit).
 const MAX_MESSAGE: u32 = 256 << 10;
-const FAILURE: &[u8] = &[0, 0, 0, 1, 5];
-/// SSH_AGENTC_REQUEST_IDENTITIES and SSH_AGENTC_SIGN_REQUEST (RFC draft-miller-ssh-agent).
-const ALLOWED: &[u8] = &[11, 13];
+
+type Ask<'a> = dyn FnMut(&[u8]) -> io::Result<Vec<u8>> + 'a;
+
+impl Agent {
+    /// What gives the answer to a question of one conversation.
+    fn answers(self) -> io::Result<Box<Ask<'static>>> {
+        match self {
+            Agent::Keys(keys) => Ok(Box::new(move |question| Ok(keys.answer(question)))),
+            Agent::Socket(path) => {
+                let agent = UnixStream::connect(&path)?;
+                Ok(Box::new(move |question| {
+                    { &agent }.write_all(question)?;
+                    message(&mut { &agent })?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+                }))
+            }
+        }
+    }
+}
 
 /// Question and answer in turns, until the asking side ends.
-fn converse(mut from: impl Read, to: &mut impl Write, agent: &UnixStream) -> io::Result<()> {
+fn converse(mut from: impl Read, to: &mut impl Write, ask: &mut Ask<'_>) -> io::Result<()> {
     while let Some(question) = message(&mut from)? {
-        if question.get(4).is_some_and(|kind| ALLOWED.contains(kind)) {
-            { agent }.write_all(&question)?;
-            let answer = message(&mut { agent })?.ok_or(io::ErrorKind::UnexpectedEof)?;
-            to.write_all(&answer)?;
-        } else {
-            to.write_all(FAILURE)?;
-        }
+        let allowed = question.get(4).is_some_and(|kind| [keys::LIST, keys::SIGN].contains(kind));
+        let answer = if allowed { ask(&question)? } else { FAILURE.to_vec() };
+        to.write_all(&answer)?;
     }
     Ok(())
 }
@@ -214,18 +234,15 @@ mod tests {
 
     #[test]
     fn only_listing_and_signing_pass() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let agent = std::thread::spawn(move || {
-            let asked = message(&mut &theirs).unwrap().unwrap();
-            (&theirs).write_all(&[0, 0, 0, 2, 12, asked[4]]).unwrap();
-            message(&mut &theirs).unwrap()
-        });
+        let (mut asked, mut out) = (Vec::new(), Vec::new());
+        let mut ask = |question: &[u8]| {
+            asked.push(question[4]);
+            Ok(vec![0, 0, 0, 2, 12, question[4]])
+        };
         // REMOVE_ALL_IDENTITIES, then REQUEST_IDENTITIES.
-        let mut out = Vec::new();
-        converse(&[0, 0, 0, 1, 19, 0, 0, 0, 1, 11][..], &mut out, &ours).unwrap();
+        converse(&[0, 0, 0, 1, 19, 0, 0, 0, 1, 11][..], &mut out, &mut ask).unwrap();
+        assert!(converse(&[255, 0, 0, 0][..], &mut out, &mut ask).is_err());
         assert_eq!(out, [FAILURE, &[0, 0, 0, 2, 12, 11]].concat());
-        drop(ours);
-        assert_eq!(agent.join().unwrap(), None);
-        assert!(converse(&[255, 0, 0, 0][..], &mut out, &UnixStream::pair().unwrap().0).is_err());
+        assert_eq!(asked, [11]);
     }
 }
