@@ -20,6 +20,8 @@ pub struct Ready {
     pub token: Token,
     pub readable: bool,
     pub writable: bool,
+    /// A stream has urgent data, where splice(2) stops.
+    pub urgent: bool,
     /// Error or hang-up; reading or writing tells which.
     pub broken: bool,
 }
@@ -34,7 +36,8 @@ impl Registry {
     /// Both directions, edge-triggered, once for the life of the descriptor:
     /// closing it takes it out.
     pub fn add(&self, fd: impl AsFd, token: Token) -> Result<()> {
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP;
+        let flags = flags | EpollFlags::EPOLLET;
         self.epoll.add(fd, EpollEvent::new(flags, token)).context("watch a descriptor")
     }
 
@@ -140,6 +143,7 @@ impl<S: Handler> Reactor<S> {
                 state.ready(Ready {
                     token: event.data(),
                     readable: broken || flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP),
+                    urgent: flags.contains(EpollFlags::EPOLLPRI),
                     writable: broken || flags.contains(EpollFlags::EPOLLOUT),
                     broken,
                 });

@@ -10,7 +10,8 @@
 //!
 //! What one side does, the other sees: the end of a stream is passed on as a
 //! half-close after the last byte, a reset as a reset, and what was received
-//! before a reset is still delivered.
+//! before a reset is still delivered. Urgent data stays in its place in the stream;
+//! splice(2) stops in front of it, so that piece is copied.
 
 use crate::error::Result;
 use crate::net::reactor::{Key, Registry, Slab, Token};
@@ -93,6 +94,8 @@ struct Side {
     fd: OwnedFd,
     readable: bool,
     writable: bool,
+    /// There is urgent data that has not been read.
+    urgent: bool,
     /// Writing to it failed, which used its error up: the end of its stream,
     /// when it comes, is a reset.
     failed: bool,
@@ -154,7 +157,7 @@ impl Relays {
         }
         self.registry.add(&a, self.token(key, 0))?;
         self.registry.add(&b, self.token(key, 1))?;
-        let side = |fd| Side { fd, readable: false, writable: true, failed: false };
+        let side = |fd| Side { fd, readable: false, writable: true, urgent: false, failed: false };
         let direction = || Direction { pipe: None, buffered: 0, end: End::Open, done: false };
         self.flows.insert(Flow {
             sides: [side(a), side(b)],
@@ -175,6 +178,7 @@ impl Relays {
         let Some(flow) = self.flows.get_mut(key) else { return };
         flow.sides[side].readable |= event.readable;
         flow.sides[side].writable |= event.writable;
+        flow.sides[side].urgent |= event.urgent;
         self.queue(key);
     }
 
@@ -326,6 +330,9 @@ fn fill(source: &mut Side, d: &mut Direction, pipes: &mut Pipes) -> Option<usize
             Some(bytes)
         }
         Err(e) if e.kind() == ErrorKind::WouldBlock => {
+            if source.urgent && d.buffered == 0 {
+                return past_urgent(source, d);
+            }
             // With bytes in the pipe it may be the pipe that is full: its slots
             // run out before its bytes when segments are small.
             if d.buffered == 0 {
@@ -339,6 +346,26 @@ fn fill(source: &mut Side, d: &mut Direction, pipes: &mut Pipes) -> Option<usize
             Some(0)
         }
     }
+}
+
+/// Copies what begins with urgent data into the empty pipe.
+fn past_urgent(source: &mut Side, d: &mut Direction) -> Option<usize> {
+    let pipe = d.pipe.as_ref()?;
+    // A pipe of one page takes that much at once.
+    let mut buffer = [0; 4096];
+    match inet::receive(&source.fd, &mut buffer) {
+        Ok(0) => d.end = End::Finished,
+        Ok(n) => {
+            d.buffered = nix::unistd::write(&pipe.write, &buffer[..n]).unwrap_or(0);
+            return Some(n);
+        }
+        Err(e) if e.kind() == ErrorKind::WouldBlock => {
+            (source.urgent, source.readable) = (false, false);
+            return None;
+        }
+        Err(_) => d.end = End::Reset,
+    }
+    Some(0)
 }
 
 fn drain(sink: &mut Side, d: &mut Direction) -> std::result::Result<Option<usize>, ()> {
