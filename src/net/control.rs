@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use crate::net::engine_ns::EngineNs;
 use crate::net::netlink::{Netlink, link};
+use crate::net::outbound::opening::Way;
 use crate::net::outbound::{self, Outbound, Uplink};
 use crate::net::protocol::{
     self, Answer, Call, EndpointSpec, NetworkSpec, PortState, SandboxSpec, SandboxState, Status,
@@ -29,6 +30,8 @@ pub struct Control {
     warm: Warm,
     reaper: Reaper,
     outbound: Remote<Outbound>,
+    /// How TCP leaves, as [`Status`] says it.
+    way_out: String,
     publisher: Publisher,
     dns: Remote<dns::Server>,
     networks: HashMap<String, Network>,
@@ -64,13 +67,17 @@ impl Sandbox {
 
 impl Control {
     pub fn new() -> Result<Self> {
-        let ns = EngineNs::new()?;
+        let mut ns = EngineNs::new()?;
         let reaper = Reaper::start(ns.agent.run(Netlink::open)??)?;
-        let outbound = outbound::start(Stock::new(ns.agent.clone()))?;
+        let stock = Stock::new(ns.agent.clone());
+        let way = Way::choose(&stock, &mut ns);
+        let way_out = way.name();
+        let outbound = outbound::start(stock, way)?;
         let publisher = Publisher::start(&ns.agent, outbound.clone())?;
         Ok(Self {
             ns,
             outbound,
+            way_out,
             publisher,
             dns: dns::start()?,
             warm: Warm::start()?,
@@ -402,7 +409,7 @@ impl Control {
     fn status(&self) -> Status {
         let (tcp_flows, udp_flows) = self.outbound.ask(|o| (o.tcp.len(), o.udp.len())).unwrap_or_default();
         Status {
-            outbound: "kernel-terminated".into(),
+            outbound: self.way_out.clone(),
             tcp_flows,
             udp_flows,
             ping: outbound::icmp::allowed(),

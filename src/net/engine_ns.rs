@@ -98,6 +98,14 @@ fn open_packet_socket(interface: u32) -> std::io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// A packet socket that hears nothing and whose frames leave by `interface`.
+pub fn open_speaking_socket(interface: u32) -> std::io::Result<OwnedFd> {
+    let fd = inet::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
+    inet::set_int(&fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)?;
+    inet::bind_packet(&fd, interface, 0)?;
+    Ok(fd)
+}
+
 /// Settings of the fresh namespace; each is missing on some kernel.
 fn settle() {
     for (name, value) in [

@@ -221,7 +221,7 @@ pub struct PortState {
 /// Counters, for `docker info` and tests that look for leaks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// How outbound connections are carried, in one word.
+    /// How outbound connections are opened: "repair", "listen", or "none: " and why.
     pub outbound: String,
     pub tcp_flows: usize,
     pub udp_flows: usize,

@@ -8,7 +8,8 @@ use coracle::net::ns;
 use coracle::net::protocol::{
     Answer, Call, EndpointSpec, NetworkSpec, PoolSpec, PortSpec, SandboxSpec, SandboxState, Status,
 };
-use std::net::IpAddr;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::time::Duration;
@@ -22,11 +23,17 @@ pub const HOST6: &str = "2001:db8::1";
 
 /// Runs `body` in a lab. `name` is the test's full path.
 pub fn in_lab(name: &str, body: impl FnOnce(&mut Lab)) {
+    in_lab_after(name, &[], || {}, body);
+}
+
+/// The same with more in the environment and something that comes before netd.
+pub fn in_lab_after(name: &str, env: &[(&str, &str)], before: impl FnOnce(), body: impl FnOnce(&mut Lab)) {
     if std::env::var_os(MARKER).is_some() {
+        before();
         return body(&mut Lab::new());
     }
     let mut command = Command::new("unshare");
-    command.args(["-Urn"]).arg(std::env::current_exe().unwrap());
+    command.args(["-Urnm"]).envs(env.iter().copied()).arg(std::env::current_exe().unwrap());
     command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(MARKER, "1");
     let output = match command.output() {
         Ok(output) => output,
@@ -45,6 +52,35 @@ pub fn in_lab(name: &str, body: impl FnOnce(&mut Lab)) {
 fn eprintln_skip(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+pub fn at(ip: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(ip.parse().unwrap(), port)
+}
+
+/// A server on the host that answers every connection with `serve`.
+pub fn server(ip: &str, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind(at(ip, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = std::sync::Arc::new(serve);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+    address
+}
+
+pub fn echo(ip: &str) -> SocketAddr {
+    server(ip, |mut s| {
+        let mut buffer = vec![0; 65536];
+        while let Ok(n @ 1..) = s.read(&mut buffer) {
+            if s.write_all(&buffer[..n]).is_err() {
+                return;
+            }
+        }
+    })
 }
 
 pub struct Lab {

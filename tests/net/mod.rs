@@ -2,7 +2,11 @@
 
 mod daemon;
 mod dns;
+mod dnsmasq;
 mod lab;
+mod machine;
 mod options;
 mod outbound;
 mod publish;
+mod roads;
+mod ways;

@@ -137,6 +137,13 @@ fn security_options(engine: &Engine) -> Vec<String> {
 fn warnings(engine: &Engine) -> Vec<String> {
     let support = &engine.support;
     let mut list = engine.config.warnings.clone();
+    match engine.networks.netd.status().map(|s| s.outbound).as_deref() {
+        Ok("repair") | Err(_) => {}
+        Ok("listen") => {
+            list.push("WARNING: TCP_REPAIR is refused: outbound connections are opened in a slower way".into());
+        }
+        Ok(none) => list.push(format!("WARNING: No outbound TCP from containers ({none})")),
+    }
     if engine.runtime.cgroups().driver() == "none" {
         list.push(if engine.config.rootless {
             "WARNING: Running in rootless-mode without cgroups. Systemd is required to enable cgroups in rootless-mode."

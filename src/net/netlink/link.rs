@@ -84,6 +84,21 @@ pub fn create_veth(name: &str, bridge: u32, mtu: u32, peer: Peer<'_>) -> Request
         })
 }
 
+/// A veth pair with both ends here and up.
+pub fn create_wire(names: [&str; 2], macs: [Mac; 2]) -> Request {
+    Request::new(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL)
+        .body(&ifinfo(0, 0, true))
+        .attr_str(IFLA_IFNAME, names[0])
+        .attr(IFLA_ADDRESS, &macs[0])
+        .nest(IFLA_LINKINFO, |r| {
+            r.attr(IFLA_INFO_KIND, b"veth").nest(IFLA_INFO_DATA, |r| {
+                r.nest(VETH_INFO_PEER, |r| {
+                    r.body(&ifinfo(0, 0, false)).attr_str(IFLA_IFNAME, names[1]).attr(IFLA_ADDRESS, &macs[1])
+                })
+            })
+        })
+}
+
 pub fn delete(index: u32) -> Request {
     Request::new(libc::RTM_DELLINK, 0).body(&ifinfo(0, index, false))
 }
@@ -119,6 +134,14 @@ pub fn add_address(index: u32, address: IpAddr, prefix: u8) -> Request {
         }
         _ => request,
     }
+}
+
+pub fn delete_address(index: u32, address: IpAddr, prefix: u8) -> Request {
+    let mut body = [0; 8];
+    body[0] = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 } as u8;
+    body[1] = prefix;
+    body[4..8].copy_from_slice(&index.to_ne_bytes());
+    Request::new(libc::RTM_DELADDR, 0).body(&body).attr_address(IFA_LOCAL, address)
 }
 
 /// What we want to know about an interface.

@@ -29,6 +29,7 @@ pub struct Echoes {
     registry: Registry,
     flows: Slab<Flow>,
     by_id: HashMap<Id, Key>,
+    next_id: u32,
 }
 
 fn open(v4: bool) -> std::io::Result<OwnedFd> {
@@ -45,7 +46,7 @@ pub fn allowed() -> bool {
 
 impl Echoes {
     pub fn new(registry: Registry) -> Self {
-        Self { registry, flows: Slab::default(), by_id: HashMap::new() }
+        Self { registry, flows: Slab::default(), by_id: HashMap::new(), next_id: 1 }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -92,7 +93,10 @@ impl Echoes {
             if let [0 | 129, 0, _, _, _, _, high, low, data @ ..] = message {
                 let sequence = u16::from_be_bytes([*high, *low]);
                 let peer = uplink.peer(flow.from.mac);
-                uplink.send(&build::echo_reply(&peer, remote, guest, identifier, sequence, data));
+                self.next_id = self.next_id.wrapping_add(1);
+                for frame in build::echo_reply(&peer, remote, guest, (identifier, sequence), data, self.next_id) {
+                    uplink.send(&frame);
+                }
             }
         }
     }
@@ -100,6 +104,16 @@ impl Echoes {
     pub fn forget(&mut self, address: IpAddr) {
         for key in self.flows.keys() {
             if self.flows.get_mut(key).is_some_and(|f| f.id.0 == address) {
+                self.end(key);
+            }
+        }
+    }
+
+    /// The host has this address no more.
+    pub fn host_lost(&mut self, address: IpAddr) {
+        for key in self.flows.keys() {
+            let left_from = |f: &mut Flow| inet::local_address(&f.fd).is_ok_and(|a| a.ip() == address);
+            if self.flows.get_mut(key).is_some_and(left_from) {
                 self.end(key);
             }
         }

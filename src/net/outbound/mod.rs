@@ -9,21 +9,16 @@
 //! of the host. What comes of it is what the container is told:
 //!
 //! ```text
-//!   SYN ──▶ connect() ──┬─ connected ──▶ socket made by TCP_REPAIR, SYN-ACK sent by hand ──▶ relay
+//!   SYN ──▶ connect() ──┬─ connected ──▶ a socket in the destination's place, SYN-ACK ──▶ relay
 //!                       ├─ refused ────▶ RST
 //!                       ├─ unreachable ▶ ICMP destination unreachable
 //!                       └─ timeout ────▶ nothing, as on the wire
 //! ```
 //!
-//! The container's half is a real socket of the engine's namespace that is put
-//! into ESTABLISHED with the sequence numbers of that handshake (TCP_REPAIR needs
-//! CAP_NET_ADMIN over the namespace, which is ours). From then on the kernel does
-//! TCP on both sides and `relay` splices. No netfilter, no listener, no TAP, and
-//! nothing is accepted before upstream has accepted.
-//!
-//! Order matters once: the socket exists before the SYN-ACK leaves, or the first
-//! data would find nobody; and nothing is written to it before the SYN-ACK has
-//! left, or that data would reach a container still in SYN_SENT.
+//! The container's half is a real socket of the engine's namespace, bound to the
+//! destination's address; `opening` has the two ways in which it is made. From
+//! then on the kernel does TCP on both sides and `relay` splices. No netfilter, no
+//! TAP, and nothing is accepted before upstream has accepted.
 //!
 //! # UDP and ping
 //!
@@ -39,12 +34,17 @@
 //! bridge's subnet. 169.254.1.2 is the host's loopback for containers that asked
 //! for `host-gateway`.
 
+pub mod host;
 pub mod icmp;
+pub mod listen;
+pub mod opening;
+pub mod repair;
 pub mod tcp;
 pub mod udp;
 
 use crate::error::{Context, Result};
 use crate::net::packet::build::{self, Peer, Unreachable};
+use crate::net::packet::fragments::{FRAGMENT, Fragments};
 use crate::net::packet::{Echo, ICMP, ICMPV6, Mac, Packet, TCP, Tcp, UDP, Udp};
 use crate::net::protocol::HOST_GATEWAY;
 use crate::net::reactor::{Handler, Reactor, Ready, Registry, Remote, Ticker, Token};
@@ -52,10 +52,11 @@ use crate::net::stock::Stock;
 use crate::net::subnet::{Subnet, is_forbidden};
 use crate::sys::inet;
 use crate::util::thread;
+use opening::Way;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Kinds of tokens, in the bits above a relay's side bit.
 pub const KIND: u32 = 58;
@@ -65,6 +66,8 @@ pub const RELAY: Token = 3 << KIND;
 pub const DATAGRAMS: Token = 4 << KIND;
 pub const ECHO: Token = 5 << KIND;
 pub const PUBLISHED: Token = 6 << KIND;
+pub const OPENING: Token = 7 << KIND;
+const HOST: Token = 8 << KIND;
 const KEY: u64 = 0x00ff_ffff_ffff_ffff;
 
 /// Frames read in one go before other sockets get their turn.
@@ -120,12 +123,15 @@ pub struct Outbound {
     pub tcp: tcp::Connections,
     pub udp: udp::Datagrams,
     pub icmp: icmp::Echoes,
+    fragments: Fragments,
+    /// Says when the host loses an address.
+    addresses: Option<OwnedFd>,
     buffer: Vec<u8>,
     sweep: Ticker,
 }
 
 /// Starts the thread.
-pub fn start(stock: Stock) -> Result<Remote<Outbound>> {
+pub fn start(stock: Stock, way: Way) -> Result<Remote<Outbound>> {
     let (reactor, remote) = Reactor::new()?;
     let registry = reactor.registry();
     let state = Outbound {
@@ -134,15 +140,23 @@ pub fn start(stock: Stock) -> Result<Remote<Outbound>> {
         next_uplink: 0,
         ours: Vec::new(),
         host_users: HashSet::new(),
-        tcp: tcp::Connections::new(registry.clone(), stock),
+        tcp: tcp::Connections::new(registry.clone(), way.build(registry.clone(), stock)),
         udp: udp::Datagrams::new(registry.clone()),
-        icmp: icmp::Echoes::new(registry),
+        icmp: icmp::Echoes::new(registry.clone()),
+        fragments: Fragments::default(),
+        addresses: watched_addresses(&registry),
         buffer: vec![0; 128 * 1024],
         sweep: Ticker::new(Duration::from_secs(2)),
     };
     let body = move || reactor.run(state);
     thread::start("outbound", 256 * 1024, body).context("start a thread")?;
     Ok(remote)
+}
+
+/// Without it datagrams that left from a lost address wait for their flow's end.
+fn watched_addresses(registry: &Registry) -> Option<OwnedFd> {
+    let watched = host::listen().and_then(|fd| registry.add_reader(&fd, HOST).map(|()| fd));
+    watched.map_err(|e| crate::warn!(format!("follow the host's addresses: {e}"))).ok()
 }
 
 impl Outbound {
@@ -202,11 +216,25 @@ impl Outbound {
         for _ in 0..BURST {
             let Some(uplink) = self.uplinks.get(&number) else { break };
             let Ok(n) = inet::receive(&uplink.socket, &mut buffer) else { break };
-            if let Some(packet) = Packet::parse(&buffer[..n]) {
+            let Some(packet) = Packet::parse(&buffer[..n]) else { continue };
+            if packet.protocol != FRAGMENT {
+                self.packet(number, &packet);
+            } else if uplink.subnets.iter().any(|s| s.contains(packet.source))
+                && let Some(whole) = self.fragments.add(&buffer[..n], &packet, Instant::now())
+                && let Some(packet) = Packet::parse(&whole)
+            {
                 self.packet(number, &packet);
             }
         }
         self.buffer = buffer;
+    }
+
+    fn host_changed(&mut self) {
+        let Some(fd) = &self.addresses else { return };
+        for address in host::gone(fd, &mut self.buffer) {
+            self.udp.host_lost(address);
+            self.icmp.host_lost(address);
+        }
     }
 
     fn packet(&mut self, number: u64, packet: &Packet<'_>) {
@@ -250,9 +278,11 @@ impl Handler for Outbound {
         match event.token >> KIND << KIND {
             PACKETS => self.packets(key),
             PENDING => self.tcp.connected(key, &self.uplinks),
+            OPENING => self.tcp.opened(key),
             RELAY => self.tcp.relays.event(event),
             DATAGRAMS => self.udp.incoming(key, &self.uplinks, &mut self.buffer),
             PUBLISHED => self.udp.published(key, &self.uplinks, &self.ours, &mut self.buffer),
+            HOST => self.host_changed(),
             ECHO => self.icmp.reply(key, &self.uplinks, &mut self.buffer),
             _ => {}
         }

@@ -1,13 +1,16 @@
-//! Outbound TCP: the held SYN, the connection upstream, the repaired socket.
-//! State machine in `outbound`'s essay.
+//! Outbound TCP: the held SYN, the connection upstream, and what is answered.
+//! State machine in `outbound`'s essay; how our half is made is `opening`'s.
+//!
+//! Invariant: a pair has at most one entry, and no half is asked for before its
+//! upstream has accepted.
 
+use super::opening::{Held, Opened, Opening, Pair};
 use super::{From, PENDING, RELAY, Uplink};
-use crate::error::{Context, Result};
-use crate::net::packet::build::{self, Segment, Unreachable};
-use crate::net::packet::{ACK, Packet, SYN, Tcp};
+use crate::error::Result;
+use crate::net::packet::build::{self, Unreachable};
+use crate::net::packet::{Packet, Tcp};
 use crate::net::reactor::{Key, Registry, Slab};
-use crate::net::relay::{Relays, abort_on_close};
-use crate::net::stock::Stock;
+use crate::net::relay::Relays;
 use crate::sys::inet;
 use std::collections::HashMap;
 use std::io;
@@ -20,26 +23,9 @@ use std::time::{Duration, Instant};
 const MOST: usize = 16 * 1024;
 /// The kernel gives up connecting after some 130 s; nobody waits longer.
 const PATIENCE: Duration = Duration::from_secs(150);
-/// Our side's window scale: up to 8 MiB in flight.
-const WINDOW_SCALE: u8 = 7;
-
-const REPAIR_OFF_NO_PROBE: i32 = -1;
-const RECEIVE_QUEUE: i32 = 1;
-const SEND_QUEUE: i32 = 2;
-const OPTION_MSS: u32 = 2;
-const OPTION_WINDOW: u32 = 3;
-const OPTION_SACK: u32 = 4;
-
-/// (container, destination as it calls it)
-type Pair = (SocketAddr, SocketAddr);
-
-/// What is needed to answer a SYN.
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    from: From,
-    pair: Pair,
-    syn: Tcp,
-}
+/// For the container's answer to our SYN-ACK, in the ways that wait for it: the
+/// kernel's first four transmissions.
+const ANSWER: Duration = Duration::from_secs(16);
 
 struct Pending {
     held: Held,
@@ -50,30 +36,44 @@ struct Pending {
 }
 
 enum Entry {
-    Pending { key: Key, sequence: u32 },
-    Open { tag: u64, sequence: u32, answer: Vec<u8> },
+    Pending {
+        key: Key,
+        sequence: u32,
+    },
+    /// Upstream has accepted, our half is on its way.
+    Opening(Box<Pending>),
+    /// `answer` is what to send when the SYN comes again, if that is ours to do.
+    Open {
+        tag: u64,
+        sequence: u32,
+        answer: Vec<u8>,
+    },
 }
 
 pub struct Connections {
     registry: Registry,
-    stock: Stock,
+    /// None: this host lets us make no half at all.
+    way: Option<Box<dyn Opening>>,
     pub relays: Relays,
     pending: Slab<Pending>,
     entries: HashMap<Pair, Entry>,
     tags: HashMap<u64, Pair>,
     next_tag: u64,
+    /// How many entries are opening.
+    opening: usize,
 }
 
 impl Connections {
-    pub fn new(registry: Registry, stock: Stock) -> Self {
+    pub fn new(registry: Registry, way: Option<Box<dyn Opening>>) -> Self {
         Self {
             relays: Relays::new(registry.clone(), RELAY),
             registry,
-            stock,
+            way,
             pending: Slab::default(),
             entries: HashMap::new(),
             tags: HashMap::new(),
             next_tag: 0,
+            opening: 0,
         }
     }
 
@@ -85,8 +85,9 @@ impl Connections {
         self.entries.is_empty()
     }
 
+    /// Nothing here waits for a sweep.
     pub fn none_pending(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && self.opening == 0
     }
 
     /// A container wants to connect; `target` is the host's view of the
@@ -95,23 +96,34 @@ impl Connections {
         let pair = (SocketAddr::new(packet.source, syn.source), SocketAddr::new(packet.destination, syn.destination));
         match self.entries.get(&pair) {
             Some(Entry::Pending { sequence, .. }) if *sequence == syn.sequence => return,
+            Some(Entry::Opening(pending)) if pending.held.syn.sequence == syn.sequence => {
+                if let Some(way) = &mut self.way {
+                    way.again(&pending.held);
+                }
+                return;
+            }
             Some(Entry::Open { sequence, answer, .. }) if *sequence == syn.sequence => {
-                uplink.send(answer);
+                if !answer.is_empty() {
+                    uplink.send(answer);
+                }
                 return;
             }
             // The same ports for another connection: the old one is over.
             Some(_) => self.drop_pair(&pair),
             None => {}
         }
-        let held = Held { from, pair, syn: *syn };
+        let held = Held { from, pair, syn: *syn, options: Tcp::options(packet.payload).to_vec() };
         let Ok(target) = target else {
             refuse(uplink, &held);
             return;
         };
+        let original = packet.ip[..packet.ip.len().min(128)].to_vec();
+        if self.way.is_none() {
+            return uplink.unreachable(from.mac, packet.source, Unreachable::Prohibited, &original);
+        }
         if self.entries.len() >= MOST {
             return;
         }
-        let original = packet.ip[..packet.ip.len().min(128)].to_vec();
         match dial(SocketAddr::new(target, syn.destination)) {
             Ok(upstream) => {
                 let key = self.pending.next_key();
@@ -132,40 +144,70 @@ impl Connections {
         let Some(pending) = self.pending.get_mut(key) else { return };
         let result = inet::take_error(&pending.upstream);
         let Some(pending) = self.pending.remove(key) else { return };
-        let held = pending.held;
-        self.entries.remove(&held.pair);
-        let Some(uplink) = uplinks.get(&held.from.uplink) else { return };
+        self.entries.remove(&pending.held.pair);
+        let Some(uplink) = uplinks.get(&pending.held.from.uplink) else { return };
         if let Err(e) = result {
-            tell(uplink, &held, &e, &pending.original);
+            tell(uplink, &pending.held, &e, &pending.original);
             return;
         }
         self.registry.remove(&pending.upstream);
-        if let Err(e) = self.open(uplink, held, pending.upstream) {
-            crate::warn!(format!("open a connection of {} to {}: {e}", held.pair.0, held.pair.1));
-            refuse(uplink, &held);
-        }
+        self.accept(uplink, pending);
     }
 
     /// Upstream has accepted: so do we.
-    fn open(&mut self, uplink: &Uplink, held: Held, upstream: OwnedFd) -> Result<()> {
-        let guest = self.stock.take(held.pair.0.is_ipv4())?;
-        let mut first = [0; 4];
-        crate::util::id::fill(&mut first);
-        let first = u32::from_ne_bytes(first);
-        let window = repair(&guest, &held, first).context("repair a socket")?;
-        let answer = accept_frame(uplink, &held, first, window);
-        uplink.send(&answer);
+    fn accept(&mut self, uplink: &Uplink, pending: Pending) {
+        let Some(way) = &mut self.way else { return };
+        let Held { pair, syn, .. } = pending.held;
+        let opened = match way.open(uplink, &pending.held) {
+            Ok(Opened::Now { half, answer }) => self.relay(pair, syn.sequence, half, pending.upstream, answer),
+            Ok(Opened::Soon) => {
+                self.opening += 1;
+                self.entries.insert(pair, Entry::Opening(Box::new(Pending { since: Instant::now(), ..pending })));
+                return;
+            }
+            Err(e) => {
+                refuse(uplink, &pending.held);
+                Err(e)
+            }
+        };
+        if let Err(e) = opened {
+            crate::warn!(format!("open a connection of {} to {}: {e}", pair.0, pair.1));
+        }
+    }
+
+    /// Halves that were on their way have arrived.
+    pub fn opened(&mut self, key: Key) {
+        let Some(way) = &mut self.way else { return };
+        for (pair, half) in way.ready(key) {
+            // One that nobody waits for any more was reset by the way itself.
+            let Some(Entry::Opening(_)) = self.entries.get(&pair) else { continue };
+            let Some(Entry::Opening(pending)) = self.entries.remove(&pair) else { continue };
+            self.opening -= 1;
+            let sequence = pending.held.syn.sequence;
+            if let Err(e) = self.relay(pair, sequence, half, pending.upstream, Vec::new()) {
+                crate::warn!(format!("open a connection of {} to {}: {e}", pair.0, pair.1));
+            }
+        }
+    }
+
+    fn relay(&mut self, pair: Pair, sequence: u32, half: OwnedFd, upstream: OwnedFd, answer: Vec<u8>) -> Result<()> {
         let tag = self.next_tag;
         self.next_tag += 1;
-        self.relays.add(guest, upstream, held.pair.0.ip(), tag)?;
-        self.tags.insert(tag, held.pair);
-        self.entries.insert(held.pair, Entry::Open { tag, sequence: held.syn.sequence, answer });
+        self.relays.add(half, upstream, pair.0.ip(), tag)?;
+        self.tags.insert(tag, pair);
+        self.entries.insert(pair, Entry::Open { tag, sequence, answer });
         Ok(())
     }
 
     fn drop_pair(&mut self, pair: &Pair) {
         match self.entries.remove(pair) {
             Some(Entry::Pending { key, .. }) => drop(self.pending.remove(key)),
+            Some(Entry::Opening(_)) => {
+                self.opening -= 1;
+                if let Some(way) = &mut self.way {
+                    way.give_up(pair);
+                }
+            }
             Some(Entry::Open { tag, .. }) => {
                 self.tags.remove(&tag);
                 self.relays.end(tag);
@@ -201,6 +243,12 @@ impl Connections {
                 self.entries.remove(&pending.held.pair);
             }
         }
+        if self.opening == 0 {
+            return;
+        }
+        let late = |e: &Entry| matches!(e, Entry::Opening(p) if p.since.elapsed() > ANSWER);
+        let gone: Vec<Pair> = self.entries.iter().filter(|(_, e)| late(e)).map(|(pair, _)| *pair).collect();
+        gone.iter().for_each(|pair| self.drop_pair(pair));
     }
 }
 
@@ -229,71 +277,4 @@ fn tell(uplink: &Uplink, held: &Held, why: &io::Error, original: &[u8]) {
         _ => return refuse(uplink, held),
     };
     uplink.unreachable(held.from.mac, held.pair.0.ip(), unreachable, original);
-}
-
-/// The SYN-ACK that belongs to a repaired socket.
-fn accept_frame(uplink: &Uplink, held: &Held, first: u32, window: u32) -> Vec<u8> {
-    let (guest, destination) = held.pair;
-    let headers = if guest.is_ipv4() { 40 } else { 60 };
-    let mss = (uplink.mtu.saturating_sub(headers) as u16).to_be_bytes();
-    let mut options = vec![2, 4, mss[0], mss[1]];
-    if held.syn.sack {
-        options.extend_from_slice(&[1, 1, 4, 2]);
-    }
-    if held.syn.window_scale.is_some() {
-        options.extend_from_slice(&[1, 3, 3, WINDOW_SCALE]);
-    }
-    let segment = Segment {
-        sequence: first,
-        acknowledgement: held.syn.sequence.wrapping_add(1),
-        flags: SYN | ACK,
-        window: u16::try_from(window).unwrap_or(u16::MAX),
-        options: &options,
-    };
-    build::tcp(&uplink.peer(held.from.mac), destination, guest, &segment)
-}
-
-/// Puts a fresh socket into the state that it would have after our SYN-ACK was
-/// acknowledged; returns its receive window.
-fn repair(fd: &OwnedFd, held: &Held, first: u32) -> io::Result<u32> {
-    let tcp = |name, value| inet::set_int(fd, libc::IPPROTO_TCP, name, value);
-    let (guest, destination) = held.pair;
-    let theirs = held.syn.sequence.wrapping_add(1);
-    tcp(libc::TCP_REPAIR, 1)?;
-    inet::bind(fd, &destination)?;
-    tcp(libc::TCP_REPAIR_QUEUE, SEND_QUEUE)?;
-    tcp(libc::TCP_QUEUE_SEQ, first.wrapping_add(1) as i32)?;
-    tcp(libc::TCP_REPAIR_QUEUE, RECEIVE_QUEUE)?;
-    tcp(libc::TCP_QUEUE_SEQ, theirs as i32)?;
-    inet::connect(fd, &guest)?;
-    let mut options: Vec<u32> = vec![OPTION_MSS, u32::from(held.syn.mss.unwrap_or(536))];
-    if held.syn.sack {
-        options.extend([OPTION_SACK, 0]);
-    }
-    if let Some(scale) = held.syn.window_scale {
-        options.extend([OPTION_WINDOW, u32::from(scale) | u32::from(WINDOW_SCALE) << 16]);
-    }
-    inet::set_option(fd, libc::IPPROTO_TCP, libc::TCP_REPAIR_OPTIONS, &words(&options))?;
-    let mut window = [0; 20];
-    inet::get_option(fd, libc::IPPROTO_TCP, libc::TCP_REPAIR_WINDOW, &mut window)?;
-    let ours = u32::from_ne_bytes([window[12], window[13], window[14], window[15]]);
-    // Without scaling the first window is all that can ever be said.
-    let ours = if held.syn.window_scale.is_some() { ours } else { ours.min(65535) };
-    let granted = u32::from(held.syn.window);
-    let window = [held.syn.sequence, granted, granted, ours, theirs];
-    inet::set_option(fd, libc::IPPROTO_TCP, libc::TCP_REPAIR_WINDOW, &words(&window))?;
-    tcp(libc::TCP_REPAIR, REPAIR_OFF_NO_PROBE)?;
-    Ok(ours)
-}
-
-fn words(values: &[u32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_ne_bytes()).collect()
-}
-
-/// Tries the one privilege that everything hangs on, with a socket of the
-/// engine's namespace.
-pub fn probe(fd: &OwnedFd) -> io::Result<()> {
-    inet::set_int(fd, libc::IPPROTO_TCP, libc::TCP_REPAIR, 1)?;
-    inet::set_int(fd, libc::IPPROTO_TCP, libc::TCP_REPAIR, 0)?;
-    abort_on_close(fd)
 }

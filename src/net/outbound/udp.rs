@@ -252,6 +252,16 @@ impl Datagrams {
         self.sessions.retain(|(guest, _), _| guest.ip() != address);
     }
 
+    /// The host has this address no more: what left from it begins anew.
+    pub fn host_lost(&mut self, address: IpAddr) {
+        for key in self.flows.keys() {
+            let left_from = |f: &mut Flow| inet::local_address(&f.fd).is_ok_and(|a| a.ip() == address);
+            if self.flows.get_mut(key).is_some_and(left_from) {
+                self.end(key);
+            }
+        }
+    }
+
     pub fn sweep(&mut self) {
         for key in self.flows.keys() {
             if self.flows.get_mut(key).is_some_and(|f| f.last.elapsed() > f.patience()) {

@@ -148,22 +148,22 @@ fn packets(peer: &Peer, from: IpAddr, to: IpAddr, protocol: u8, segment: &[u8], 
     all
 }
 
-fn icmp(peer: &Peer, from: IpAddr, to: IpAddr, mut message: Vec<u8>) -> Vec<u8> {
+/// In as many fragments as the MTU asks for.
+fn icmp(peer: &Peer, from: IpAddr, to: IpAddr, mut message: Vec<u8>, id: u32) -> Vec<Vec<u8>> {
     let protocol = if from.is_ipv4() { ICMP } else { ICMPV6 };
     let sum = if from.is_ipv4() { checksum(&[&message]) } else { transport_sum(from, to, ICMPV6, &message) };
     message[2..4].copy_from_slice(&sum.to_be_bytes());
-    let mut bytes = frame(peer, from.is_ipv4(), message.len());
-    ip(&mut bytes, from, to, protocol, message.len(), None);
-    bytes.extend_from_slice(&message);
-    bytes
+    packets(peer, from, to, protocol, &message, id)
 }
 
-pub fn echo_reply(peer: &Peer, from: IpAddr, to: IpAddr, identifier: u16, sequence: u16, data: &[u8]) -> Vec<u8> {
+/// `echo` is the request's identifier and sequence number.
+pub fn echo_reply(peer: &Peer, from: IpAddr, to: IpAddr, echo: (u16, u16), data: &[u8], id: u32) -> Vec<Vec<u8>> {
+    let (identifier, sequence) = echo;
     let mut message = vec![if from.is_ipv4() { 0 } else { 129 }, 0, 0, 0];
     message.extend_from_slice(&identifier.to_be_bytes());
     message.extend_from_slice(&sequence.to_be_bytes());
     message.extend_from_slice(data);
-    icmp(peer, from, to, message)
+    icmp(peer, from, to, message, id)
 }
 
 /// Why a destination cannot be reached.
@@ -191,7 +191,8 @@ pub fn unreachable(peer: &Peer, gateway: IpAddr, to: IpAddr, why: Unreachable, o
     // RFC 1812: as much as fits 576 bytes; RFC 4443: 1280.
     let room = if gateway.is_ipv4() { 576 - 28 } else { 1280 - 48 };
     message.extend_from_slice(&original[..original.len().min(room)]);
-    icmp(peer, gateway, to, message)
+    // Shorter than any MTU.
+    icmp(peer, gateway, to, message, 0).remove(0)
 }
 
 #[cfg(test)]
@@ -222,7 +223,8 @@ mod tests {
             assert_eq!((tcp.source, tcp.destination, tcp.acknowledgement, tcp.flags), (80, 999, 0, 0x14));
             let datagram = udp(&PEER, from, to, b"odd", 9);
             assert_eq!(Udp::parse(valid(&datagram[0]).payload, false).unwrap().data, b"odd");
-            valid(&echo_reply(&PEER, from.ip(), to.ip(), 1, 2, b"12345"));
+            valid(&echo_reply(&PEER, from.ip(), to.ip(), (1, 2), b"12345", 9)[0]);
+            assert_eq!(echo_reply(&PEER, from.ip(), to.ip(), (1, 2), &[0; 4000], 9).len(), 3);
             valid(&unreachable(&PEER, from.ip(), to.ip(), Unreachable::Port, &[7; 2000]));
         }
     }

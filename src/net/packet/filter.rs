@@ -15,32 +15,52 @@ const RET: u16 = 0x06;
 
 /// TCP with SYN and without ACK, UDP, ICMP (IPv4); the same and echo requests
 /// for IPv6, whose other ICMP is the kernel's (neighbour discovery). IPv4
-/// fragments arrive put together (PACKET_FANOUT_FLAG_DEFRAG).
+/// fragments arrive put together (PACKET_FANOUT_FLAG_DEFRAG), those of IPv6 as
+/// they are.
 pub const PROGRAM: &[Instruction] = &[
     /*  0 */ (LDH_ABS, 0, 0, 12),
     /*  1 */ (JEQ, 0, 9, 0x0800), // else 11
     /*  2 */ (LDB_ABS, 0, 0, 23),
-    /*  3 */ (JEQ, 18, 0, 17), // udp: 22 accept
-    /*  4 */ (JEQ, 17, 0, 1), // icmp: 22 accept
-    /*  5 */ (JEQ, 0, 15, 6), // not tcp: 21 drop
+    /*  3 */ (JEQ, 22, 0, 17), // udp: 26 accept
+    /*  4 */ (JEQ, 21, 0, 1), // icmp: 26 accept
+    /*  5 */ (JEQ, 0, 19, 6), // not tcp: 25 drop
     /*  6 */ (LDH_ABS, 0, 0, 20),
-    /*  7 */ (JSET, 13, 0, 0x1fff), // a fragment's tail: 21 drop
+    /*  7 */ (JSET, 17, 0, 0x1fff), // a fragment's tail: 25 drop
     /*  8 */ (LDX_MSH, 0, 0, 14),
     /*  9 */ (LDB_IND, 0, 0, 27),
-    /* 10 */ (JEQ_JUMP_TO_FLAGS, 8, 8, 0), // 19
-    /* 11 */ (JEQ, 0, 9, 0x86dd), // else 21 drop
+    /* 10 */ (JEQ_JUMP_TO_FLAGS, 12, 12, 0), // 23
+    /* 11 */ (JEQ, 0, 13, 0x86dd), // else 25 drop
     /* 12 */ (LDB_ABS, 0, 0, 20),
-    /* 13 */ (JEQ, 8, 0, 17), // udp: 22 accept
+    /* 13 */ (JEQ, 12, 0, 17), // udp: 26 accept
     /* 14 */ (JEQ, 0, 2, 58), // else 17
     /* 15 */ (LDB_ABS, 0, 0, 54),
-    /* 16 */ (JEQ, 5, 4, 128), // echo request: accept, else drop
-    /* 17 */ (JEQ, 0, 3, 6), // else drop
-    /* 18 */ (LDB_ABS, 0, 0, 67),
-    /* 19 */ (AND, 0, 0, 0x12),
-    /* 20 */ (JEQ, 1, 0, 0x02), // only SYN: accept
-    /* 21 */ (RET, 0, 0, 0),
-    /* 22 */ (RET, 0, 0, 0x40000),
+    /* 16 */ (JEQ, 9, 8, 128), // echo request: accept, else drop
+    /* 17 */ (JEQ, 0, 3, 44), // no fragment: 21
+    /* 18 */ (LDB_ABS, 0, 0, 54),
+    /* 19 */ (JEQ, 6, 0, 17), // of udp: accept
+    /* 20 */ (JEQ, 5, 4, 58), // of icmp: accept, else drop
+    /* 21 */ (JEQ, 0, 3, 6), // else drop
+    /* 22 */ (LDB_ABS, 0, 0, 67),
+    /* 23 */ (AND, 0, 0, 0x12),
+    /* 24 */ (JEQ, 1, 0, 0x02), // only SYN: accept
+    /* 25 */ (RET, 0, 0, 0),
+    /* 26 */ (RET, 0, 0, 0x40000),
 ];
+
+/// What a listener of `outbound::listen` may hear: of SYNs only those that came
+/// in by `interface`. The kernel shows it segments from the TCP header on.
+pub fn syn_only_from(interface: u32) -> [Instruction; 7] {
+    const LD_INTERFACE: (u16, u32) = (0x20, 0xffff_f000 + 8);
+    [
+        /* 0 */ (LDB_ABS, 0, 0, 13),
+        /* 1 */ (AND, 0, 0, 0x12),
+        /* 2 */ (JEQ, 0, 2, 0x02), // no SYN: 5 accept
+        /* 3 */ (LD_INTERFACE.0, 0, 0, LD_INTERFACE.1),
+        /* 4 */ (JEQ, 0, 1, interface), // else 6 drop
+        /* 5 */ (RET, 0, 0, u32::MAX),
+        /* 6 */ (RET, 0, 0, 0),
+    ]
+}
 
 /// Both branches lead to the same place: an unconditional jump.
 const JEQ_JUMP_TO_FLAGS: u16 = JEQ;
@@ -95,6 +115,8 @@ mod tests {
             assert!(!tcp(0x12) && !tcp(0x10) && !tcp(0x18) && !tcp(4) && !tcp(1));
             let udp = build::udp(&peer, from, to, b"x", 1).remove(0);
             assert!(run(&udp[VNET..]));
+            let pieces = build::udp(&peer, from, to, &[0; 4000], 1);
+            assert!(pieces.iter().all(|p| run(&p[VNET..])), "fragments");
             let mut other = udp[VNET..].to_vec();
             other[ETHERNET + if from.is_ipv4() { 9 } else { 6 }] = 132;
             assert!(!run(&other));

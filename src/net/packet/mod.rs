@@ -10,6 +10,7 @@
 
 pub mod build;
 pub mod filter;
+pub mod fragments;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -55,8 +56,8 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 impl<'a> Packet<'a> {
-    /// None for what is not a whole TCP, UDP or ICMP packet (fragments, other
-    /// protocols, IPv6 extension headers, rubbish).
+    /// None for a fragment of IPv4 and for rubbish. Fragments of IPv6 have their
+    /// own protocol number (see [`fragments`]).
     pub fn parse(frame: &'a [u8]) -> Option<Self> {
         let vnet = frame.get(..VNET)?;
         let segment = match vnet[1] & 0x7f {
@@ -102,7 +103,7 @@ impl<'a> Packet<'a> {
 }
 
 /// The part of a TCP header that a handshake needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tcp {
     pub source: u16,
     pub destination: u16,
@@ -116,6 +117,12 @@ pub struct Tcp {
 }
 
 impl Tcp {
+    /// The options of a segment, as they are; none if its header is not whole.
+    pub fn options(segment: &[u8]) -> &[u8] {
+        let header = segment.get(12).map_or(0, |b| usize::from(*b >> 4) * 4);
+        segment.get(20..header).unwrap_or_default()
+    }
+
     pub fn parse(segment: &[u8]) -> Option<Self> {
         let header = usize::from(*segment.get(12)? >> 4) * 4;
         let mut options = segment.get(20..header)?;
@@ -252,7 +259,8 @@ mod tests {
             ),
             build::udp(&peer, "[fd00::1]:7".parse().unwrap(), "[fd00::2]:53".parse().unwrap(), b"question", 1)
                 .remove(0),
-            build::echo_reply(&peer, "10.0.0.2".parse().unwrap(), "10.0.0.3".parse().unwrap(), 1, 2, b"data"),
+            build::echo_reply(&peer, "10.0.0.2".parse().unwrap(), "10.0.0.3".parse().unwrap(), (1, 2), b"data", 1)
+                .remove(0),
         ];
         let read = |frame: &[u8]| {
             if let Some(p) = Packet::parse(frame) {
