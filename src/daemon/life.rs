@@ -119,7 +119,8 @@ fn serve(
         _ => None,
     });
     let rules = Rules::from_environment(own_names.collect());
-    let server = Server::new(engine.clone(), version::PRODUCT, minimum, config.bool("experimental", false), rules);
+    let server = Server::new(engine.clone(), version::PRODUCT, minimum, config.bool("experimental", false), rules)
+        .context("set up the server")?;
     crate::info!(
         "Docker daemon",
         "commit" = version::COMMIT,

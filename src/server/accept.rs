@@ -1,33 +1,39 @@
-//! Listening sockets and the loop that accepts from all of them. One thread.
+//! Listening sockets and connections without a request: one thread for all of them. It
+//! reads heads as they arrive and gives a thread to those that are whole.
 //!
-//! Invariant: no error ends the loop before [`Acceptor::stop`]. When descriptors
-//! or the cap run out, the connection that has been idle longest goes first.
+//! Invariant: no error ends the loop before [`Acceptor::stop`], and nothing in it waits
+//! for a peer. When descriptors run out, the connection that has been idle longest goes
+//! first; when threads do, the peer that keeps one waiting with the fewest bytes.
 
-use super::http::inbound::Socket;
+use super::http::inbound::NoHead;
+use super::park::{Connection, FIRST_KEY, HEAD, MAX_THREADS, Seat, WAKE};
 use super::request::Peer;
-use super::tls::{self, Tls};
+use super::serve::Work;
+use super::tls::Tls;
 use super::{Server, serve};
 use crate::sys::memory;
 use crate::util::thread;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
-use std::collections::BTreeMap;
+use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::resource::{Resource, getrlimit};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Connections at once, each a thread. Above it the idle make room.
-const MAX_CONNECTIONS: usize = 2048;
 /// Handlers unpack layers and decode deep JSON on it; only touched pages count.
 const STACK: usize = 1024 * 1024;
-const TLS_STACK: usize = 256 * 1024;
-/// So long after the last connection a burst is over; milliseconds.
-const SETTLED: u16 = 1000;
-const PUMP_STACK: usize = 128 * 1024;
+/// So long after the last connection a burst is over.
+const SETTLED: Duration = Duration::from_secs(1);
+/// Deadlines are looked at no more often than that.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Fewer descriptors than a small host's containers and clients may need.
+const FEW: usize = 1024;
+/// Accepted in one go, so that a storm of connections does not starve requests.
+const BATCH: usize = 64;
 
 pub enum Listener {
     Unix(UnixListener),
@@ -87,175 +93,185 @@ fn in_user_namespace() -> bool {
     })
 }
 
-/// Who is connected, and who of them is waiting for a request.
-#[derive(Default)]
-pub struct Connections {
-    count: AtomicUsize,
-    next: AtomicU64,
-    idle: Mutex<BTreeMap<u64, Arc<Socket>>>,
-}
-
-impl Connections {
-    fn idle(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Socket>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-    pub fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
-    }
-    /// From here until the key is removed the connection may be ended for others.
-    pub(super) fn enter_idle(&self, socket: &Arc<Socket>) -> u64 {
-        let key = self.next.fetch_add(1, Ordering::Relaxed);
-        self.idle().insert(key, socket.clone());
-        key
-    }
-    pub(super) fn leave_idle(&self, key: u64) {
-        self.idle().remove(&key);
-    }
-    /// Ends the longest idle connection; false if there is none.
-    fn evict(&self) -> bool {
-        match self.idle().pop_first() {
-            Some((_, socket)) => {
-                socket.shut();
-                true
-            }
-            None => false,
-        }
-    }
-    pub(super) fn close_idle(&self) {
-        while self.evict() {}
-    }
-}
-
-struct Counted(Arc<Server>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.connections.count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// The accepting thread.
 pub struct Acceptor {
-    wake: UnixStream,
+    server: Arc<Server>,
+    done: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Acceptor {
     pub fn start(server: Arc<Server>, listeners: Vec<Listener>) -> io::Result<Self> {
-        for listener in &listeners {
+        let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+        let most = server.connections.fit(descriptors);
+        if descriptors < FEW {
+            crate::warn!(
+                "few descriptors are allowed: raise the hard limit (ulimit -Hn, LimitNOFILE=)",
+                "limit" = descriptors,
+                "connections" = most
+            );
+        }
+        for (n, listener) in listeners.iter().enumerate() {
             match listener {
                 Listener::Unix(l) => l.set_nonblocking(true)?,
                 Listener::Tcp(l, _) => l.set_nonblocking(true)?,
             }
+            server.connections.epoll.add(listener, EpollEvent::new(EpollFlags::EPOLLIN, n as u64))?;
         }
-        let (wake, woken) = UnixStream::pair()?;
-        let thread = thread::start("accept", 128 * 1024, move || run(&server, &listeners, &woken))?;
-        Ok(Self { wake, thread })
+        let done = Arc::new(AtomicBool::new(false));
+        let (theirs, end) = (server.clone(), done.clone());
+        let run = move || Loop { server: theirs, listeners, turned_away: false }.run(&end);
+        let thread = thread::start("accept", 256 * 1024, run)?;
+        Ok(Self { server, done, thread })
     }
 
     /// Closes the listening sockets and waits for the thread.
     pub fn stop(self) {
-        drop(self.wake);
+        self.done.store(true, Ordering::Release);
+        self.server.connections.wake();
         let _ = self.thread.join();
     }
 }
 
-fn run(server: &Arc<Server>, listeners: &[Listener], woken: &UnixStream) {
-    let mut quiet = true;
-    loop {
-        let mut fds: Vec<PollFd<'_>> = listeners.iter().map(|l| PollFd::new(l.as_fd(), PollFlags::POLLIN)).collect();
-        fds.push(PollFd::new(woken.as_fd(), PollFlags::POLLIN | PollFlags::POLLHUP));
-        match nix::poll::poll(&mut fds, if quiet { PollTimeout::NONE } else { SETTLED.into() }) {
-            // What a burst of requests needed goes back to the kernel once.
-            Ok(0) => {
+struct Loop {
+    server: Arc<Server>,
+    listeners: Vec<Listener>,
+    /// Somebody was, and it was said.
+    turned_away: bool,
+}
+
+impl Loop {
+    fn run(&mut self, done: &AtomicBool) {
+        let server = self.server.clone();
+        let connections = &server.connections;
+        let mut events = [EpollEvent::empty(); 64];
+        let mut busy: Option<Instant> = None;
+        let mut sweep: Option<Instant> = None;
+        loop {
+            let now = Instant::now();
+            if sweep.is_none() && connections.any_parked() {
+                sweep = Some(now + SWEEP);
+            }
+            let settled = busy.map(|last| last + SETTLED);
+            let count = match connections.epoll.wait(&mut events, until(now, settled, sweep)) {
+                Ok(count) => count,
+                Err(nix::Error::EINTR) => continue,
+                Err(e) => {
+                    pause(&io::Error::from(e));
+                    continue;
+                }
+            };
+            if count > 0 {
+                busy = Some(Instant::now());
+            } else if settled.is_some_and(|at| at <= Instant::now()) {
+                // What a burst of requests needed goes back to the kernel once.
                 memory::trim();
-                quiet = true;
-                continue;
+                busy = None;
             }
-            Ok(_) => quiet = false,
-            Err(nix::Error::EINTR) => continue,
-            Err(e) => {
-                pause(&io::Error::from(e));
-                continue;
+            for event in &events[..count] {
+                match event.data() {
+                    WAKE => connections.woken(),
+                    key if key < FIRST_KEY => self.accept(key as usize),
+                    key => self.look(key),
+                }
+            }
+            if done.load(Ordering::Acquire) {
+                return;
+            }
+            if sweep.is_some_and(|at| at <= Instant::now()) {
+                let (owed, next) = connections.expire();
+                sweep = next.map(|at| at.clamp(now + SWEEP, now + HEAD));
+                for (connection, work) in owed {
+                    self.begin(connection, work);
+                }
             }
         }
-        if fds.last().is_some_and(|f| f.any().unwrap_or(false)) {
-            return;
-        }
-        let ready: Vec<bool> = fds.iter().map(|f| f.any().unwrap_or(false)).collect();
-        for (listener, _) in listeners.iter().zip(ready).filter(|(_, ready)| *ready) {
+    }
+
+    fn accept(&mut self, listener: usize) {
+        for _ in 0..BATCH {
+            let Some(listener) = self.listeners.get(listener) else { return };
             match listener.accept() {
-                Ok((fd, peer, tls)) => admit(server, fd, peer, tls),
+                Ok((fd, peer, tls)) => self.admit(fd, peer, tls),
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                     crate::warn!("refused a connection on the API socket", "error" = e);
                 }
                 Err(e) => match e.raw_os_error().map(nix::Error::from_raw) {
-                    Some(nix::Error::EAGAIN | nix::Error::EINTR | nix::Error::ECONNABORTED) => {}
-                    Some(nix::Error::EMFILE | nix::Error::ENFILE | nix::Error::ENOMEM | nix::Error::ENOBUFS) => {
-                        if !server.connections.evict() {
-                            pause(&e);
-                        }
-                    }
-                    _ => pause(&e),
+                    Some(nix::Error::EAGAIN) => return,
+                    Some(nix::Error::EINTR | nix::Error::ECONNABORTED) => {}
+                    Some(nix::Error::EMFILE | nix::Error::ENFILE | nix::Error::ENOMEM | nix::Error::ENOBUFS)
+                        if self.server.connections.evict() => {}
+                    _ => return pause(&e),
                 },
             }
         }
     }
+
+    fn admit(&mut self, fd: OwnedFd, peer: Peer, tls: Option<Arc<Tls>>) {
+        let connections = &self.server.connections;
+        if connections.full() && !connections.evict() {
+            if !self.turned_away {
+                crate::warn!("too many connections at once, some are turned away");
+            }
+            self.turned_away = true;
+            return;
+        }
+        self.turned_away = false;
+        connections.park(Connection::new(fd, peer, tls), HEAD);
+    }
+
+    /// Something has arrived on a connection without a request.
+    fn look(&mut self, key: u64) {
+        let connections = &self.server.connections;
+        let Some(mut connection) = connections.take(key) else { return };
+        let work = match connection.tls.take() {
+            Some(tls) => Work::Handshake(tls),
+            None => {
+                let step = connection.body.0.lock().unwrap_or_else(PoisonError::into_inner).step();
+                match step {
+                    Ok(None) => return connections.put_back(key, connection),
+                    Ok(Some(head)) => Work::Head(head),
+                    Err(NoHead::Refused(refusal)) => Work::Refusal(refusal),
+                    Err(NoHead::Closed) => return connections.forget(&connection),
+                }
+            }
+        };
+        connections.forget(&connection);
+        self.begin(connection, work);
+    }
+
+    fn begin(&mut self, connection: Connection, work: Work) {
+        let connections = &self.server.connections;
+        if connections.threads() >= MAX_THREADS && !connections.evict_slowest() {
+            crate::warn!("too many requests at once, one is turned away", "limit" = MAX_THREADS);
+            if !matches!(work, Work::Handshake(_)) {
+                connection.socket.say(BUSY);
+            }
+            return;
+        }
+        let seat = Seat::take(&self.server, &connection);
+        let serve = move || {
+            serve::connection(&seat.server, connection, work);
+            drop(seat);
+        };
+        if let Err(e) = thread::start("http", STACK, serve) {
+            crate::error!("cannot serve a connection", "error" = e);
+            self.server.connections.evict_slowest();
+        }
+    }
+}
+
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\ntoo many requests at once";
+
+fn until(now: Instant, settled: Option<Instant>, sweep: Option<Instant>) -> EpollTimeout {
+    let Some(at) = settled.into_iter().chain(sweep).min() else { return EpollTimeout::NONE };
+    let left = at.saturating_duration_since(now).as_millis() + 1;
+    EpollTimeout::try_from(left.min(60_000) as i32).unwrap_or(EpollTimeout::ZERO)
 }
 
 /// Something is wrong that trying again at once would not mend.
 fn pause(e: &io::Error) {
     crate::error!("cannot accept a connection", "error" = e);
     std::thread::sleep(Duration::from_millis(50));
-}
-
-fn admit(server: &Arc<Server>, fd: OwnedFd, peer: Peer, tls: Option<Arc<Tls>>) {
-    let connections = &server.connections;
-    if connections.count() >= MAX_CONNECTIONS && !connections.evict() {
-        crate::warn!("too many connections at once, one is turned away", "limit" = MAX_CONNECTIONS);
-        return;
-    }
-    connections.count.fetch_add(1, Ordering::Relaxed);
-    let counted = Counted(server.clone());
-    let spawned = match tls {
-        None => spawn("http", STACK, move || {
-            serve::connection(&counted.0, Socket::new(fd), &peer);
-            drop(counted);
-        }),
-        Some(tls) => spawn("tls", TLS_STACK, move || {
-            secure(counted, &tls, fd, peer);
-        }),
-    };
-    if let Err(e) = spawned {
-        crate::error!("cannot serve a connection", "error" = e);
-        connections.evict();
-    }
-}
-
-fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::start(name, stack, work).map(drop)
-}
-
-/// The handshake, then a thread for the requests and one that moves bytes. This
-/// one ends: a handshake's deep stack must not stay with an idle connection.
-fn secure(counted: Counted, tls: &Tls, fd: OwnedFd, mut peer: Peer) {
-    let session = match tls::accept(tls, fd, &mut peer) {
-        Ok(session) => session,
-        Err(why) => {
-            crate::warn!(format!("http: TLS handshake error from {}: {why}", peer.name));
-            return;
-        }
-    };
-    let Ok((ours, handlers)) = UnixStream::pair() else { return };
-    let server = counted.0.clone();
-    let started = spawn("http", STACK, move || serve::connection(&server, Socket::new(handlers.into()), &peer))
-        .and_then(|()| {
-            spawn("tls", PUMP_STACK, move || {
-                tls::pump(session, &ours);
-                drop(counted);
-            })
-        });
-    if let Err(e) = started {
-        crate::error!("cannot serve a connection", "error" = e);
-    }
 }

@@ -2,7 +2,8 @@
 //! names where it has them. One thread, one request at a time: whoever asks for
 //! metrics asks every few seconds, and nobody can cost more than that thread.
 
-use super::http::inbound::{Inbound, Socket};
+use super::http::inbound::Inbound;
+use super::http::socket::Socket;
 use crate::api::version;
 use crate::engine::Engine;
 use crate::engine::metrics::BUCKETS;

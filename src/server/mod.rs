@@ -1,4 +1,4 @@
-//! HTTP ONLY: one thread per connection, no Docker semantics. Runs in dockerd.
+//! HTTP ONLY: one thread per request, no Docker semantics. Runs in dockerd.
 //!
 //! Invariants: whatever a peer sends costs bounded threads, descriptors and
 //! memory (`http/`), one failing request is one 500 (`serve.rs`), and the accept
@@ -13,6 +13,7 @@ pub mod hijack;
 pub mod http;
 pub mod metrics;
 pub mod origin;
+mod park;
 pub mod request;
 pub mod response;
 pub mod roles;
@@ -38,7 +39,7 @@ pub struct Server {
     pub experimental: bool,
     /// For requests over the network.
     pub rules: origin::Rules,
-    pub(crate) connections: accept::Connections,
+    connections: park::Connections,
     stopping: AtomicBool,
 }
 
@@ -49,16 +50,16 @@ impl Server {
         minimum: Version,
         experimental: bool,
         rules: origin::Rules,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    ) -> std::io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
             engine,
             name: format!("Docker/{product} (linux)"),
             minimum: minimum.max(version::MIN),
             experimental,
             rules,
-            connections: accept::Connections::default(),
+            connections: park::Connections::new()?,
             stopping: AtomicBool::new(false),
-        })
+        }))
     }
 
     /// No request is taken any more; those under way go on.

@@ -4,7 +4,8 @@
 use super::gone::Gone;
 use super::http::MAX_JSON;
 use super::http::head::Head;
-use super::http::inbound::{Inbound, Socket};
+use super::http::inbound::Inbound;
+use super::http::socket::Socket;
 use crate::api::decode;
 use crate::api::version::Version;
 use crate::error::{Context, Error, Result};
@@ -138,10 +139,11 @@ impl Request {
         if !inbound.drain(64 * 1024) {
             return Err(Error::invalid("the request's body must be read before its connection is taken over"));
         }
-        let fd = inbound.socket.as_fd().try_clone_to_owned().context("duplicate the client's connection")?;
+        let leftover = inbound.take_leftover();
+        let fd = inbound.socket.hand_over().context("take the client's connection over")?;
         inbound.socket.set_answered(true);
         self.hijacked = true;
-        Ok((fd, inbound.take_leftover()))
+        Ok((fd, leftover))
     }
     /// Decodes a JSON body as Go does: names in any case, null as absent,
     /// unknown fields ignored; checks Content-Type and trailing data. No body at

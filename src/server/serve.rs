@@ -1,85 +1,120 @@
-//! One connection from its first head to its end. Connection's thread.
+//! One connection from a whole head to its next silence. Connection's thread.
 //!
 //! Invariant: each head is answered exactly once, or its connection ends. A
 //! panic in a handler is one 500 and a line in the log.
 
-use super::http::head::{Head as RequestHead, percent_decode};
-use super::http::inbound::{Inbound, NoHead, Socket};
+use super::http::head::{Head as RequestHead, Refusal, percent_decode};
+use super::http::inbound::{Inbound, NoHead};
 use super::http::outbound::{Chunked, Head, write_both};
+use super::http::socket::Socket;
+use super::park::{Connection, HEAD, IDLE, MAX_THREADS};
 use super::request::{Body, Peer, Request};
 use super::response::{Response, Stream};
+use super::tls::{self, Tls};
 use super::{Server, router, routes, status};
 use crate::api::error::ErrorResponse;
 use crate::error::{Error, Kind};
 use crate::util::json;
 use crate::util::order;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Between requests; clients with a pool reconnect without a word.
-const IDLE: Duration = Duration::from_secs(90);
-/// For a whole head.
-const HEAD: Duration = Duration::from_secs(10);
-/// Silence inside a body that came over the network.
-const STALL: Duration = Duration::from_secs(300);
+/// So long the thread stays for the next request: a client that asks again and again
+/// finds it there.
+const SOON: Duration = Duration::from_millis(100);
 /// Read on behalf of a handler that did not, to keep the connection.
 const DRAIN: u64 = 64 * 1024;
 
-pub(super) fn connection(server: &Arc<Server>, socket: Arc<Socket>, peer: &Peer) {
-    let body = Body(Arc::new(Mutex::new(Inbound::new(socket.clone(), peer.network.then_some(STALL)))));
-    let mut idle = HEAD;
+/// Why a connection gets a thread.
+pub(super) enum Work {
+    Head(RequestHead),
+    Refusal(Refusal),
+    Handshake(Arc<Tls>),
+}
+
+pub(super) fn connection(server: &Arc<Server>, mut connection: Connection, work: Work) {
+    let mut patience = HEAD;
+    let mut given = match work {
+        Work::Head(head) => Some(head),
+        Work::Refusal(refusal) => return refuse(&connection.socket, refusal),
+        Work::Handshake(tls) if shake_hands(&tls, &mut connection) => None,
+        Work::Handshake(_) => return,
+    };
     loop {
-        let key = server.connections.enter_idle(&socket);
-        let head = lock(&body).head(idle, HEAD);
-        server.connections.leave_idle(key);
-        idle = IDLE;
-        let head = match head {
-            Ok(head) => head,
-            Err(NoHead::Closed) => return,
-            Err(NoHead::Refused(refusal)) => {
-                let line = refusal.text.split_once(": ").map_or(String::new(), |(_, why)| format!(": {why}"));
-                let text = format!(
-                    "HTTP/1.1 {} {}{line}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n{}",
-                    refusal.status,
-                    status::reason(refusal.status),
-                    refusal.text
-                );
-                let _ = (&*socket).write_all(text.as_bytes());
-                linger(&socket);
-                return;
+        let next = given.take().map_or_else(|| next(server, &connection.body), |head| Ok(Some(head)));
+        let head = match next {
+            Ok(Some(head)) => head,
+            Ok(None) if server.stopping() => return,
+            Ok(None) => {
+                server.connections.park(connection, patience);
+                return server.connections.wake();
             }
+            Err(NoHead::Closed) => return,
+            Err(NoHead::Refused(refusal)) => return refuse(&connection.socket, refusal),
         };
+        patience = IDLE;
+        let Connection { socket, body, peer, .. } = &connection;
         socket.set_answered(false);
-        let reply = Reply { server, socket: &socket, http10: head.http10, head_only: head.method == "HEAD" };
+        let reply = Reply { server, socket, http10: head.http10, head_only: head.method == "HEAD" };
         let mut keep = head.keep_alive && !server.stopping();
-        match exchange(&reply, head, &body, peer, &mut keep) {
+        match exchange(&reply, head, body, peer, &mut keep) {
             Ok(true) => {}
             Ok(false) | Err(_) => return,
         }
-        if !keep {
-            linger(&socket);
-            return;
-        }
-        if !lock(&body).drain(DRAIN) {
-            linger(&socket);
-            return;
+        if !keep || !lock(body).drain(DRAIN) {
+            return socket.linger();
         }
     }
 }
 
-fn lock(body: &Body) -> std::sync::MutexGuard<'_, Inbound> {
-    body.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// False if it failed, which the log says.
+fn shake_hands(tls: &Tls, connection: &mut Connection) -> bool {
+    let Connection { socket, peer, .. } = connection;
+    match socket.while_waiting(|socket| tls::accept(tls, socket.as_fd(), peer)) {
+        Ok(session) => {
+            socket.secure(session);
+            true
+        }
+        Err(why) => {
+            crate::warn!(format!("http: TLS handshake error from {}: {why}", peer.name));
+            false
+        }
+    }
 }
 
-/// Bytes of the client that nobody reads would turn our close into a reset, and
-/// the reset could overtake the answer.
-fn linger(socket: &Arc<Socket>) {
-    use std::os::fd::{AsFd, AsRawFd};
-    let _ = nix::sys::socket::shutdown(socket.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Write);
-    let mut left = Inbound::new(socket.clone(), Some(Duration::from_millis(250)));
-    left.discard(256 * 1024);
+/// The next head if it comes soon.
+fn next(server: &Server, body: &Body) -> Result<Option<RequestHead>, NoHead> {
+    let mut inbound = lock(body);
+    if let Some(head) = inbound.step()? {
+        return Ok(Some(head));
+    }
+    let soon = Instant::now() + SOON;
+    let crowded = server.connections.threads() > MAX_THREADS / 2;
+    if crowded || !inbound.socket.while_waiting(|s| s.readable(Some(soon))).unwrap_or(false) {
+        return Ok(None);
+    }
+    inbound.step()
+}
+
+fn refuse(socket: &Socket, refusal: Refusal) {
+    let line = refusal.text.split_once(": ").map_or(String::new(), |(_, why)| format!(": {why}"));
+    socket.say(
+        format!(
+            "HTTP/1.1 {} {}{line}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n{}",
+            refusal.status,
+            status::reason(refusal.status),
+            refusal.text
+        )
+        .as_bytes(),
+    );
+    socket.linger();
+}
+
+fn lock(body: &Body) -> std::sync::MutexGuard<'_, Inbound> {
+    body.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// False if the connection is no longer ours.

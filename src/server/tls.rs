@@ -1,29 +1,29 @@
-//! TLS in front of a connection: rustls on the network's side, one end of a
-//! socket pair on ours. One thread per TLS connection moves the bytes.
+//! TLS on a connection: the handshake, then bytes in and out on whichever thread has
+//! them; no thread and no buffer belong to a session that is silent.
 //!
-//! Why a pair: every handler then has a real descriptor, which it can poll, half
-//! close and hand to a container's process. A close_notify becomes the end of
-//! input of the pair and the other way round, so that half-closed streams (stdin
-//! of `docker run -i`) work as over a plain socket.
+//! A connection that a handler takes over (attach, exec) needs a real descriptor, which
+//! can be polled, half closed and handed to a container's process: only then a pair of
+//! sockets is made, and a thread moves the bytes between one end and the session. A
+//! close_notify becomes the end of input of the pair and the other way round, so that
+//! half-closed streams (stdin of `docker run -i`) work as over a plain socket.
 
+use super::http::socket::linger;
 use super::request::Peer;
 use super::roles::Roles;
-use crate::util::{time, x509};
+use crate::util::{thread, time, x509};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rustls::pki_types::UnixTime;
 use rustls::{ServerConfig, ServerConnection};
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// The current certificates and roles; replaced on a reload without touching
 /// connections, which keep what their handshake gave them.
 pub struct Tls(RwLock<Policy>);
-
-/// How long a refused client has for taking the reason.
-const LINGER: Duration = Duration::from_millis(500);
 
 /// Whom the daemon believes, and what they may do.
 #[derive(Clone)]
@@ -48,24 +48,73 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Plain bytes under way in one direction.
 const PIECE: usize = 16 * 1024;
 
+const PUMP_STACK: usize = 128 * 1024;
+/// Connections that were taken over, each a thread.
+const MAX_PUMPS: usize = 2048;
+static PUMPS: AtomicUsize = AtomicUsize::new(0);
+
 /// Taken for one move and given back: an idle connection holds none.
 fn piece() -> Vec<u8> {
     vec![0; PIECE]
 }
 
-/// An established session before its first request.
-pub(super) struct Session {
-    connection: ServerConnection,
-    network: OwnedFd,
+/// An established session. Never waits: `network` is non-blocking.
+pub struct Session(Box<ServerConnection>);
+
+impl Session {
+    /// Something can be had without the network: bytes, or the news of an end.
+    pub fn pending(&mut self) -> bool {
+        self.0.process_new_packets().map_or(true, |s| s.plaintext_bytes_to_read() > 0 || s.peer_has_closed())
+    }
+
+    /// Decrypted bytes, 0 at the end, `None` while there are none.
+    pub fn receive(&mut self, network: BorrowedFd<'_>, out: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match self.0.reader().read(out) {
+                Ok(n) => return Ok(Some(n)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                // No close_notify: what HTTP framed is judged there, the rest is an end.
+                Err(_) => return Ok(Some(0)),
+            }
+            if would_block(self.0.read_tls(&mut Raw(&network)))?.is_none() {
+                return Ok(None);
+            }
+            let processed = self.0.process_new_packets().map(drop);
+            // Answers of the protocol itself, or the alert that says what was wrong.
+            self.flush(network)?;
+            processed.map_err(io::Error::other)?;
+        }
+    }
+
+    /// Takes some of the bytes, never none if [`Session::flush`] has just said true.
+    pub fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.writer().write_vectored(parts)
+    }
+
+    /// True once the kernel has everything.
+    pub fn flush(&mut self, network: BorrowedFd<'_>) -> io::Result<bool> {
+        while self.0.wants_write() {
+            if would_block(self.0.write_tls(&mut Raw(&network)))?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Says that nothing more comes from us, as far as the peer takes it.
+    pub fn close(&mut self, network: BorrowedFd<'_>) {
+        self.0.send_close_notify();
+        let _ = self.flush(network);
+    }
 }
 
 /// Shakes hands within the time limit. The error is a sentence for the log.
-pub(super) fn accept(tls: &Tls, network: OwnedFd, peer: &mut Peer) -> Result<Session, String> {
+pub(super) fn accept(tls: &Tls, network: BorrowedFd<'_>, peer: &mut Peer) -> Result<Session, String> {
     let text = |e: &dyn std::fmt::Display| e.to_string();
     let policy = tls.current();
     let mut connection = ServerConnection::new(policy.certificates).map_err(|e| text(&e))?;
     connection.set_buffer_limit(Some(2 * PIECE));
-    crate::sys::fd::set_nonblocking(network.as_fd(), true).map_err(|e| text(&e))?;
+    crate::sys::fd::set_nonblocking(network, true).map_err(|e| text(&e))?;
     let deadline = Instant::now() + HANDSHAKE;
     while connection.is_handshaking() || connection.wants_write() {
         let mut events = PollFlags::empty();
@@ -73,7 +122,7 @@ pub(super) fn accept(tls: &Tls, network: OwnedFd, peer: &mut Peer) -> Result<Ses
         events.set(PollFlags::POLLOUT, connection.wants_write());
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left.as_millis() as i32).unwrap_or(PollTimeout::ZERO);
-        match nix::poll::poll(&mut [PollFd::new(network.as_fd(), events)], timeout) {
+        match nix::poll::poll(&mut [PollFd::new(network, events)], timeout) {
             Ok(0) => return Err("no handshake within 10 seconds".into()),
             Err(nix::Error::EINTR) => continue,
             Err(e) => return Err(text(&e)),
@@ -93,7 +142,9 @@ pub(super) fn accept(tls: &Tls, network: OwnedFd, peer: &mut Peer) -> Result<Ses
                             // The alert tells the client why.
                             let _ = connection.write_tls(&mut Raw(&network));
                         }
-                        linger(&network);
+                        // Under TLS 1.3 the client's request is under way before our alert.
+                        shut_write(&network);
+                        linger(network);
                         return Err(sentence(&e));
                     }
                 }
@@ -105,23 +156,7 @@ pub(super) fn accept(tls: &Tls, network: OwnedFd, peer: &mut Peer) -> Result<Ses
     peer.verified = connection.peer_certificates().is_some();
     peer.role = policy.roles.of(facts.as_ref().and_then(|f| f.common_name.as_deref()));
     peer.subject = facts.map(|f| f.subject);
-    Ok(Session { connection, network })
-}
-
-/// Under TLS 1.3 the client's request is under way before our alert: unread, it would
-/// make our close a reset, and the client would tell of that instead of the reason.
-fn linger(network: &OwnedFd) {
-    let _ = nix::sys::socket::shutdown(network.as_raw_fd(), nix::sys::socket::Shutdown::Write);
-    let end = Instant::now() + LINGER;
-    let mut piece = [0; 1024];
-    for _ in 0..64 {
-        let left = end.saturating_duration_since(Instant::now()).as_millis() as i32;
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-        let ready = nix::poll::poll(&mut [PollFd::new(network.as_fd(), PollFlags::POLLIN)], timeout);
-        if !matches!(ready, Ok(1)) || !matches!(Raw(network).read(&mut piece), Ok(1..)) {
-            return;
-        }
-    }
+    Ok(Session(Box::new(connection)))
 }
 
 /// Go's answer to those who forgot the TLS; clients look for it.
@@ -203,12 +238,28 @@ fn shut_write(fd: &impl AsFd) {
     let _ = nix::sys::socket::shutdown(fd.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Write);
 }
 
-/// Moves bytes until both directions have ended.
-pub(super) fn pump(session: Session, ours: &UnixStream) {
-    if ours.set_nonblocking(true).is_ok() {
+/// One end of a pair; a thread moves bytes between the other one and the session until
+/// both directions have ended.
+pub(super) fn pump(session: Session, network: OwnedFd) -> io::Result<OwnedFd> {
+    struct Seat;
+    impl Drop for Seat {
+        fn drop(&mut self) {
+            PUMPS.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    let before = PUMPS.fetch_add(1, Ordering::Relaxed);
+    let seat = Seat;
+    if before >= MAX_PUMPS {
+        return Err(io::Error::other("too many streams over TLS at once"));
+    }
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    thread::start("tls", PUMP_STACK, move || {
+        let _seat = seat;
         let _ = Pump {
-            session,
-            ours,
+            tls: session.0,
+            network,
+            ours: &ours,
             inward: Vec::new(),
             peer_done: false,
             ours_done: false,
@@ -216,11 +267,13 @@ pub(super) fn pump(session: Session, ours: &UnixStream) {
             told_peer: false,
         }
         .run();
-    }
+    })?;
+    Ok(theirs.into())
 }
 
 struct Pump<'a> {
-    session: Session,
+    tls: Box<ServerConnection>,
+    network: OwnedFd,
     ours: &'a UnixStream,
     /// Decrypted, not yet written to our side.
     inward: Vec<u8>,
@@ -234,14 +287,14 @@ struct Pump<'a> {
 
 impl Pump<'_> {
     fn run(&mut self) -> io::Result<()> {
-        // The first request may have come along with the end of the handshake.
+        // What came behind the request.
         self.take_plain();
         loop {
             self.pass_ends()?;
             if self.told_ours && self.told_peer {
                 return Ok(());
             }
-            let tls = &self.session.connection;
+            let tls = &self.tls;
             let (wants_write, idle_in) = (tls.wants_write(), self.inward.is_empty());
             let mut network = PollFlags::empty();
             network.set(PollFlags::POLLIN, idle_in && !self.peer_done);
@@ -249,7 +302,7 @@ impl Pump<'_> {
             let mut inner = PollFlags::empty();
             inner.set(PollFlags::POLLIN, !wants_write && !self.ours_done);
             inner.set(PollFlags::POLLOUT, !idle_in);
-            let mut fds = [PollFd::new(self.session.network.as_fd(), network), PollFd::new(self.ours.as_fd(), inner)];
+            let mut fds = [PollFd::new(self.network.as_fd(), network), PollFd::new(self.ours.as_fd(), inner)];
             if let Err(e) = nix::poll::poll(&mut fds, PollTimeout::NONE)
                 && e != nix::Error::EINTR
             {
@@ -263,9 +316,9 @@ impl Pump<'_> {
             // Our side is closed in both directions: nobody is left to read.
             let closed = inner.contains(PollFlags::POLLHUP) && self.ours_done;
             if network.contains(PollFlags::POLLOUT) {
-                would_block(self.session.connection.write_tls(&mut Raw(&self.session.network)))?;
+                would_block(self.tls.write_tls(&mut Raw(&self.network)))?;
             }
-            if closed && !self.session.connection.wants_write() {
+            if closed && !self.tls.wants_write() {
                 return Ok(());
             }
             if inner.contains(PollFlags::POLLOUT) {
@@ -286,11 +339,11 @@ impl Pump<'_> {
             shut_write(self.ours);
         }
         if self.ours_done && !self.told_peer {
-            self.session.connection.send_close_notify();
-            would_block(self.session.connection.write_tls(&mut Raw(&self.session.network)))?;
-            if !self.session.connection.wants_write() {
+            self.tls.send_close_notify();
+            would_block(self.tls.write_tls(&mut Raw(&self.network)))?;
+            if !self.tls.wants_write() {
                 self.told_peer = true;
-                shut_write(&self.session.network);
+                shut_write(&self.network);
             }
         }
         Ok(())
@@ -313,7 +366,7 @@ impl Pump<'_> {
     /// Decrypted bytes out of rustls; notices the peer's close_notify.
     fn take_plain(&mut self) {
         let mut piece = piece();
-        match self.session.connection.reader().read(&mut piece) {
+        match self.tls.reader().read(&mut piece) {
             Ok(0) => self.peer_done = true,
             Ok(n) => {
                 piece.truncate(n);
@@ -326,11 +379,11 @@ impl Pump<'_> {
     }
 
     fn read_network(&mut self) -> io::Result<()> {
-        match would_block(self.session.connection.read_tls(&mut Raw(&self.session.network)))? {
+        match would_block(self.tls.read_tls(&mut Raw(&self.network)))? {
             None => {}
             Some(n) => {
-                if self.session.connection.process_new_packets().is_err() {
-                    let _ = self.session.connection.write_tls(&mut Raw(&self.session.network));
+                if self.tls.process_new_packets().is_err() {
+                    let _ = self.tls.write_tls(&mut Raw(&self.network));
                     return Err(io::ErrorKind::InvalidData.into());
                 }
                 self.take_plain();
@@ -348,8 +401,8 @@ impl Pump<'_> {
             None => {}
             Some(0) => self.ours_done = true,
             Some(n) => {
-                self.session.connection.writer().write_all(&piece[..n])?;
-                would_block(self.session.connection.write_tls(&mut Raw(&self.session.network)))?;
+                self.tls.writer().write_all(&piece[..n])?;
+                would_block(self.tls.write_tls(&mut Raw(&self.network)))?;
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::io;
 use std::thread::{Builder, JoinHandle};
 
 /// `stack` in bytes: only touched pages count as memory, but all of it is
-/// address space, and a daemon has a thread per connection.
+/// address space, and a daemon has a thread per request.
 pub fn start(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     boxed(name, stack, Box::new(body))
 }

@@ -105,8 +105,14 @@ impl Daemon {
 
     /// Starts dockerd (again) on the same roots and waits until it answers.
     pub fn up(&mut self) {
+        let dockerd = self.dockerd();
+        self.up_as(dockerd);
+    }
+
+    /// The same by a command of the test's own.
+    pub fn up_as(&mut self, mut dockerd: Command) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let child = self.dockerd().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = dockerd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.child = Some(child);
         eventually("the daemon's first answer", || {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
@@ -135,6 +141,11 @@ impl Daemon {
     /// Its process, unwaited: [`Daemon::up`] starts another.
     pub fn forget(&mut self) -> Forgotten {
         Forgotten(self.child.take())
+    }
+
+    /// Waits for an end that has been asked for, and gives its exit code.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.child.take()?.wait().ok()?.code()
     }
 
     /// SIGTERM and wait, as an operator.

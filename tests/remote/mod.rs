@@ -1,5 +1,7 @@
 //! The daemon as a service: its options, its sockets, its signals, TLS.
 
+/// Thousands of idle peers, dripping ones, lies.
+mod abuse;
 /// Certificates, clients with and without them, reloads.
 mod certificates;
 /// Contexts on disk, and a stand-in for ssh.

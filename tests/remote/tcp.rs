@@ -48,30 +48,3 @@ fn it_works_with_the_warnings_and_not_for_browsers() {
         "{warnings}"
     );
 }
-
-#[test]
-fn idle_and_dripping_peers_cost_little_and_others_are_served() {
-    let port = free_port();
-    let daemon = Daemon::start_with(&["-H", &format!("tcp://127.0.0.1:{port}")], &[]);
-    let mut silent: Vec<TcpStream> = Vec::new();
-    for n in 0..400 {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        if n % 2 == 0 {
-            stream.write_all(b"GET /_ping HTTP/1.1\r\nHo").unwrap();
-        }
-        silent.push(stream);
-    }
-    assert!(get(port, "Host: localhost").ends_with("OK"));
-    let status = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", daemon.pid())).unwrap_or_default();
-    let dirty: u64 = status
-        .lines()
-        .find_map(|l| l.strip_prefix("Private_Dirty:"))
-        .and_then(|v| v.trim().trim_end_matches(" kB").parse().ok())
-        .unwrap_or(0);
-    assert!(dirty < 400 * 40 + 8000, "{dirty} kB for 400 idle connections");
-    // The head's deadline ends them, the dripping ones with an answer.
-    let mut answer = String::new();
-    silent[0].set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    silent[0].read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-}

@@ -34,7 +34,7 @@ const fn refuse<T>(status: u16, text: &'static str) -> Result<T, Refusal> {
     Err(Refusal { status, text })
 }
 
-const BAD: Refusal = Refusal { status: 400, text: "400 Bad Request" };
+pub(super) const BAD: Refusal = Refusal { status: 400, text: "400 Bad Request" };
 
 /// `None` while the head is incomplete; else the head and its length in bytes.
 pub fn parse(buffer: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {

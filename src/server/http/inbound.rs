@@ -1,88 +1,16 @@
 //! The reading half of a connection: buffered bytes, heads with an absolute
 //! deadline, bodies that end where they were declared to. Connection's thread,
-//! or the thread a handler gave the body to.
+//! or the thread a handler gave the body to; between requests the accepting thread.
 //!
 //! Invariant: never reads past the end of a body, so that what follows is either
 //! the next head or, after a hijack, the client's own bytes.
 
 use super::MAX_HEAD;
 use super::head::{self, Framing, Head, Refusal};
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use super::socket::Socket;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// One socket, shared by the two halves of a connection.
-pub struct Socket {
-    fd: OwnedFd,
-    /// The head of the answer is out: `100 Continue` would come too late.
-    answered: AtomicBool,
-}
-
-impl Socket {
-    pub fn new(fd: OwnedFd) -> Arc<Self> {
-        Arc::new(Self { fd, answered: AtomicBool::new(false) })
-    }
-    pub fn set_answered(&self, answered: bool) {
-        self.answered.store(answered, Ordering::Release);
-    }
-    /// Ends both directions; whoever reads or writes wakes up.
-    pub fn shut(&self) {
-        let _ = nix::sys::socket::shutdown(std::os::fd::AsRawFd::as_raw_fd(&self.fd), nix::sys::socket::Shutdown::Both);
-    }
-    /// Waits for something to read. False at the deadline.
-    fn readable(&self, deadline: Option<Instant>) -> io::Result<bool> {
-        loop {
-            let timeout = match deadline {
-                None => PollTimeout::NONE,
-                Some(at) => {
-                    let left = at.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Ok(false);
-                    }
-                    PollTimeout::try_from(left.as_millis().min(60_000) as i32 + 1).unwrap_or(PollTimeout::MAX)
-                }
-            };
-            match nix::poll::poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], timeout) {
-                Ok(0) | Err(nix::Error::EINTR) => {}
-                Ok(_) => return Ok(true),
-                Err(e) => return Err(e.into()),
-            }
-        }
-    }
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match nix::unistd::read(&self.fd, buffer) {
-                Err(nix::Error::EINTR) => {}
-                Err(nix::Error::ECONNRESET) => return Ok(0),
-                other => return other.map_err(Into::into),
-            }
-        }
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-/// Writes to the socket; SIGPIPE is ignored by the daemon.
-impl Write for &Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match nix::unistd::write(&self.fd, bytes) {
-                Err(nix::Error::EINTR) => {}
-                other => return other.map_err(Into::into),
-            }
-        }
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Where the current body stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,11 +30,16 @@ pub struct Inbound {
     pub socket: Arc<Socket>,
     buffer: Vec<u8>,
     at: usize,
+    /// Bytes of the incomplete head that were looked at.
+    seen: usize,
     body: Body,
     expect_continue: bool,
     /// Longest silence inside a body; `None` where the peer is this very user.
     stall: Option<Duration>,
 }
+
+/// The head did not end in time.
+pub const LATE: Refusal = Refusal { status: 408, text: "408 Request Timeout" };
 
 /// What came instead of a head.
 pub enum NoHead {
@@ -117,54 +50,76 @@ pub enum NoHead {
 
 impl Inbound {
     pub fn new(socket: Arc<Socket>, stall: Option<Duration>) -> Self {
-        Self { socket, buffer: Vec::new(), at: 0, body: Body::Done, expect_continue: false, stall }
+        Self { socket, buffer: Vec::new(), at: 0, seen: 0, body: Body::Done, expect_continue: false, stall }
     }
 
-    /// True if the next head may lie in the buffer already.
-    pub fn has_bytes(&self) -> bool {
-        self.at < self.buffer.len()
+    /// What is here of the next head, in bytes.
+    pub fn held(&self) -> usize {
+        self.buffer.len() - self.at
+    }
+
+    fn has_bytes(&self) -> bool {
+        self.held() > 0
+    }
+
+    /// The next head if all of it has arrived. Never waits.
+    pub fn step(&mut self) -> Result<Option<Head>, NoHead> {
+        let mut taken = 0;
+        loop {
+            if let Some(head) = self.parsed().map_err(NoHead::Refused)? {
+                return Ok(Some(head));
+            }
+            // So many empty lines are no robustness any more.
+            if taken > MAX_HEAD {
+                return Err(NoHead::Refused(head::BAD));
+            }
+            match self.fill(true) {
+                Ok(Some(0)) | Err(_) => return Err(NoHead::Closed),
+                Ok(Some(n)) => taken += n,
+                Ok(None) => {
+                    self.compact();
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    fn parsed(&mut self) -> Result<Option<Head>, Refusal> {
+        // Go and nginx skip empty lines before a request; robustness costs nothing here.
+        while self.buffer[self.at..].starts_with(b"\r\n") {
+            self.at += 2;
+        }
+        // Without a new line end there is no new verdict: a head that drips byte by
+        // byte must not cost the square of its length.
+        let from = self.at.max(self.seen);
+        let first = self.seen <= self.at;
+        self.seen = self.buffer.len();
+        let fresh = &self.buffer[from..];
+        if fresh.is_empty() || !(first || fresh.contains(&b'\n') || self.held() >= MAX_HEAD) {
+            return Ok(None);
+        }
+        let Some((head, length)) = head::parse(&self.buffer[self.at..])? else { return Ok(None) };
+        self.at += length;
+        self.seen = 0;
+        self.begin(&head);
+        Ok(Some(head))
     }
 
     /// Waits for the first byte until `idle`, then for the whole head within
     /// `limit`, however slowly it drips.
     pub fn head(&mut self, idle: Duration, limit: Duration) -> Result<Head, NoHead> {
-        self.compact();
-        let mut deadline = Instant::now() + if self.has_bytes() { limit } else { idle };
-        let mut seen = self.at;
+        let mut empty = !self.has_bytes();
+        let mut deadline = Instant::now() + if empty { idle } else { limit };
         loop {
-            // Go and nginx skip empty lines before a request; robustness costs nothing here.
-            while self.buffer[self.at..].starts_with(b"\r\n") {
-                self.at += 2;
+            if let Some(head) = self.step()? {
+                return Ok(head);
             }
-            let empty = !self.has_bytes();
-            // Without a new line end there is no new verdict: a head that drips
-            // byte by byte must not cost the square of its length.
-            let fresh = &self.buffer[seen.min(self.buffer.len())..];
-            if !empty && (seen <= self.at || fresh.contains(&b'\n') || self.buffer.len() >= MAX_HEAD) {
-                match head::parse(&self.buffer[self.at..]) {
-                    Ok(Some((head, length))) => {
-                        self.at += length;
-                        self.begin(&head);
-                        return Ok(head);
-                    }
-                    Ok(None) => {}
-                    Err(refusal) => return Err(NoHead::Refused(refusal)),
-                }
+            if empty && self.has_bytes() {
+                empty = false;
+                deadline = Instant::now() + limit;
             }
             if !self.socket.readable(Some(deadline)).unwrap_or(false) {
-                return Err(if empty {
-                    NoHead::Closed
-                } else {
-                    NoHead::Refused(Refusal { status: 408, text: "408 Request Timeout" })
-                });
-            }
-            let before = self.buffer.len() - self.at;
-            if self.fill().unwrap_or(0) == 0 {
-                return Err(NoHead::Closed);
-            }
-            seen = before;
-            if empty {
-                deadline = Instant::now() + limit;
+                return Err(if empty { NoHead::Closed } else { NoHead::Refused(LATE) });
             }
         }
     }
@@ -178,26 +133,34 @@ impl Inbound {
         };
     }
 
-    /// An idle connection keeps no buffer.
+    /// An idle connection keeps no buffer, one that drips no more than it said.
     fn compact(&mut self) {
-        if self.at == self.buffer.len() {
+        self.forget();
+        if self.buffer.is_empty() {
             self.buffer = Vec::new();
         } else {
-            self.buffer.drain(..self.at);
+            self.buffer.shrink_to(self.buffer.len());
         }
-        self.at = 0;
     }
 
-    fn fill(&mut self) -> io::Result<usize> {
+    /// Drops what was read already.
+    fn forget(&mut self) {
         if self.at > 0 {
             self.buffer.drain(..self.at);
+            self.seen = self.seen.saturating_sub(self.at);
             self.at = 0;
         }
+    }
+
+    /// More bytes, 0 at the end; `None` if `now` and there are none yet.
+    fn fill(&mut self, now: bool) -> io::Result<Option<usize>> {
+        self.forget();
         let start = self.buffer.len();
         let step = if start < 8192 { 4096 } else { 16 * 1024 };
         self.buffer.resize((start + step).min(MAX_HEAD.max(start + 1)), 0);
-        let got = self.socket.receive(&mut self.buffer[start..]);
-        self.buffer.truncate(start + *got.as_ref().unwrap_or(&0));
+        let room = &mut self.buffer[start..];
+        let got = if now { self.socket.receive_now(room) } else { self.socket.receive(room).map(Some) };
+        self.buffer.truncate(start + got.as_ref().ok().copied().flatten().unwrap_or(0));
         got
     }
 
@@ -230,33 +193,21 @@ impl Inbound {
         true
     }
 
-    /// Reads and drops what comes until the peer closes, is silent or was read
-    /// `limit` bytes of.
-    pub fn discard(&mut self, limit: usize) {
-        let mut scratch = [0u8; 4096];
-        let mut seen = 0;
-        while seen < limit && self.wait().is_ok() {
-            match self.socket.receive(&mut scratch) {
-                Ok(0) | Err(_) => return,
-                Ok(n) => seen += n,
-            }
-        }
-    }
-
     /// What was read past the body.
     pub fn take_leftover(&mut self) -> Vec<u8> {
         let leftover = self.buffer.split_off(self.at);
-        self.buffer.clear();
+        self.buffer = Vec::new();
         self.at = 0;
+        self.seen = 0;
         leftover
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.expect_continue) && !self.socket.answered.load(Ordering::Acquire) {
+        if std::mem::take(&mut self.expect_continue) && !self.socket.answered() {
             (&*self.socket).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         if let Some(stall) = self.stall
-            && !self.socket.readable(Some(Instant::now() + stall))?
+            && !self.socket.while_waiting(|socket| socket.readable(Some(Instant::now() + stall)))?
         {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the client sent nothing for too long"));
         }
@@ -284,7 +235,7 @@ impl Inbound {
                 return self.broken("header line too long");
             }
             self.wait()?;
-            if self.fill()? == 0 {
+            if self.fill(false)? == Some(0) {
                 return self.broken("unexpected EOF");
             }
         }

@@ -9,6 +9,7 @@
 pub mod head;
 pub mod inbound;
 pub mod outbound;
+pub mod socket;
 
 /// A head is at most this long; `X-Registry-Config` of many registries is the
 /// largest honest one.

@@ -1,7 +1,7 @@
 //! The writing half: heads, whole answers in one write, chunked streams whose
 //! every flush reaches the client. Connection's thread.
 
-use super::inbound::Socket;
+use super::socket::Socket;
 use crate::server::status;
 use crate::util::time;
 use std::io::{self, IoSlice, Write};
@@ -58,7 +58,7 @@ pub fn write_both(mut socket: &Socket, head: &[u8], body: &[u8]) -> io::Result<(
     let mut done = 0;
     while done < total {
         let n = if done < head.len() {
-            write_vectored(socket, &[IoSlice::new(&head[done..]), IoSlice::new(body)])?
+            socket.send(&[IoSlice::new(&head[done..]), IoSlice::new(body)])?
         } else {
             socket.write(&body[done - head.len()..])?
         };
@@ -68,15 +68,6 @@ pub fn write_both(mut socket: &Socket, head: &[u8], body: &[u8]) -> io::Result<(
         done += n;
     }
     Ok(())
-}
-
-fn write_vectored(socket: &Socket, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-    loop {
-        match nix::sys::uio::writev(socket, parts) {
-            Err(nix::Error::EINTR) => {}
-            other => return other.map_err(Into::into),
-        }
-    }
 }
 
 /// A body without a length. Small writes gather until the flush; the head goes
