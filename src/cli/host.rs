@@ -58,7 +58,8 @@ pub fn default_endpoint(cx: &Context) -> Result<(String, TlsFiles, bool)> {
     let verify = globals.tlsverify || set("DOCKER_TLS_VERIFY").is_some();
     let tls = verify || globals.tls || set("DOCKER_TLS").is_some();
     let host = match host {
-        Some(host) => normal(host.trim(), tls),
+        Some(host) => normal(host.trim()),
+        None if tls => "tcp://localhost:2376".into(),
         None => default_socket(),
     };
     if !tls {
@@ -71,8 +72,8 @@ pub fn default_endpoint(cx: &Context) -> Result<(String, TlsFiles, bool)> {
         let path = given.as_ref().map_or_else(|| dir.join(name), |p| p.trim_matches(['"', '\'']).into());
         match std::fs::read(&path) {
             Ok(data) => files.push((name.to_owned(), data)),
-            // Only what was asked for must be there, and the CA that verification rests on.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && given.is_none() && !(verify && name == "ca.pem") => {}
+            // Only what was asked for must be there, and the CA.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && given.is_none() && name != "ca.pem" => {}
             Err(e) => {
                 return Err(Error::invalid(format!("open {}: {}", path.display(), crate::error::errno_text(&e))));
             }
@@ -81,9 +82,10 @@ pub fn default_endpoint(cx: &Context) -> Result<(String, TlsFiles, bool)> {
     Ok((host, files, !verify))
 }
 
-/// What may be left out of an address.
-fn normal(host: &str, tls: bool) -> String {
-    let port = if tls { 2376 } else { 2375 };
+/// What may be left out of an address. The port is the same with TLS: 2376 stands only
+/// in the address that nobody gave.
+fn normal(host: &str) -> String {
+    let port = 2375;
     let rest = match host {
         "unix://" | "unix:" => return default_socket(),
         h if h.starts_with("tcp://") => &h[6..],
@@ -132,8 +134,7 @@ mod tests {
             ("unix:///a", "unix:///a"),
             ("ssh://u@h", "ssh://u@h"),
         ] {
-            assert_eq!(normal(given, false), full);
+            assert_eq!(normal(given), full);
         }
-        assert_eq!(normal("h", true), "tcp://h:2376");
     }
 }

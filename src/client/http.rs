@@ -20,7 +20,7 @@ pub struct Head<'a> {
     pub method: &'static str,
     pub target: &'a str,
     pub host: &'a str,
-    pub headers: [&'a [(String, String)]; 2],
+    pub headers: [&'a [(String, String)]; 3],
 }
 
 pub enum Body<'a> {

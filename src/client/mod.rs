@@ -12,6 +12,7 @@
 pub mod container;
 pub mod hijack;
 pub mod http;
+pub mod proxy;
 pub mod ssh;
 pub mod tls;
 pub mod transport;
@@ -20,6 +21,7 @@ use crate::api::version;
 use crate::error::{Error, Kind, Result};
 use crate::util::json;
 use http::{Body, Reply};
+use proxy::Proxy;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::Read;
@@ -72,7 +74,7 @@ impl Client {
 
     /// A raw connection, for `docker system dial-stdio`.
     pub fn dial(&self) -> Result<UnixStream> {
-        self.inner.endpoint.dial().map_err(|e| self.inner.endpoint.explain(e, "GET", "/"))
+        self.inner.endpoint.dial(None).map_err(|e| self.inner.endpoint.explain(e, "GET", "/"))
     }
 
     pub fn get(&self, path: impl Into<String>) -> Request<'_> {
@@ -285,29 +287,35 @@ impl<'c> Request<'c> {
             true => format!("/v1.{}{}{}", client.minor(), self.path, self.query),
             false => format!("{}{}", self.path, self.query),
         };
+        let endpoint = &client.inner.endpoint;
+        let explain = |e| endpoint.explain(e, self.method, &target);
+        // A connection that is taken over goes through a proxy, not to it.
+        let upgrade = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("upgrade"));
+        let forwarder = if upgrade { None } else { endpoint.forwarder().map_err(explain)? };
+        let login = forwarder.as_ref().and_then(Proxy::authorization);
+        let login: Vec<(String, String)> = login.into_iter().map(|v| ("Proxy-Authorization".to_owned(), v)).collect();
+        let whole = format!("http://{}{target}", endpoint.host_header());
         let head = http::Head {
             method: self.method,
-            target: &target,
-            host: client.inner.endpoint.host_header(),
-            headers: [&client.inner.headers[..], &self.headers[..]],
+            target: if forwarder.is_some() { &whole } else { &target },
+            host: endpoint.host_header(),
+            headers: [&client.inner.headers[..], &self.headers[..], &login[..]],
         };
-        let stream = matches!(self.body, Body::Stream(_));
-        let kept = if stream { None } else { client.idle().take().filter(is_open) };
+        let fresh = upgrade || matches!(self.body, Body::Stream(_));
+        let kept = if fresh { None } else { client.idle().take().filter(is_open) };
         if let Some(socket) = kept {
             match http::exchange(socket, &head, &mut self.body) {
                 Ok(reply) => return Ok(reply.keep(client)),
                 // What only looks can be asked again; what acts may have been done.
                 Err(_) if matches!(self.method, "GET" | "HEAD") => {}
-                Err(e) => return Err(client.inner.endpoint.explain(e, self.method, &target)),
+                Err(e) => return Err(explain(e)),
             }
         }
-        client
-            .inner
-            .endpoint
-            .dial()
+        endpoint
+            .dial(forwarder.as_ref())
             .and_then(|socket| http::exchange(socket, &head, &mut self.body))
             .map(|reply| reply.keep(client))
-            .map_err(|e| client.inner.endpoint.explain(e, self.method, &target))
+            .map_err(explain)
     }
 }
 

@@ -2,9 +2,10 @@
 //! Whatever it is, the rest of the client sees a stream socket that can be closed
 //! on one side.
 
+use crate::client::proxy::Proxy;
 use crate::client::{ssh, tls};
 use crate::error::{Error, Kind, Result};
-use crate::util::resolve::Resolver;
+use crate::util::resolve::{Resolver, go_io_text};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
@@ -66,14 +67,41 @@ impl Endpoint {
         }
     }
 
-    pub fn dial(&self) -> io::Result<UnixStream> {
+    /// The proxy that takes plain requests for this daemon, if there is one.
+    pub fn forwarder(&self) -> io::Result<Option<Proxy>> {
         match &self.address {
-            Address::Unix(path) => UnixStream::connect(path),
-            Address::Ssh(target) => target.dial(&self.trouble),
-            Address::Tcp(authority) => connect(authority).and_then(|stream| match &self.tls {
-                Some(tls) => tls.dial(stream, authority, &self.trouble),
-                None => Ok(UnixStream::from(OwnedFd::from(stream))),
-            }),
+            Address::Tcp(authority) if self.tls.is_none() => {
+                Ok(Proxy::of_environment(authority, false)?.filter(Proxy::forwards))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A connection to the daemon, or to its [`Endpoint::forwarder`].
+    pub fn dial(&self, forwarder: Option<&Proxy>) -> io::Result<UnixStream> {
+        let authority = match &self.address {
+            Address::Unix(path) => return UnixStream::connect(path),
+            Address::Ssh(target) => return target.dial(&self.trouble),
+            Address::Tcp(authority) => authority,
+        };
+        let via = |proxy: &Proxy| {
+            let what = |e: io::Error| io::Error::other(format!("proxyconnect tcp: {}", go_io_text(&e)));
+            connect(&proxy.authority).map_err(what)
+        };
+        if let Some(proxy) = forwarder {
+            return via(proxy).map(|stream| UnixStream::from(OwnedFd::from(stream)));
+        }
+        let stream = match Proxy::of_environment(authority, self.tls.is_some())? {
+            None => connect(authority)?,
+            Some(proxy) => {
+                let mut stream = via(&proxy)?;
+                proxy.tunnel(&mut stream, authority)?;
+                stream
+            }
+        };
+        match &self.tls {
+            Some(tls) => tls.dial(stream, authority, &self.trouble),
+            None => Ok(UnixStream::from(OwnedFd::from(stream))),
         }
     }
 
@@ -121,7 +149,7 @@ impl Endpoint {
                 let url = format!("http://{}{target}", path.replace('/', "%2F"));
                 format!("{text} {host}: {method} \"{url}\": dial unix {path}: connect: permission denied")
             }
-            (None, _) => during(crate::util::resolve::go_io_text(&e)),
+            (None, _) => during(go_io_text(&e)),
         };
         Error::new(Kind::Unavailable, text)
     }

@@ -14,6 +14,7 @@ pub mod id;
 pub mod ignore;
 pub mod json;
 pub mod order;
+pub mod proxy;
 pub mod resolve;
 pub mod thread;
 pub mod time;

@@ -14,6 +14,8 @@ mod metrics;
 mod options;
 /// CLI plugins: made up ones, and Debian's compose and buildx.
 mod plugins;
+/// Ways through HTTP and SOCKS proxies.
+mod proxy;
 /// Start, second start, reload, end; sockets handed in.
 mod service;
 /// Through a real OpenSSH server on loopback.

@@ -1,7 +1,8 @@
 //! Which base URLs stand for a registry name, in the order to try them, and
 //! which proxy leads to a URL. Pure.
 
-use super::url::{Scheme, Url, split_host};
+use super::url::{Scheme, Url};
+use crate::util::proxy::{bypassed, in_range, split_host};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -114,53 +115,13 @@ pub fn is_insecure(settings: &Settings, authority: &str) -> bool {
     ip.is_loopback() || settings.insecure.iter().any(|range| in_range(range, ip))
 }
 
-fn in_range(range: &str, ip: IpAddr) -> bool {
-    let Some((net, bits)) = range.split_once('/') else { return false };
-    let Ok(bits) = bits.parse::<u32>() else { return false };
-    match (net.parse::<IpAddr>(), ip) {
-        (Ok(IpAddr::V4(net)), IpAddr::V4(ip)) if bits <= 32 => {
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            u32::from(net) & mask == u32::from(ip) & mask
-        }
-        (Ok(IpAddr::V6(net)), IpAddr::V6(ip)) if bits <= 128 => {
-            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-            u128::from(net) & mask == u128::from(ip) & mask
-        }
-        _ => false,
-    }
-}
-
-/// The proxy for `url`, if any, by Go's rules: loopback is never proxied, a
-/// NO_PROXY entry is `*`, an address, a range, or a domain that also covers its
-/// subdomains (a leading dot: the subdomains only), each with an optional port.
+/// The proxy for `url`, if any.
 pub fn proxy_for<'a>(settings: &'a Settings, url: &Url) -> Option<&'a str> {
     let proxy = match url.scheme {
         Scheme::Http => &settings.http_proxy,
         Scheme::Https => &settings.https_proxy,
     };
-    let host = url.host().trim_end_matches('.').to_ascii_lowercase();
-    let ip = host.parse::<IpAddr>().ok();
-    if proxy.is_empty() || host == "localhost" || ip.is_some_and(|ip| ip.is_loopback()) {
-        return None;
-    }
-    let excluded = settings.no_proxy.split(',').map(str::trim).filter(|e| !e.is_empty()).any(|entry| {
-        if entry == "*" {
-            return true;
-        }
-        if let (Some(ip), true) = (ip, entry.contains('/')) {
-            return in_range(entry, ip);
-        }
-        let (name, port) = split_host(entry);
-        if port.is_some_and(|p| p != url.port()) {
-            return false;
-        }
-        let name = name.to_ascii_lowercase();
-        match name.trim_start_matches('*').strip_prefix('.') {
-            Some(domain) => host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')),
-            None => host == name || host.strip_suffix(&name).is_some_and(|rest| rest.ends_with('.') && ip.is_none()),
-        }
-    });
-    (!excluded).then_some(proxy.as_str())
+    (!proxy.is_empty() && !bypassed(&settings.no_proxy, url.host(), url.port())).then_some(proxy.as_str())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Invariant: a [`Url`] always has a scheme of http or https and a host, so
 //! that "same origin" is a comparison of two strings.
 
+use crate::util::proxy::split_host;
 use std::fmt;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,18 +113,6 @@ impl Url {
             Scheme::Http => 80,
             Scheme::Https => 443,
         })
-    }
-}
-
-/// `host[:port]` apart; brackets of an IPv6 literal are dropped.
-pub fn split_host(authority: &str) -> (&str, Option<u16>) {
-    if let Some(rest) = authority.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']').unwrap_or((rest, ""));
-        return (host, rest.strip_prefix(':').and_then(|p| p.parse().ok()));
-    }
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') => (host, port.parse().ok()),
-        _ => (authority, None),
     }
 }
 
