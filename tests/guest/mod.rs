@@ -8,6 +8,8 @@ mod disk;
 mod limits;
 /// What a host can refuse, each with its remedy.
 mod refusals;
+/// Debian under a live systemd: our units, a real scope, scripts of other inits.
+mod services;
 /// The cgroup that the user's systemd gives, and the bus to it.
 mod systemd;
 

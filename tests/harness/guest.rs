@@ -36,6 +36,7 @@ pub struct Guest {
     qemu: Child,
     port: UnixStream,
     scratch: Scratch,
+    profile: String,
 }
 
 /// First process of the guest. Everything it needs is in busybox.
@@ -60,7 +61,10 @@ for module in overlay bridge veth lzo-rle zram loop; do modprobe $module; done
 mkdir -p /home/tester /run/user/1000
 chown 1000:1000 /home/tester /run/user/1000
 chmod 700 /run/user/1000
-stty -F /dev/ttyS1 raw -echo
+"#;
+
+/// The end of [`INIT`], or a service beside systemd: runs what comes over the port.
+const AGENT: &str = r#"stty -F /dev/ttyS1 raw -echo
 exec 3<>/dev/ttyS1
 echo ready >&3
 n=0
@@ -85,6 +89,53 @@ wait_for() { # SECONDS COMMAND: until it succeeds
 }
 "#;
 
+/// First process where the disk is Debian's root: it puts our programs there and lets
+/// systemd boot. Its own root is the same initramfs.
+const SWITCH: &str = r#"#!/bin/busybox sh
+/bin/busybox mkdir -p /sys /new
+/bin/busybox mount -t devtmpfs dev /dev
+until [ -b /dev/nvme0n1 ]; do /bin/busybox usleep 20000; done
+/bin/busybox mount -t ext4 /dev/nvme0n1 /new
+/bin/busybox cp -a /opt/. /new/opt/
+/bin/busybox cp /bin/busybox /new/bin/busybox
+/bin/busybox cp /busybox.tar /agent /new/
+/bin/busybox cp /agent.service /new/etc/systemd/system/
+/bin/busybox mkdir -p /new/etc/systemd/system/basic.target.wants
+/bin/busybox ln -s ../agent.service /new/etc/systemd/system/basic.target.wants/
+exec /bin/busybox switch_root /new /sbin/init
+"#;
+
+const AGENT_UNIT: &str = "[Unit]
+DefaultDependencies=no
+After=basic.target
+[Service]
+ExecStart=/agent
+KillMode=process
+";
+
+/// Beside [`PROFILE`], where the programs are Debian's.
+const SYSTEMD_PROFILE: &str = r#"export PATH=/opt:/usr/sbin:/usr/bin:/sbin:/bin
+usleep() { busybox usleep "$1"; }
+as_user() {
+    setpriv --reuid 1000 --regid 1000 --init-groups env -i HOME=/home/tester USER=tester LANG=C.UTF-8 \
+        PATH=/opt:/usr/bin:/bin:/usr/sbin:/sbin XDG_RUNTIME_DIR=/run/user/1000 sh -c "$1"
+}
+"#;
+
+/// A root file system with systemd, OpenRC and runit; `tests/scripts/setup` makes it.
+fn debian() -> PathBuf {
+    Path::new(KERNEL).join("debian.img")
+}
+
+/// What tests of service managers need beside [`available`].
+pub fn with_systemd() -> probe::Need {
+    available()?;
+    match debian().exists() {
+        true => Ok(()),
+        false => Err(format!("no {}; make it with: sudo tests/scripts/setup $USER", debian().display())),
+    }
+}
+
 impl Guest {
     /// Boots; `append` is more of the kernel's command line.
     pub fn boot(append: &str) -> Self {
@@ -98,8 +149,23 @@ impl Guest {
 
     /// The same with more programs in its root.
     pub fn boot_files(append: &str, disk: Option<&Path>, programs: &[(&str, &[u8])]) -> Self {
+        let drive = disk.map(|disk| format!("cache=unsafe,file={}", disk.display()));
+        Self::launch(append, &format!("{INIT}{AGENT}"), drive, programs)
+    }
+
+    /// Debian with systemd as the first process. Nothing that is written outlives it.
+    pub fn boot_systemd() -> Self {
+        let drive = format!("snapshot=on,file={}", debian().display());
+        let agent = format!("#!/bin/sh\n{AGENT}");
+        let programs = [("agent", agent.as_bytes()), ("agent.service", AGENT_UNIT.as_bytes())];
+        let mut guest = Self::launch("", SWITCH, Some(drive), &programs);
+        guest.profile = format!("{PROFILE}{SYSTEMD_PROFILE}");
+        guest
+    }
+
+    fn launch(append: &str, init: &str, drive: Option<String>, programs: &[(&str, &[u8])]) -> Self {
         let scratch = Scratch::new();
-        let initramfs = scratch.file("initramfs", initramfs(programs));
+        let initramfs = scratch.file("initramfs", initramfs(init, programs));
         let socket = scratch.join("port");
         let log = std::fs::File::create(scratch.join("qemu.log")).unwrap();
         let mut command = Command::new("qemu-system-x86_64");
@@ -115,8 +181,8 @@ impl Guest {
             .arg(format!("file:{}", scratch.join("console").display()))
             .arg("-serial")
             .arg(format!("unix:{},server=on,wait=off", socket.display()));
-        if let Some(disk) = disk {
-            let drive = format!("if=none,id=disk,format=raw,cache=unsafe,file={}", disk.display());
+        if let Some(drive) = drive {
+            let drive = format!("if=none,id=disk,format=raw,{drive}");
             command.args(["-drive", &drive, "-device", "nvme,drive=disk,serial=1"]);
         }
         let qemu = command
@@ -126,7 +192,7 @@ impl Guest {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut guest = Self { port: connect(&socket), qemu, scratch };
+        let mut guest = Self { port: connect(&socket), qemu, scratch, profile: PROFILE.to_owned() };
         guest.port.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         assert_eq!(guest.line(), "ready", "{}", guest.console());
         guest
@@ -135,7 +201,7 @@ impl Guest {
     /// Runs a shell script as the guest's root.
     #[track_caller]
     pub fn sh(&mut self, script: &str) -> Output {
-        let line = base64::engine::general_purpose::STANDARD.encode(format!("{PROFILE}{script}\n"));
+        let line = base64::engine::general_purpose::STANDARD.encode(format!("{}{script}\n", self.profile));
         let sum = Digest::of(format!("{line}\n").as_bytes());
         let request = format!("{} {line}\n", sum.hex());
         let head = loop {
@@ -220,13 +286,13 @@ fn connect(socket: &Path) -> UnixStream {
     }
 }
 
-fn initramfs(programs: &[(&str, &[u8])]) -> Vec<u8> {
+fn initramfs(init: &str, programs: &[(&str, &[u8])]) -> Vec<u8> {
     let mut cpio = Cpio::default();
     for dir in ["bin", "opt", "etc", "dev", "lib"] {
         cpio.dir(dir);
     }
     cpio.add("dev/console", 0o020_600, b"", (5, 1));
-    cpio.file("init", 0o755, INIT.as_bytes());
+    cpio.file("init", 0o755, init.as_bytes());
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|p| std::fs::read(p).ok()).unwrap();
     cpio.file("bin/busybox", 0o755, &busybox);
     cpio.file("opt/coracle", 0o755, &stripped());

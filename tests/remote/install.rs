@@ -72,7 +72,9 @@ fn systemd_accepts_the_units() {
             std::fs::copy(unit.with_file_name("docker@.service"), &unit).unwrap();
         }
         let out = run(daemon.command("systemd-analyze").args(["verify", "--man=no", mode]).arg(&unit));
-        let about_ours = out.stderr.lines().any(|l| l.contains("docker") && !l.contains("Failed to connect"));
+        // Newer than this systemd may be, which then does without it.
+        let known = |l: &str| l.contains("Failed to connect") || l.contains("Unknown key 'DelegateSubgroup'");
+        let about_ours = out.stderr.lines().any(|l| l.contains("docker") && !known(l));
         assert!(out.code == 0 || !about_ours, "{out}");
         assert!(!about_ours, "{out}");
     }

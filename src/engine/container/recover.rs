@@ -3,7 +3,7 @@
 //! thread, before the first request.
 
 use super::state::Phase;
-use super::{Container, exit, health, restart, start};
+use super::{Container, cgroup, exit, health, restart, start};
 use crate::engine::Engine;
 use crate::error::{Context, Result};
 use crate::runtime::{ExitRecord, Recovered};
@@ -60,6 +60,7 @@ fn take_up(engine: &Arc<Engine>, container: &Arc<Container>, found: Recovered) {
                 live.run += 1;
             }
             engine.runtime.cgroups().adopt(&container.id, pid);
+            limit_again(engine, container);
             settle_pause(engine, container);
             health::resume(engine, container);
         }
@@ -79,6 +80,15 @@ fn take_up(engine: &Arc<Engine>, container: &Arc<Container>, found: Recovered) {
                 boot(engine, container, was_restarting);
             }
         }
+    }
+}
+
+/// Controllers may have been taken back meanwhile (`services/docker.service` says when),
+/// and with them went the limits.
+fn limit_again(engine: &Engine, container: &Container) {
+    let host = container.live().record.host_config.clone();
+    if let Err(e) = cgroup::update(engine, &container.id, &host) {
+        crate::warn!("cannot set a container's limits again", "id" = container.id, "error" = e);
     }
 }
 
