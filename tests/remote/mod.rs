@@ -16,6 +16,8 @@ mod options;
 mod plugins;
 /// Ways through HTTP and SOCKS proxies.
 mod proxy;
+/// What dockerd does beside its flags.
+mod rules;
 /// Start, second start, reload, end; sockets handed in.
 mod service;
 /// Through a real OpenSSH server on loopback.
