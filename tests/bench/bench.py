@@ -6,8 +6,9 @@ usage: bench.py DIRECTORY-OF-THE-BINARY [ROW...]
 Our daemon is started in a scratch directory as the calling user (as root: as
 CORACLE_BENCH_USER, default the owner of the first peer's socket, else root).
 Rows: run-default run-none run-host api exec cold idle idle50 start50 start50x8
-load pull ps1000 cold size scale, and those of network.py: net-out net-connect
-net-rate net-publish net-latency net-peer net-dns net-memory. Standard library only.
+load pull ps1000 cold size scale, those of network.py: net-out net-connect
+net-rate net-publish net-latency net-peer net-dns net-memory, and those of api.py:
+api-latency api-rate api-cpu api-handshakes api-idle. Standard library only.
 CORACLE_BENCH_PS_<peer>: containers of that peer in ps1000 (podman takes half a
 minute to remove a hundred; the figure is then scaled and marked).
 """
@@ -15,6 +16,7 @@ import http.client, json, os, pwd, shlex, shutil, signal, socket, statistics, su
 from urllib.parse import quote
 
 sys.dont_write_bytecode = True
+import api
 import network
 import scale
 
@@ -363,6 +365,10 @@ def main():
                 engine.remove_all()
         if not wanted or wanted & set(network.NAMES):
             network.rows(row, engines, want, pss_kib)
+        if not wanted or wanted & set(api.NAMES):
+            def pid_of(engine):
+                return ours.daemon.pid if engine is ours else max(processes(["dockerd" if engine.name == "docker" else engine.name], 0), default=0)
+            api.rows(row, engines, want, pss_kib, pid_of)
         if want("cold"):
             ours.down()
             def cold(engine):
