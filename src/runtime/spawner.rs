@@ -100,18 +100,26 @@ fn own_program() -> Result<OwnedFd> {
     use nix::sys::stat::{Mode, fstat};
     let plain = open(c"/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     let path = std::env::current_exe()?;
+    let same = |file: &OwnedFd| -> nix::Result<bool> {
+        let (a, b) = (fstat(file)?, fstat(&plain)?);
+        Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+    };
     let protected = (|| -> nix::Result<OwnedFd> {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Err(nix::errno::Errno::ENOENT) };
         let dir = CString::new(dir.as_os_str().as_bytes()).map_err(|_| nix::errno::Errno::EINVAL)?;
         let tree = mount::clone_tree(None, &dir, false)?;
         mount::set_attributes(tree.as_fd(), mount::ATTR_RDONLY, 0, false)?;
         let file = openat(&tree, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-        let (a, b) = (fstat(&file)?, fstat(&plain)?);
-        if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino) { Ok(file) } else { Err(nix::errno::Errno::ESTALE) }
+        if same(&file)? { Ok(file) } else { Err(nix::errno::Errno::ESTALE) }
     })();
+    // Mounts below the folder (a program in / has them all) are locked to it: the file alone, by its path where
+    // that still is the file; by descriptor it would be of the mount namespace that we came from.
     let protected = protected.or_else(|_| {
-        // The file was replaced or lies under locked mounts: bind the file alone.
-        let tree = mount::clone_tree(Some(plain.as_fd()), c"", false)?;
+        let whole = CString::new(path.as_os_str().as_bytes()).map_err(|_| nix::errno::Errno::EINVAL)?;
+        let tree = match mount::clone_tree(None, &whole, false) {
+            Ok(tree) if same(&tree)? => tree,
+            _ => mount::clone_tree(Some(plain.as_fd()), c"", false)?,
+        };
         mount::set_attributes(tree.as_fd(), mount::ATTR_RDONLY, 0, false)?;
         Ok::<_, Error>(tree)
     });

@@ -24,7 +24,7 @@ use flate2::Crc;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{
-    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, futimens, mkdirat, mknodat, utimensat,
+    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, fstatat, futimens, mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
@@ -283,7 +283,7 @@ impl<W: Write> Apply<'_, W> {
             return Err(Error::invalid(format!("layer unpacks to more than {} bytes", self.options.limits.bytes)));
         }
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mode = Mode::from_bits_truncate(0o600);
+        let mode = first_mode(entry);
         let file: File = self.replacing(reader, parent, path, name, || openat(parent, name, flags, mode))?.into();
         let mut behind = Behind::default();
         let crc = match &entry.sparse {
@@ -309,8 +309,12 @@ impl<W: Write> Apply<'_, W> {
         Ok(())
     }
 
+    /// What creation gave already is not set again: each change is a transaction of the file system's journal, a
+    /// look is not. The umask, a parent's set-gid bit or default ACL show in the look.
     fn attributes(&self, fd: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
-        if let Err(e) = fchown(fd, Some(uid(entry)), Some(gid(entry))) {
+        let have = fstat(fd)?;
+        let owned = (have.st_uid, have.st_gid) == (uid(entry).as_raw(), gid(entry).as_raw());
+        if !owned && let Err(e) = fchown(fd, Some(uid(entry)), Some(gid(entry))) {
             self.owner_refused(entry, e)?;
             let value = format!("{}:{}:0{:o}", entry.uid, entry.gid, entry.mode);
             let _ = sysfs::fsetxattr(fd, OVERRIDE_XATTR, value.as_bytes());
@@ -320,7 +324,10 @@ impl<W: Write> Apply<'_, W> {
         }
         // After chown, which clears set-id bits and file capabilities; before
         // times, which everything else touches.
-        fchmod(fd, Mode::from_bits_truncate(entry.mode))?;
+        let mode = Mode::from_bits_truncate(entry.mode);
+        if !owned || !entry.xattrs.is_empty() || have.st_mode & 0o7777 != mode.bits() {
+            fchmod(fd, mode)?;
+        }
         if entry.kind != Kind::Dir {
             let (atime, mtime) = times(entry);
             futimens(fd, &atime, &mtime)?;
@@ -346,7 +353,7 @@ impl<W: Write> Apply<'_, W> {
 
     fn directory(&mut self, files: u64, parent: BorrowedFd<'_>, path: &[u8], name: &CStr, entry: &Entry) -> Result<()> {
         let mut opaque = false;
-        match mkdirat(parent, name, Mode::from_bits_truncate(0o700)) {
+        match mkdirat(parent, name, first_mode(entry)) {
             Ok(()) => {}
             Err(Errno::EEXIST) => {
                 let stat = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
@@ -355,7 +362,7 @@ impl<W: Write> Apply<'_, W> {
                     // `.wh.x` and then `x/`: the lower directory stays hidden.
                     opaque = self.whiteouts == Whiteouts::Overlay && kind == SFlag::S_IFCHR && stat.st_rdev == 0;
                     self.displace(files, parent, path, name)?;
-                    mkdirat(parent, name, Mode::from_bits_truncate(0o700))?;
+                    mkdirat(parent, name, first_mode(entry))?;
                 }
             }
             Err(e) => return Err(e.into()),
@@ -550,6 +557,12 @@ fn uid(entry: &Entry) -> Uid {
 
 fn gid(entry: &Entry) -> Gid {
     Gid::from_raw(u32::try_from(entry.gid).unwrap_or(u32::MAX - 1))
+}
+
+/// To create with: nothing is set-id before it has its owner, and a folder must be opened.
+fn first_mode(entry: &Entry) -> Mode {
+    let opened = if entry.kind == Kind::Dir { 0o700 } else { 0 };
+    Mode::from_bits_truncate(entry.mode & 0o777 | opened)
 }
 
 fn times(entry: &Entry) -> (TimeSpec, TimeSpec) {

@@ -33,6 +33,8 @@ const CHUNK: usize = 64 * 1024;
 /// Writes the record of one layer.
 pub struct Writer<W: Write> {
     out: GzEncoder<W>,
+    /// Whole records: the encoder is called for many of them at a time.
+    ready: Vec<u8>,
     pending: Vec<u8>,
     /// FILE and SPARSE records so far.
     pub files: u64,
@@ -40,43 +42,51 @@ pub struct Writer<W: Write> {
 
 impl<W: Write> Writer<W> {
     pub fn new(out: W) -> Self {
-        Self { out: GzEncoder::new(out, flate2::Compression::fast()), pending: Vec::with_capacity(CHUNK), files: 0 }
+        let out = GzEncoder::new(out, flate2::Compression::fast());
+        Self { out, ready: Vec::with_capacity(CHUNK), pending: Vec::with_capacity(CHUNK), files: 0 }
     }
 
-    fn number(&mut self, mut n: u64) -> io::Result<()> {
+    fn number(&mut self, mut n: u64) {
         loop {
             let byte = (n & 0x7f) as u8;
             n >>= 7;
-            self.out.write_all(&[if n == 0 { byte } else { byte | 0x80 }])?;
+            self.ready.push(if n == 0 { byte } else { byte | 0x80 });
             if n == 0 {
-                return Ok(());
+                return;
             }
         }
     }
 
     fn flush_raw(&mut self) -> io::Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
+        if !self.pending.is_empty() {
+            self.ready.push(RAW);
+            self.number(self.pending.len() as u64);
+            if self.ready.len() + self.pending.len() > CHUNK {
+                self.flush()?;
+            }
+            self.ready.append(&mut self.pending);
         }
-        self.out.write_all(&[RAW])?;
-        self.number(self.pending.len() as u64)?;
-        self.out.write_all(&self.pending)?;
-        self.pending.clear();
         Ok(())
     }
 
-    fn path(&mut self, path: &[u8]) -> io::Result<()> {
-        self.number(path.len() as u64)?;
-        self.out.write_all(path)
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.ready)?;
+        self.ready.clear();
+        Ok(())
+    }
+
+    fn path(&mut self, path: &[u8]) {
+        self.number(path.len() as u64);
+        self.ready.extend_from_slice(path);
     }
 
     /// The payload that follows is the whole file at `path`.
     pub fn file(&mut self, path: &[u8], size: u64, crc: u32) -> io::Result<()> {
         self.flush_raw()?;
-        self.out.write_all(&[FILE])?;
-        self.path(path)?;
-        self.number(size)?;
-        self.number(u64::from(crc))?;
+        self.ready.push(FILE);
+        self.path(path);
+        self.number(size);
+        self.number(u64::from(crc));
         self.files += 1;
         Ok(())
     }
@@ -84,21 +94,22 @@ impl<W: Write> Writer<W> {
     /// The payload that follows is these pieces of the file at `path`.
     pub fn sparse(&mut self, path: &[u8], pieces: &[(u64, u64)], crc: u32) -> io::Result<()> {
         self.flush_raw()?;
-        self.out.write_all(&[SPARSE])?;
-        self.path(path)?;
-        self.number(pieces.len() as u64)?;
+        self.ready.push(SPARSE);
+        self.path(path);
+        self.number(pieces.len() as u64);
         for (offset, length) in pieces {
-            self.number(*offset)?;
-            self.number(*length)?;
+            self.number(*offset);
+            self.number(*length);
         }
-        self.number(u64::from(crc))?;
+        self.number(u64::from(crc));
         self.files += 1;
         Ok(())
     }
 
     pub fn finish(mut self) -> io::Result<W> {
         self.flush_raw()?;
-        self.out.write_all(&[END])?;
+        self.ready.push(END);
+        self.flush()?;
         self.out.finish()
     }
 }

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub struct Registry {
@@ -147,6 +148,52 @@ fn lead(mut stream: TcpStream, log: &Mutex<Vec<String>>, target: &str, authoriza
         }
     }
     let _ = back.shutdown(Shutdown::Both);
+    let _ = forth.join();
+    Some(())
+}
+
+/// A stretch of wire to `target` that breaks: the n-th connection is cut after so
+/// many bytes of answers as `cut(n)` says.
+pub struct Relay {
+    pub address: String,
+    cuts: Arc<AtomicUsize>,
+}
+
+impl Relay {
+    pub fn start(target: &str, cut: impl Fn(usize) -> Option<usize> + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let cuts = Arc::new(AtomicUsize::new(0));
+        let (count, target) = (cuts.clone(), target.to_owned());
+        // Lives as long as the test process: nobody waits for it.
+        std::thread::spawn(move || {
+            for (n, stream) in listener.incoming().flatten().enumerate() {
+                let (count, target, limit) = (count.clone(), target.clone(), cut(n));
+                std::thread::spawn(move || carry(&stream, &target, limit, &count));
+            }
+        });
+        Self { address, cuts }
+    }
+
+    /// How many connections were cut.
+    pub fn cuts(&self) -> usize {
+        self.cuts.load(Ordering::SeqCst)
+    }
+}
+
+fn carry(client: &TcpStream, target: &str, limit: Option<usize>, cuts: &AtomicUsize) -> Option<()> {
+    let server = TcpStream::connect(target).ok()?;
+    let (mut to, mut from) = (server.try_clone().ok()?, client.try_clone().ok()?);
+    let forth = std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    });
+    let mut answers = server.take(limit.map_or(u64::MAX, |n| n as u64));
+    let _ = std::io::copy(&mut answers, &mut &*client);
+    if answers.limit() == 0 {
+        cuts.fetch_add(1, Ordering::SeqCst);
+    }
+    let _ = client.shutdown(Shutdown::Both);
     let _ = forth.join();
     Some(())
 }

@@ -18,6 +18,8 @@ mod platforms;
 mod real;
 /// Pulls that end early.
 mod resume;
+/// The real registry behind a token service.
+mod tokens;
 /// Blobs on their way out.
 mod uploads;
 
