@@ -242,7 +242,9 @@ fn call(name: &str, action: &str, input: &str) -> Result<String> {
         "erase" => "erasing",
         _ => "getting",
     };
-    Err(Error::system(format!("error {verb} credentials - err: {}, out: `{text}`", output.status)))
+    // As Go writes it: `exit status 3`.
+    let status = output.status.to_string().replace("status: ", "status ");
+    Err(Error::system(format!("error {verb} credentials - err: {status}, out: `{text}`")))
 }
 
 #[cfg(test)]

@@ -177,6 +177,9 @@ pub struct Flags {
     /// give the default bridge IPv6
     #[argh(switch)]
     pub ipv6: bool,
+    /// keep the compressed form of pulled layers, so that pushing them again needs no packing
+    #[argh(option, arg_name = "bool")]
+    pub keep_blobs: Option<String>,
     /// label of the daemon as KEY=VALUE
     #[argh(option, arg_name = "list")]
     pub label: Vec<String>,

@@ -108,6 +108,7 @@ pub const OPTIONS: &[Opt] = &[
     option("--ip6tables", "ip6tables", Kind::Bool, Tier::Unused, false),
     option("--iptables", "iptables", Kind::Bool, Tier::Unused, false),
     option("--ipv6", "ipv6", Kind::Bool, Tier::Used, false),
+    option("--keep-blobs", "keep-blobs", Kind::Bool, Tier::Used, false),
     option("--label", "labels", Kind::List, Tier::Used, true),
     option("--live-restore", "live-restore", Kind::Bool, Tier::Used, true),
     option("--log-driver", "log-driver", Kind::Text, Tier::Used, false),

@@ -44,6 +44,7 @@ pub fn engine(
         dirs => dirs.into_iter().filter(|d| !d.is_empty()).collect(),
     };
     engine.experimental = config.bool("experimental", false);
+    engine.keep_blobs = config.bool("keep-blobs", true);
     engine.set_live(live(config));
     registry(config, &mut engine.registry);
     engine.shutdown_timeout = config.int("shutdown-timeout", 15);

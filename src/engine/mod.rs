@@ -70,6 +70,8 @@ pub struct EngineConfig {
     pub cdi_dirs: Vec<String>,
     /// `--experimental`
     pub experimental: bool,
+    /// `--keep-blobs`
+    pub keep_blobs: bool,
     /// What the daemon found worth warning of, for `docker info`.
     pub warnings: Vec<String>,
     /// What SIGHUP may change.
@@ -101,6 +103,7 @@ impl EngineConfig {
             start_netd: None,
             cdi_dirs: Vec::new(),
             experimental: false,
+            keep_blobs: true,
             warnings: Vec::new(),
             live: Arc::default(),
             shutdown_timeout: 15,

@@ -1,6 +1,7 @@
 //! The inside of taking a layer in: where the bytes pass by. One thread reads,
-//! hashes and decompresses into buffers, a second one untars them; the buffers go
-//! round, so that memory is neither made nor zeroed while a layer flows.
+//! hashes what comes and decompresses it into buffers, a second one hashes and
+//! untars those; the buffers go round, so that memory is neither made nor zeroed
+//! while a layer flows.
 
 use super::compress::Compression;
 use super::digest::{Digest, Hasher};
@@ -17,7 +18,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
 const CHUNK: usize = 128 * 1024;
 const IN_FLIGHT: usize = 4;
@@ -25,16 +26,15 @@ const IN_FLIGHT: usize = 4;
 const STACK: usize = 512 * 1024;
 const WRITER_GONE: &str = "the unpacking thread has stopped";
 
-/// Decompresses and hashes; `sink` gets the tar in buffers that `spare` gives.
-/// `seen` counts the tar's bytes, also of a stream that breaks.
+/// Decompresses; `sink` gets the tar in buffers that `spare` gives. `seen` counts
+/// the tar's bytes, also of a stream that breaks.
 pub(super) fn drain(
     compression: Compression,
     input: &mut dyn BufRead,
     seen: &Cell<u64>,
     mut spare: impl FnMut() -> Option<Vec<u8>>,
     mut sink: impl FnMut(Vec<u8>) -> Result<()>,
-) -> Result<Digest> {
-    let mut hasher = Hasher::new();
+) -> Result<()> {
     let mut decoder = compression.decoder(Box::new(input));
     loop {
         let mut buffer = spare().unwrap_or_default();
@@ -49,10 +49,9 @@ pub(super) fn drain(
             }
         }
         if have == 0 {
-            return Ok(hasher.finish());
+            return Ok(());
         }
         buffer.truncate(have);
-        hasher.update(&buffer);
         seen.set(seen.get() + have as u64);
         sink(buffer)?;
     }
@@ -74,6 +73,9 @@ pub(super) fn untar(
     // The reader failed or was cancelled: the end of the channel is then no end
     // of the tar.
     let broken = AtomicBool::new(false);
+    // Hashed by the thread that has less to do.
+    let packed = compression != Compression::None;
+    let mut hasher = (!packed).then(Hasher::new);
     let (single_id, devices) = (place.single_id, place.devices);
     std::thread::scope(|scope| {
         let broken = &broken;
@@ -81,29 +83,33 @@ pub(super) fn untar(
             std::thread::Builder::new().name("untar".into()).stack_size(STACK).spawn_scoped(scope, move || {
                 let cancelled = || cancel.load(Ordering::Relaxed);
                 let options = apply::Options { limits: Limits::default(), cancelled: &cancelled, single_id, devices };
-                let mut pipe = Pipe { receiver, back, current: Vec::new(), at: 0, broken };
-                apply::apply(&mut pipe, staging, Some(BufWriter::new(split)), options)
+                let hasher = packed.then(Hasher::new);
+                let mut pipe = Pipe { receiver, back, current: Vec::new(), at: 0, broken, hasher };
+                let applied = apply::apply(&mut pipe, staging, Some(BufWriter::new(split)), options)?;
+                Ok((applied, pipe.hasher))
             })?;
-        let sent = drain(compression, input, seen, || spare.try_recv().ok(), |buffer| send(&sender, buffer));
+        let forward = |buffer: Vec<u8>| {
+            if let Some(hasher) = &mut hasher {
+                hasher.update(&buffer);
+            }
+            sender.send(buffer).map_err(|_| Error::system(WRITER_GONE))
+        };
+        let sent = drain(compression, input, seen, || spare.try_recv().ok(), forward);
         broken.store(sent.is_err(), Ordering::Release);
         drop(sender);
-        let written = writer.join().map_err(|_| Error::system("the unpacking thread panicked"))?;
+        let written: Result<_> = writer.join().map_err(|_| Error::system("the unpacking thread panicked"))?;
         match (sent, written) {
             // A gone writer is only the symptom.
             (Err(e), Err(w)) => Err(if e.message() == WRITER_GONE { w } else { e }),
             (Err(e), Ok(_)) | (Ok(_), Err(e)) => Err(e),
-            (Ok(diff_id), Ok((outcome, split))) => {
+            (Ok(()), Ok(((outcome, split), theirs))) => {
                 if let Some(mut split) = split {
                     split.flush().context("write the layer's tar record")?;
                 }
-                Ok((outcome, diff_id))
+                Ok((outcome, hasher.or(theirs).unwrap_or_default().finish()))
             }
         }
     })
-}
-
-fn send(sender: &SyncSender<Vec<u8>>, buffer: Vec<u8>) -> Result<()> {
-    sender.send(buffer).map_err(|_| Error::system(WRITER_GONE))
 }
 
 /// The receiving end as a reader; what was read goes back to be filled again.
@@ -113,6 +119,8 @@ struct Pipe<'a> {
     current: Vec<u8>,
     at: usize,
     broken: &'a AtomicBool,
+    /// The unpacker reads all that there is, up to the end behind the end marker.
+    hasher: Option<Hasher>,
 }
 
 impl BufRead for Pipe<'_> {
@@ -125,6 +133,9 @@ impl BufRead for Pipe<'_> {
             let _ = self.back.send(used);
             if self.current.is_empty() && self.broken.load(Ordering::Acquire) {
                 return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(&self.current);
             }
         }
         Ok(&self.current[self.at..])

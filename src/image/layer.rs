@@ -5,10 +5,11 @@
 //! Fidelity: what arrived compressed is kept compressed (the blob), because a
 //! deflate stream cannot be made again: every encoder has its own, and a push
 //! must give the digest that was pulled. It costs what the download cost, 30 to
-//! 45 percent of the unpacked size; `keep_blobs: false` gives the space back and
-//! lets a push recompress. What arrived plain is never stored twice: the tar is
-//! made again from the tree and the tar record (`storage::split`), which every
-//! layer has, so `save` and diff IDs do not depend on the blob.
+//! 45 percent of the unpacked size; `--keep-blobs=false` gives the space back and
+//! lets a push recompress, under another digest. What arrived plain is never
+//! stored twice: the tar is made again from the tree and the tar record
+//! (`storage::split`), which every layer has, so `save` and diff IDs do not depend
+//! on the blob.
 
 use super::compress::{self, Compression};
 use super::digest::{Digest, Hasher};
@@ -171,7 +172,12 @@ pub(super) fn take_in(
     let mut stream = BufReader::with_capacity(READ, meter);
     let seen = Cell::new(0);
     let unpacked = if spool {
-        drain(compression, &mut stream, &seen, || None, |_| Ok(())).map(|diff_id| (None, diff_id))
+        let mut hasher = Hasher::new();
+        let hash = |buffer: Vec<u8>| {
+            hasher.update(&buffer);
+            Ok(())
+        };
+        drain(compression, &mut stream, &seen, || None, hash).map(|()| (None, hasher.finish()))
     } else {
         place.driver.stage(parent.flatten()).and_then(|staging| {
             let (outcome, diff_id) = untar(place, compression, &mut stream, &*staging, cancel, &seen)?;

@@ -12,6 +12,7 @@
 //! namespace (mknod is EPERM there), the split record still has them.
 
 use super::behind::{Behind, Trail};
+use super::content;
 use super::split::{Moved, Writer};
 use super::tar::read::Reader;
 use super::tar::{Entry, Kind, Time};
@@ -20,7 +21,6 @@ use super::{Staging, Whiteouts};
 use crate::error::{Context, Error, Result};
 use crate::sys::fs as sysfs;
 use crate::util::json;
-use flate2::Crc;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{
@@ -138,7 +138,7 @@ pub fn apply<W: Write>(
 }
 
 /// The writer lives in the reader while entries are read.
-struct Tap<W: Write>(Option<Writer<W>>);
+pub(super) struct Tap<W: Write>(Option<Writer<W>>);
 
 impl<W: Write> super::tar::read::Capture for Tap<W> {
     fn raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
@@ -147,7 +147,7 @@ impl<W: Write> super::tar::read::Capture for Tap<W> {
 }
 
 /// Errors of the stream below are passed on as they are.
-fn tar_error(e: std::io::Error) -> Error {
+pub(super) fn tar_error(e: std::io::Error) -> Error {
     match e.downcast::<Error>() {
         Ok(inner) => inner,
         Err(e) if e.raw_os_error().is_some() => e.into(),
@@ -287,9 +287,9 @@ impl<W: Write> Apply<'_, W> {
         let file: File = self.replacing(reader, parent, path, name, || openat(parent, name, flags, mode))?.into();
         let mut behind = Behind::default();
         let crc = match &entry.sparse {
-            None => copy_whole(reader, &file, &mut behind, self.options.cancelled)?,
+            None => content::whole(reader, &file, entry.size, &mut behind, self.options.cancelled)?,
             Some(sparse) => {
-                let crc = copy_pieces(reader, &file, &sparse.pieces)?;
+                let crc = content::pieces(reader, &file, &sparse.pieces)?;
                 file.set_len(sparse.length)?;
                 crc
             }
@@ -581,53 +581,4 @@ fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<()> {
         Err(Errno::EPERM | Errno::ENOTSUP | Errno::EINVAL | Errno::EACCES) => Ok(()),
         other => other.with_context(|| format!("set attribute {:?}", String::from_utf8_lossy(name))),
     }
-}
-
-fn copy_whole<R: BufRead, W: Write>(
-    reader: &mut Reader<R, Tap<W>>,
-    mut file: &File,
-    behind: &mut Behind,
-    cancelled: &dyn Fn() -> bool,
-) -> Result<u32> {
-    let mut crc = Crc::new();
-    let mut end = 0;
-    loop {
-        let data = reader.payload().map_err(tar_error)?;
-        if data.is_empty() {
-            return Ok(crc.sum());
-        }
-        crc.update(data);
-        file.write_all(data)?;
-        let n = data.len();
-        reader.consume(n);
-        end += n as u64;
-        behind.grown(file, end);
-        if cancelled() {
-            return Err(Error::cancelled());
-        }
-    }
-}
-
-fn copy_pieces<R: BufRead, W: Write>(
-    reader: &mut Reader<R, Tap<W>>,
-    file: &File,
-    pieces: &[(u64, u64)],
-) -> Result<u32> {
-    use std::os::unix::fs::FileExt;
-    let mut crc = Crc::new();
-    for (offset, length) in pieces {
-        let mut done = 0;
-        while done < *length {
-            let data = reader.payload().map_err(tar_error)?;
-            if data.is_empty() {
-                return Err(Error::invalid("unexpected EOF"));
-            }
-            let n = data.len().min(usize::try_from(length - done).unwrap_or(usize::MAX));
-            crc.update(&data[..n]);
-            file.write_all_at(&data[..n], offset + done)?;
-            reader.consume(n);
-            done += n as u64;
-        }
-    }
-    Ok(crc.sum())
 }

@@ -13,6 +13,7 @@ pub mod apply;
 pub mod behind;
 #[cfg(test)]
 mod conformance;
+mod content;
 mod copy;
 pub mod diff;
 pub mod fuse;

@@ -1,9 +1,13 @@
 //! The daemon pulls from registries that misbehave, through the command line.
 
-use super::sample::{Sample, noise, serve, tar_of};
-use super::scripted::{End, Reply};
-use crate::harness::Daemon;
+use super::sample::{OCI_LAYER, OCI_MANIFEST, Sample, gzip, noise, ranged, registry, serve, tar_of};
+use super::scripted::{End, Reply, Scripted};
+use crate::harness::daemon::{comes_clean, signal};
+use crate::harness::{Client, Daemon, eventually};
 use coracle::image::digest::Digest;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn one_layer() -> Vec<Vec<u8>> {
@@ -69,4 +73,128 @@ fn a_false_layer_is_named_and_leaves_no_image() {
     // Nothing of either may count as there.
     let again = daemon.docker(&["pull", &name]);
     assert!(again.stdout.contains("Pulling fs layer"), "{}", again.stdout);
+}
+
+/// The image with its manifest changed by `edit`, as `v1`.
+fn serve_edited(sample: &Sample, edit: impl Fn(&mut Value)) -> Scripted {
+    let mut manifest: Value = serde_json::from_slice(&sample.manifest).unwrap();
+    edit(&mut manifest);
+    let manifest = manifest.to_string().into_bytes();
+    registry(vec![("v1".into(), manifest, OCI_MANIFEST)], vec![sample.clone()], ranged)
+}
+
+#[test]
+fn what_a_manifest_says_falsely_is_named() {
+    let d = Daemon::start();
+    let sample = Sample::of("amd64", &one_layer());
+    let (layer, size) = (sample.layer(0), sample.layers[0].len());
+    // A trailer that does not fit what it follows, under a digest that is right.
+    let mut torn = gzip(&one_layer()[0]);
+    let at = torn.len() - 7;
+    torn[at] ^= 1;
+    let torn = Sample::packed(sample.config.clone(), vec![torn], OCI_LAYER);
+    let plain = Sample::packed(sample.config.clone(), vec![b"neither a tar nor anything packed".repeat(40)], OCI_LAYER);
+    let cases: Vec<(Scripted, String)> = vec![
+        (
+            serve_edited(&sample, |m| m["layers"][0]["size"] = json!(size + 1)),
+            format!("blob {layer} has {size} bytes, its manifest says {}", size + 1),
+        ),
+        (serve_edited(&sample, |m| m["layers"][0]["size"] = json!(size - 1)), format!("{layer}")),
+        (serve_edited(&sample, |m| m["config"]["size"] = json!(7)), format!("{}", sample.id())),
+        (
+            serve_edited(&sample, |m| m["config"]["mediaType"] = json!("application/vnd.something+json")),
+            "Encountered remote \"application/vnd.something+json\"(unknown) when fetching".into(),
+        ),
+        (
+            serve_edited(&sample, |m| m["layers"] = json!([])),
+            "layers from manifest don't match image configuration".into(),
+        ),
+        (serve_edited(&sample, |m| m["schemaVersion"] = json!("two")), "is not readable".into()),
+        (serve(&torn, ranged), format!("failed to register layer {}: ", torn.layer(0))),
+        (serve(&plain, ranged), format!("{}", plain.layer(0))),
+    ];
+    for (server, words) in cases {
+        let out = d.docker(&["pull", &format!("{}/repo:v1", server.address)]);
+        let said = out.fails(1);
+        assert!(said.contains(&words), "expected {words:?} in {said}");
+        assert_eq!(d.docker(&["images", "-aq"]).ok(), "");
+    }
+    comes_clean(&d);
+}
+
+#[test]
+fn the_first_schema_is_refused_with_advice() {
+    let d = Daemon::start();
+    let old = json!({"schemaVersion": 1, "name": "repo", "tag": "v1", "fsLayers": [], "history": []});
+    let kind = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+    let server = registry(vec![("v1".into(), old.to_string().into_bytes(), kind)], vec![], ranged);
+    let name = format!("{}/repo:v1", server.address);
+    for client in d.clients() {
+        let words = d.with(client, &["pull", &name]).fails(1);
+        let want = format!(
+            "schema 1 support is disabled by default and will be removed in an upcoming release. Suggest the author of {name} to upgrade the image"
+        );
+        assert!(words.contains(&want), "{words}");
+    }
+}
+
+/// Layers that a registry may not hand out are described by addresses elsewhere.
+#[test]
+fn foreign_layers_come_from_the_registry_that_has_them() {
+    let d = Daemon::start();
+    let sample = Sample::of("amd64", &one_layer());
+    let server = serve_edited(&sample, |m| {
+        m["layers"][0]["mediaType"] = json!("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
+        m["layers"][0]["urls"] = json!(["http://127.0.0.1:1/elsewhere"]);
+    });
+    let name = format!("{}/repo:v1", server.address);
+    d.docker(&["pull", &name]).contains("Status: Downloaded newer image").ok();
+    assert_eq!(d.inspect(&name, "{{.Id}}"), sample.id().to_string());
+}
+
+#[test]
+fn so_many_at_once_and_so_many_tries() {
+    let d = Daemon::start_with(
+        &["--max-concurrent-downloads=2", "--max-concurrent-uploads=2", "--max-download-attempts=2"],
+        &[],
+    );
+    let layers: Vec<Vec<u8>> = (0..6).map(|n| tar_of(&format!("f{n}"), &noise(n, 20_000))).collect();
+    let sample = Sample::of("amd64", &layers);
+    let silent = serve(&sample, |_, layer| Reply::new(200, layer).end(End::Silent(100)));
+    let name = format!("{}/repo:v1", silent.address);
+    let mut pull = d.cli(Client::Ours);
+    let mut pull = pull.args(["pull", &name]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(pull.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert_eq!(lines.filter(|l| l.ends_with(": Waiting")).take(4).count(), 4);
+    let begun = || {
+        silent.asked().iter().filter(|a| a.target.contains("/blobs/") && !a.target.contains(&sample.id().hex())).count()
+    };
+    eventually("two layers on their way", || begun() == 2);
+    signal(pull.id(), "TERM");
+    pull.wait().unwrap();
+    assert_eq!(begun(), 2);
+
+    let cut = serve(&sample, |_, layer| Reply::new(200, layer).end(End::Cut(0)));
+    let name = format!("{}/repo:v1", cut.address);
+    d.docker(&["pull", "-q", &name]).fails(1);
+    for layer in 0..6 {
+        let tries = super::sample::asked_for(&cut, &sample.layer(layer)).len();
+        assert!(tries <= 2, "{tries} tries of a layer");
+    }
+
+    let whole = serve(&sample, ranged);
+    let name = format!("{}/repo:v1", whole.address);
+    d.docker(&["pull", "-q", &name]).ok();
+    let sink = Scripted::start(|ask| match ask.method.as_str() {
+        "POST" => Reply::new(202, "later").end(End::Silent(0)),
+        _ => Reply::new(404, ""),
+    });
+    let target = format!("{}/repo:v1", sink.address);
+    d.docker(&["tag", &name, &target]).ok();
+    let mut push = d.cli(Client::Ours);
+    let mut push = push.args(["push", &target]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(push.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert_eq!(lines.filter(|l| l.ends_with(": Waiting")).take(4).count(), 4);
+    signal(push.id(), "TERM");
+    push.wait().unwrap();
 }

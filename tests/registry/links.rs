@@ -53,6 +53,23 @@ fn a_cut_link_resumes_where_it_broke() {
     }
 }
 
+/// Every byte at which a link can break once.
+#[test]
+fn a_link_may_break_anywhere() {
+    let content: Vec<u8> = (0..700u32).map(|n| (n * n) as u8).collect();
+    let (asked, cut) = (content.clone(), std::sync::Arc::new(AtomicUsize::new(0)));
+    let place = cut.clone();
+    let server = Scripted::start(move |ask| {
+        let reply = ranged(ask, &asked);
+        if ask.range().is_none() { reply.end(End::Cut(place.load(Ordering::SeqCst))) } else { reply }
+    });
+    for at in 1..content.len() {
+        cut.store(at, Ordering::SeqCst);
+        assert_eq!(read_as(&server, Digest::of(&content), 700).unwrap(), content, "cut at {at}");
+        assert_eq!(server.asked().last().unwrap().range(), Some(at));
+    }
+}
+
 #[test]
 fn a_server_without_ranges_starts_over() {
     let count = AtomicUsize::new(0);

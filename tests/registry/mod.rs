@@ -10,6 +10,8 @@ mod scripted;
 mod credentials;
 /// The whole of a pull.
 mod daemon;
+/// Credential helpers, and searching an index.
+mod helpers;
 /// Blobs over bad links.
 mod links;
 /// Images for several platforms.

@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 /// bcrypt of "secret".
-const HTPASSWD: &str = "bob:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+pub const HTPASSWD: &str = "bob:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 
 #[test]
 fn what_was_pulled_is_pushed_under_the_same_digest() {
@@ -41,6 +41,49 @@ fn what_was_pulled_is_pushed_under_the_same_digest() {
     assert_eq!(out.matches("Layer already exists").count(), 2, "{out}");
     let words = d.docker(&["push", &to("nothing:v1")]).fails(1);
     assert!(words.contains("An image does not exist locally with the tag: "), "{words}");
+}
+
+/// Space instead of the compressed form: where a registry has a layer nothing
+/// changes, elsewhere it is packed anew, which is the same image by its id.
+#[test]
+fn blobs_need_not_be_kept() {
+    need!(Registry::needs());
+    let mut d = Daemon::prepare(&[], &[]);
+    let registry = Registry::plain(&d.scratch);
+    let sample = Sample::of("amd64", &[tar_of("a", &noise(1, 60_000)), tar_of("b", &noise(2, 60_000))]);
+    let server = serve(&sample, ranged);
+    let from = format!("{}/repo:v1", server.address);
+    let to = |name: &str| format!("{}/{name}", registry.address);
+    d.up();
+    d.docker(&["pull", "-q", &from]).ok();
+    d.docker(&["tag", &from, &to("a:v1")]).ok();
+    d.docker(&["push", "-q", &to("a:v1")]).ok();
+    d.docker(&["rmi", &from, &to("a:v1")]).ok();
+    d.stop();
+    d.scratch.file("daemon.json", r#"{"keep-blobs": false}"#);
+    d.flag(&format!("--config-file={}", d.scratch.join("daemon.json").display()));
+    d.up();
+    d.docker(&["pull", "-q", &from]).ok();
+    let kept = || {
+        let names = std::fs::read_dir(d.scratch.join("data/image/blobs/sha256")).unwrap();
+        names.map(|n| n.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    assert!(kept().contains(&sample.id().hex()) && !kept().contains(&sample.layer(0).hex()), "{:?}", kept());
+    for name in ["a:v1", "a:v2", "b:v1"] {
+        d.docker(&["tag", &from, &to(name)]).ok();
+    }
+    let same = format!("digest: {}", sample.digest());
+    d.docker(&["push", &to("a:v2")]).contains("Layer already exists").contains(&same).ok();
+    // By a mount it is there as well.
+    d.docker(&["push", &to("b:v1")]).contains("Mounted from a").contains(&same).ok();
+    let other = Registry::start(&d.scratch, "other", "", "");
+    let there = format!("{}/c:v1", other.address);
+    d.docker(&["tag", &from, &there]).ok();
+    let out = d.docker(&["push", &there]).ok();
+    assert!(out.contains("v1: digest: sha256:") && !out.contains(&same), "{out}");
+    d.docker(&["rmi", "-f", &sample.id().to_string()]).ok();
+    d.docker(&["pull", "-q", &there]).ok();
+    assert_eq!(d.inspect(&there, "{{.Id}}"), sample.id().to_string());
 }
 
 #[test]

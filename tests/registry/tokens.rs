@@ -85,7 +85,10 @@ impl Signer {
         let password = ask.header("Authorization") == Some("Basic Ym9iOnNlY3JldA==");
         let identity = ask.method == "POST" && field("refresh_token") == ["identity of bob"];
         if !password && !identity && (ask.method == "POST" || ask.header("Authorization").is_some()) {
-            return Reply::new(401, r#"{"errors":[{"code":"UNAUTHORIZED","message":"incorrect username or password"}]}"#);
+            return Reply::new(
+                401,
+                r#"{"errors":[{"code":"UNAUTHORIZED","message":"incorrect username or password"}]}"#,
+            );
         }
         assert_eq!(field("service"), [SERVICE]);
         let known = password || identity;
@@ -101,7 +104,8 @@ impl Signer {
             })
             .collect();
         let token = self.token(if known { "bob" } else { "" }, json!(access));
-        let mut grant = json!({"token": token, "access_token": token, "expires_in": if self.decaying { 0.001 } else { 300.0 }});
+        let mut grant =
+            json!({"token": token, "access_token": token, "expires_in": if self.decaying { 0.001 } else { 300.0 }});
         if known && field("offline_token") == ["true"] {
             grant["refresh_token"] = json!("identity of bob");
         }
@@ -126,7 +130,7 @@ fn plain(value: &str) -> String {
     String::from_utf8(out).unwrap()
 }
 
-fn start(scratch: &Scratch, decaying: bool) -> (Scripted, Registry) {
+pub fn start(scratch: &Scratch, decaying: bool) -> (Scripted, Registry) {
     let dir = scratch.dir("signer");
     let signer = Signer::new(&dir, decaying);
     let server = Scripted::start_with_ping(move |ask| signer.answer(ask));
@@ -166,7 +170,10 @@ fn tokens_open_what_they_are_for() {
         d.with(client, &["logout", &registry.address]).ok();
         d.with(client, &["pull", &open]).contains("Status: Image is up to date for").ok();
         let words = d.with(client, &["pull", &shut]).fails(1);
-        let want = format!("pull access denied for {}, repository does not exist or may require 'docker login'", name("shut/box"));
+        let want = format!(
+            "pull access denied for {}, repository does not exist or may require 'docker login'",
+            name("shut/box")
+        );
         assert!(words.contains(&want), "{words}");
     }
     let posts = server.asked().into_iter().filter(|a| a.method == "POST").count();

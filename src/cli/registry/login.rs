@@ -174,7 +174,8 @@ fn keep(cx: &mut Context, mut accepted: Credentials, reply: &AuthReply) -> Resul
         accepted.password.clear();
         accepted.identity_token.clone_from(&reply.identity_token);
     }
-    if credentials::get(cx.config(), &accepted.server)?.as_ref() == Some(&accepted) {
+    // A keychain that cannot be read says so when it is written to.
+    if credentials::get(cx.config(), &accepted.server).ok().flatten().as_ref() == Some(&accepted) {
         return Ok(());
     }
     let mut config = cx.config().clone();

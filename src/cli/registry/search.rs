@@ -58,7 +58,6 @@ static SEARCH: List<Row> = List {
         }),
         Column::new("StarCount", "STARS", |r| r.found.star_count.to_string().into()),
         Column::new("IsOfficial", "OFFICIAL", |r| flag(r.found.is_official, r.json)),
-        Column::new("IsAutomated", "AUTOMATED", |r| flag(r.found.is_automated, r.json)),
     ],
     label: None,
     table: "{{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.IsOfficial}}",

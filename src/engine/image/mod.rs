@@ -27,7 +27,7 @@ use std::sync::Arc;
 /// Opens the store below the data root.
 pub fn open_store(config: &EngineConfig, driver: Arc<dyn Driver>) -> Result<Store> {
     let ids = probe::ids();
-    let options = Options { keep_blobs: true, single_id: ids.single, devices: ids.initial };
+    let options = Options { keep_blobs: config.keep_blobs, single_id: ids.single, devices: ids.initial };
     Store::open(&config.data_root.join("image"), driver, options).context("open the image store")
 }
 
