@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
 use crate::cli::config::Config;
+use crate::cli::context::Context;
 use crate::cli::format::value::Value;
 use crate::error::{Error, Result};
 
@@ -73,6 +74,16 @@ pub fn get(config: &Config, host: &str) -> Result<Option<Credentials>> {
         Some(name) => helper_get(&name, &server),
         None => Ok(file_get(config, &server)),
     }
+}
+
+/// For a request that may do without: a keychain that fails is told of, not fatal.
+/// (The original says nothing.)
+pub fn offered(cx: &mut Context, host: &str) -> Option<Credentials> {
+    let found = get(cx.config(), host);
+    found.unwrap_or_else(|e| {
+        let _ = writeln!(cx.err, "WARNING: {e}");
+        None
+    })
 }
 
 /// All that is stored: the header `X-Registry-Config` of builds.
@@ -214,10 +225,12 @@ fn helper_get(name: &str, server: &str) -> Result<Option<Credentials>> {
 /// One call of a helper; the request goes through its stdin.
 fn call(name: &str, action: &str, input: &str) -> Result<String> {
     let program = format!("docker-credential-{name}");
-    let failed = |e: &dyn std::fmt::Display| {
-        Error::system(format!("error getting credentials - err: {e}, out: ``"))
-            .with_hint(format!("credential helper {program}"))
+    let verb = match action {
+        "store" => "storing",
+        "erase" => "erasing",
+        _ => "getting",
     };
+    let failed = |e: &dyn std::fmt::Display| Error::system(format!("error {verb} credentials - err: {e}, out: ``"));
     let mut child = Command::new(&program)
         .arg(action)
         .stdin(Stdio::piped())
@@ -237,11 +250,6 @@ fn call(name: &str, action: &str, input: &str) -> Result<String> {
     if output.status.success() {
         return Ok(text);
     }
-    let verb = match action {
-        "store" => "storing",
-        "erase" => "erasing",
-        _ => "getting",
-    };
     // As Go writes it: `exit status 3`.
     let status = output.status.to_string().replace("status: ", "status ");
     Err(Error::system(format!("error {verb} credentials - err: {status}, out: `{text}`")))

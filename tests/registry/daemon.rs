@@ -174,6 +174,9 @@ fn so_many_at_once_and_so_many_tries() {
     pull.wait().unwrap();
     assert_eq!(begun(), 2);
 
+    // Other layers: a transfer is shared with whoever wants the same one, wherever it comes from.
+    let layers: Vec<Vec<u8>> = (0..6).map(|n| tar_of(&format!("f{n}"), &noise(n + 6, 20_000))).collect();
+    let sample = Sample::of("amd64", &layers);
     let cut = serve(&sample, |_, layer| Reply::new(200, layer).end(End::Cut(0)));
     let name = format!("{}/repo:v1", cut.address);
     d.docker(&["pull", "-q", &name]).fails(1);

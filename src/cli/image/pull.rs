@@ -63,7 +63,7 @@ pub enum Show {
 
 /// Has the daemon pull; a name without tag means all of its tags.
 pub fn pull(cx: &mut Context, reference: &Reference, platform: Option<&str>, show: Show) -> Result<()> {
-    let header = credentials::get(cx.config(), reference.domain())?.map(|c| c.header());
+    let header = credentials::offered(cx, reference.domain()).map(|c| c.header());
     let version = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => Some(digest.to_string()),
         (None, tag) => tag.map(str::to_owned),

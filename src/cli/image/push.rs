@@ -61,8 +61,7 @@ impl Verb for Push {
                 writeln!(cx.out, "Using default tag: latest")?;
             }
         }
-        let header =
-            credentials::get(cx.config(), reference.domain())?.map_or_else(|| "e30=".to_owned(), |c| c.header());
+        let header = credentials::offered(cx, reference.domain()).map_or_else(|| "e30=".to_owned(), |c| c.header());
         let client = cx.client()?;
         let path = format!("/images/{}/push", crate::client::segment(&reference.familiar_name()));
         let reply = client

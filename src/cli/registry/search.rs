@@ -69,7 +69,7 @@ impl Verb for Search {
     fn run(self, cx: &mut Context) -> Result<ExitCode> {
         let host = self.term.split_once('/').map_or("", |(host, _)| host);
         let registry = if host.contains(['.', ':']) || host == "localhost" { host } else { "docker.io" };
-        let header = credentials::get(cx.config(), registry)?.map_or_else(|| "e30=".to_owned(), |c| c.header());
+        let header = credentials::offered(cx, registry).map_or_else(|| "e30=".to_owned(), |c| c.header());
         let client = cx.client()?;
         let found: Vec<SearchResult> = client
             .get("/images/search")

@@ -300,8 +300,15 @@ impl Build {
 }
 
 /// Everything that `docker login` knows, for the base images of private registries.
-fn registry_config(cx: &Context) -> Result<Option<String>> {
-    let all = credentials::all(cx.config())?;
+fn registry_config(cx: &mut Context) -> Result<Option<String>> {
+    let all = match credentials::all(cx.config()) {
+        Ok(all) => all,
+        // A public base image needs none.
+        Err(e) => {
+            writeln!(cx.err, "WARNING: {e}")?;
+            return Ok(None);
+        }
+    };
     if all.is_empty() {
         return Ok(None);
     }
