@@ -42,6 +42,9 @@ pub enum NamedContext {
     Target(String),
     /// A URL that the daemon fetches.
     Remote(String),
+    /// An OCI layout in a folder of the uploaded tar, and which image of it: a
+    /// tag, `@digest`, or nothing.
+    Layout(String, String),
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,6 +83,8 @@ pub struct Options {
     pub cgroup_parent: String,
     pub ulimits: Vec<Ulimit>,
     pub build_id: String,
+    /// Nothing is built: the file is judged ([`Finding`]).
+    pub check: bool,
     /// The daemon answers with `Step N/M` lines (false) or with structured
     /// progress of parallel steps (true).
     pub structured: bool,
@@ -113,7 +118,14 @@ impl Options {
                 query.push((key, value.to_string()));
             }
         }
-        for (key, on) in [("q", self.quiet), ("nocache", self.no_cache), ("pull", self.pull), ("squash", self.squash)] {
+        let switches = [
+            ("q", self.quiet),
+            ("nocache", self.no_cache),
+            ("pull", self.pull),
+            ("squash", self.squash),
+            ("check", self.check),
+        ];
+        for (key, on) in switches {
             if on {
                 query.push((key, "1".into()));
             }
@@ -153,7 +165,7 @@ impl Options {
         }
         (options.quiet, options.no_cache, options.pull, options.squash) =
             (truth("q"), truth("nocache"), truth("pull"), truth("squash"));
-        options.structured = truth("structured");
+        (options.structured, options.check) = (truth("structured"), truth("check"));
         options.keep_intermediate = !get("rm").is_empty() && !truth("rm") && !truth("forcerm");
         options.build_args = parse("buildargs", first("buildargs"))?;
         options.labels = parse("labels", first("labels"))?;
@@ -255,6 +267,21 @@ pub struct Message {
     /// Structured progress, when it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<Step>,
+}
+
+/// What `--check` has to say of a line; `aux` has a list of them as `checked`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Finding {
+    /// As BuildKit names it.
+    pub rule: String,
+    pub message: String,
+    pub file: String,
+    pub line: usize,
+    /// The number of the first line in `source`.
+    pub first: usize,
+    /// The line and those around it.
+    pub source: Vec<String>,
 }
 
 /// What happened to one step of the graph.

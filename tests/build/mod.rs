@@ -20,6 +20,8 @@ mod errors;
 mod language;
 /// Results: folders, archives, registries.
 mod output;
+/// Several platforms, images in folders, `--check`.
+mod platforms;
 /// Sources that the daemon fetches itself.
 mod remote;
 /// RUN: its mounts, users, environment and secrets.

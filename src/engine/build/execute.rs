@@ -11,7 +11,7 @@ use super::language::check::{self, Warning};
 use super::language::instruction::{Instruction, interpret};
 use super::language::parser::{Node, parse};
 use super::report::{Progress, Report, shown};
-use super::result::finish;
+use super::result::{checked, finish};
 use super::session::Session;
 use super::stage::{self, Inputs, Line, Plan};
 use super::state::{Scope, State};
@@ -33,15 +33,17 @@ pub struct Build<'a> {
     pub request: &'a Request,
     pub context: &'a Context,
     pub plan: Plan,
-    pub report: Report,
+    /// `os/arch[/variant]` as the request has it; empty: this machine's.
+    pub platform: String,
+    pub report: &'a Report,
     pub abort: &'a Arc<Abort>,
     pub session: &'a Arc<Session>,
     /// Layers that must not go while this build may stand on them.
     pub held: Mutex<Vec<LayerRef>>,
     /// Caches that `--cache-from` names.
-    pub imported: Vec<Imported>,
+    pub imported: Arc<Vec<Imported>>,
     /// Every step that has a layer, for `--cache-to`.
-    pub trail: Mutex<Vec<Trail>>,
+    pub trail: Arc<Mutex<Vec<Trail>>>,
     checks: Mutex<BTreeSet<Warning>>,
     slots: Mutex<BTreeMap<usize, Slot>>,
     ready: Condvar,
@@ -65,8 +67,8 @@ pub fn host_platform() -> String {
     }
 }
 
-/// Reads the Dockerfile.
-pub fn plan(request: &Request, context: &Context) -> std::result::Result<Plan, Fault> {
+/// Reads the Dockerfile for one platform; empty is this machine's.
+pub fn plan(request: &Request, context: &Context, platform: &str) -> std::result::Result<Plan, Fault> {
     let options = &request.options;
     let fault = |e: super::language::parser::SyntaxError| Fault {
         message: if options.structured { e.message.clone() } else { e.to_string() },
@@ -76,7 +78,7 @@ pub fn plan(request: &Request, context: &Context) -> std::result::Result<Plan, F
         code: None,
     };
     let file = parse(&context.dockerfile).map_err(fault)?;
-    let platform = if options.platform.is_empty() { host_platform() } else { options.platform.clone() };
+    let platform = if platform.is_empty() { host_platform() } else { platform.to_owned() };
     let names: Vec<&str> = options.contexts.keys().map(String::as_str).collect();
     let inputs = Inputs {
         build_args: &options.build_args,
@@ -84,8 +86,57 @@ pub fn plan(request: &Request, context: &Context) -> std::result::Result<Plan, F
         target_platform: &platform,
         build_platform: &host_platform(),
         contexts: &names,
+        ignore: &context.ignore,
     };
     stage::plan(&file, &inputs).map_err(fault)
+}
+
+/// A whole build, one platform after the other; `Some` is why it failed.
+pub fn run(mut builds: Vec<Build<'_>>) -> Result<Option<Fault>> {
+    let imported = builds.first().map(|b| Arc::new(b.import_caches())).unwrap_or_default();
+    let trail = Arc::default();
+    for build in &mut builds {
+        (build.imported, build.trail) = (Arc::clone(&imported), Arc::clone(&trail));
+    }
+    let result = together(&builds);
+    let fault = |b: &Build<'_>| b.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match (result, builds.iter().find_map(fault)) {
+        (Ok(()), _) => Ok(None),
+        (Err(_), Some(fault)) => Ok(Some(fault)),
+        (Err(e), None) => Ok(Some(Fault { message: e.message().to_owned(), ..Fault::default() })),
+    }
+}
+
+fn together(builds: &[Build<'_>]) -> Result<()> {
+    let Some(first) = builds.first() else { return Ok(()) };
+    if first.request.options.check {
+        return checked::check(first);
+    }
+    let made = builds.iter().map(Build::stages).collect::<Result<Vec<_>>>()?;
+    tell_checks(builds, first)?;
+    first.context.discard();
+    finish::finish(builds, &made)
+}
+
+/// Likely mistakes, when all have been seen.
+fn tell_checks(builds: &[Build<'_>], first: &Build<'_>) -> Result<()> {
+    let mut found = BTreeSet::new();
+    for build in builds {
+        found.append(&mut build.checks.lock().unwrap_or_else(PoisonError::into_inner));
+        found.extend(build.plan.checks.iter().cloned());
+    }
+    let policy = &first.plan.policy;
+    found.retain(|w| policy.lets(w.rule));
+    if found.is_empty() {
+        return Ok(());
+    }
+    first.report.warnings(&found);
+    if policy.error {
+        let rules: BTreeSet<&str> = found.iter().map(|w| w.rule).collect();
+        let rules = rules.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(Error::invalid(format!("lint violation found for rules: {rules}")));
+    }
+    Ok(())
 }
 
 /// A stage while it is built.
@@ -107,8 +158,8 @@ impl<'a> Build<'a> {
         engine: &'a Arc<Engine>,
         request: &'a Request,
         context: &'a Context,
-        plan: Plan,
-        report: Report,
+        (platform, plan): (String, Plan),
+        report: &'a Report,
         (abort, session): (&'a Arc<Abort>, &'a Arc<Session>),
     ) -> Self {
         let total = plan.needed.iter().map(|i| plan.stages[*i].lines.len() + 1).sum();
@@ -117,12 +168,13 @@ impl<'a> Build<'a> {
             request,
             context,
             plan,
+            platform,
             report,
             abort,
             session,
             held: Mutex::default(),
-            imported: Vec::new(),
-            trail: Mutex::default(),
+            imported: Arc::default(),
+            trail: Arc::default(),
             checks: Mutex::default(),
             slots: Mutex::default(),
             ready: Condvar::new(),
@@ -130,39 +182,6 @@ impl<'a> Build<'a> {
             steps: AtomicUsize::new(0),
             total,
         }
-    }
-
-    /// The whole build; `Some` is why it failed.
-    pub fn run(mut self) -> Result<Option<Fault>> {
-        self.imported = self.import_caches();
-        let result = self.stages().and_then(|made| {
-            self.tell_checks()?;
-            self.context.discard();
-            finish::finish(&self, &made)
-        });
-        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match (result, fault) {
-            (Ok(()), _) => Ok(None),
-            (Err(_), Some(fault)) => Ok(Some(fault)),
-            (Err(e), None) => Ok(Some(Fault { message: e.message().to_owned(), ..Fault::default() })),
-        }
-    }
-
-    /// Likely mistakes, when all have been seen.
-    fn tell_checks(&self) -> Result<()> {
-        let mut found = std::mem::take(&mut *self.checks.lock().unwrap_or_else(PoisonError::into_inner));
-        found.extend(self.plan.checks.iter().cloned());
-        found.retain(|w| self.plan.policy.lets(w.rule));
-        if found.is_empty() {
-            return Ok(());
-        }
-        self.report.warnings(&found);
-        if self.plan.policy.error {
-            let rules: BTreeSet<&str> = found.iter().map(|w| w.rule).collect();
-            let rules = rules.into_iter().collect::<Vec<_>>().join(", ");
-            return Err(Error::invalid(format!("lint violation found for rules: {rules}")));
-        }
-        Ok(())
     }
 
     fn stages(&self) -> Result<Arc<Made>> {
@@ -263,7 +282,9 @@ impl<'a> Build<'a> {
 
     fn begin(&self, ongoing: &mut Ongoing, node: &Node) -> Progress<'_> {
         ongoing.position += 1;
-        let place = format!("{} {}/{}", ongoing.name, ongoing.position.min(ongoing.length), ongoing.length);
+        let several = if self.request.options.platform.contains(',') { self.platform.as_str() } else { "" };
+        let place = format!("{several} {} {}/{}", ongoing.name, ongoing.position.min(ongoing.length), ongoing.length);
+        let place = place.trim_start().replace("  ", " ");
         let step = self.steps.fetch_add(1, Ordering::Relaxed) + 1;
         self.report.begin(place.trim(), (step, self.total.max(step)), &shown(node))
     }
@@ -282,8 +303,7 @@ impl<'a> Build<'a> {
         if let Instruction::Arg(args) = &line.instruction {
             ongoing.declared.extend(args.iter().map(|(name, _)| name.clone()));
         }
-        let env = ongoing.state.env().iter().filter_map(|e| e.split('=').next()).map(str::to_owned);
-        let known = env.chain(ongoing.state.args.keys().cloned()).chain(ongoing.declared.iter().cloned()).collect();
+        let known = ongoing.state.names().chain(ongoing.declared.iter().cloned()).collect();
         let found = check::undefined(&line.node, &line.instruction, self.plan.escape, &known);
         if !found.is_empty() {
             self.checks.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
@@ -315,6 +335,12 @@ impl<'a> Build<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// One more likely mistake.
+    pub fn warn(&self, node: &Node, rule: &'static str, message: String) {
+        let warning = Warning { line: node.at.line, rule, message };
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner).insert(warning);
     }
 
     pub fn scope(&self) -> Scope<'_> {

@@ -25,6 +25,7 @@ use crate::api::registry::AuthConfig;
 use crate::error::{Error, Kind, Result};
 use crate::util::id;
 use crate::util::json;
+use result::finish;
 use session::Session;
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
@@ -188,10 +189,13 @@ fn whole(
     body: &mut dyn Read,
     out: &mut dyn Write,
 ) -> Result<()> {
-    result::finish::check(&request.options)?;
+    finish::check(&request.options)?;
     let context = context::receive(engine, &id::random()[..16], &request.options, body, abort)?;
     let structured = request.options.structured;
-    let plan = execute::plan(request, &context)
+    let plans = finish::platforms(&request.options)?
+        .into_iter()
+        .map(|platform| execute::plan(request, &context, &platform).map(|plan| (platform, plan)))
+        .collect::<std::result::Result<Vec<_>, Fault>>()
         .map_err(|fault| Error::invalid(fault.message(&context.dockerfile_name, structured)))?;
     let (sender, messages) = channel();
     if request.takes_connections() {
@@ -201,8 +205,12 @@ fn whole(
     let report = report::Report::new(sender, structured, request.options.quiet);
     let mut lost = false;
     let fault = std::thread::scope(|scope| {
-        let build = execute::Build::new(engine, request, &context, plan, report, (abort, session));
-        let worker = std::thread::Builder::new().name("build".into()).spawn_scoped(scope, move || build.run())?;
+        let context = &context;
+        let work = move || {
+            let build = |plan| execute::Build::new(engine, request, context, plan, &report, (abort, session));
+            execute::run(plans.into_iter().map(build).collect())
+        };
+        let worker = std::thread::Builder::new().name("build".into()).spawn_scoped(scope, work)?;
         for message in messages {
             if !lost && line(out, &message).is_err() {
                 lost = true;

@@ -3,7 +3,7 @@
 
 use super::language::check::Warning;
 use super::language::parser::Node;
-use crate::api::build::{Message, Step};
+use crate::api::build::{Finding, Message, Step};
 use crate::error::Error;
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -68,6 +68,11 @@ impl Report {
             let all: Vec<String> = warnings.iter().map(ToString::to_string).collect();
             self.send(Message { aux: Some(serde_json::json!({ "warnings": all })), ..Message::default() });
         }
+    }
+
+    /// The answer to `--check`.
+    pub fn findings(&self, all: Vec<Finding>) {
+        self.send(Message { aux: Some(serde_json::json!({ "checked": all })), ..Message::default() });
     }
 
     /// The image's id goes out even when nothing else does.

@@ -7,6 +7,7 @@ use super::language::check::{self, Policy, Warning};
 use super::language::expand;
 use super::language::instruction::{Instruction, interpret};
 use super::language::parser::{Dockerfile, Node, Position, SyntaxError};
+use crate::util::ignore::Ignore;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub struct Inputs<'a> {
     pub build_platform: &'a str,
     /// Names that `--build-context` gives.
     pub contexts: &'a [&'a str],
+    /// What the context is without.
+    pub ignore: &'a Ignore,
 }
 
 /// Builds the graph. An error carries its line.
@@ -103,7 +106,7 @@ pub fn plan(file: &Dockerfile, inputs: &Inputs<'_>) -> Result<Plan, SyntaxError>
     let mut plan = Plan { stages, globals, target, needed, escape, warnings, checks, policy };
     let given = inputs.build_args.get("BUILDKIT_DOCKERFILE_CHECK").and_then(Option::as_deref);
     plan.policy = Policy::parse(given.or(file.directives.check.as_deref()).unwrap_or(""));
-    plan.checks = check::check(file, &plan);
+    plan.checks = check::check(file, &plan, inputs);
     Ok(plan)
 }
 
@@ -112,7 +115,7 @@ fn at(node: &Node, message: String) -> SyntaxError {
 }
 
 /// The predefined arguments of platforms, known in the global scope.
-fn platform_args(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
+pub fn platform_args(inputs: &Inputs<'_>) -> BTreeMap<String, String> {
     let mut args = BTreeMap::new();
     for (prefix, platform) in [("TARGET", inputs.target_platform), ("BUILD", inputs.build_platform)] {
         let mut parts = platform.splitn(3, '/');
@@ -262,6 +265,7 @@ mod tests {
             target_platform: "linux/arm64/v8",
             build_platform: "linux/amd64",
             contexts: &["ctx"],
+            ignore: &Ignore::default(),
         };
         plan(&parse(text).unwrap(), &inputs)
     }

@@ -46,6 +46,12 @@ impl State {
         self.config.run.env.as_deref().unwrap_or_default()
     }
 
+    /// Names of all variables that have a value.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let env = self.env().iter().filter_map(|e| e.split('=').next()).map(str::to_owned);
+        env.chain(self.args.keys().cloned())
+    }
+
     /// ENV shadows ARG.
     pub fn lookup(&self, name: &str) -> Option<String> {
         let prefix = format!("{name}=");
@@ -215,6 +221,8 @@ impl State {
         for port in ports {
             for word in self.words(port)? {
                 let (range, proto) = word.split_once('/').unwrap_or((&word, "tcp"));
+                // An address or a port of the host says nothing here (and is warned of).
+                let range = range.rsplit(':').next().unwrap_or(range);
                 let proto = proto.to_ascii_lowercase();
                 let bad = || format!("invalid containerPort: {word}");
                 if !matches!(proto.as_str(), "tcp" | "udp" | "sctp") {

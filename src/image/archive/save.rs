@@ -39,6 +39,8 @@ pub struct Archive<'a> {
     pub docker: bool,
     /// Of every manifest.
     pub annotations: BTreeMap<String, String>,
+    /// All images under one index of their own, which has these names.
+    pub joined: Option<Vec<Reference>>,
 }
 
 impl<'a> Archive<'a> {
@@ -55,7 +57,7 @@ impl<'a> Archive<'a> {
                 }
             }
         }
-        Ok(Self { store, images, layers, docker: true, annotations: BTreeMap::new() })
+        Ok(Self { store, images, layers, docker: true, annotations: BTreeMap::new(), joined: None })
     }
 
     pub fn write(&self, out: &mut dyn Write) -> Result<()> {
@@ -97,21 +99,20 @@ impl<'a> Archive<'a> {
                     (top, Some(self.item(saved, &config)))
                 }
             };
-            for name in names_or_none(&saved.names) {
-                let mut entry = top.clone();
-                if let Some(name) = name {
-                    let mut notes = BTreeMap::from([(ANNOTATION_CONTAINERD_NAME.to_owned(), name.to_string())]);
-                    if let Some(tag) = name.tag() {
-                        notes.insert(ANNOTATION_REF_NAME.to_owned(), tag.to_owned());
-                        if let Some(top) = image.diff_ids.last() {
-                            repositories.entry(name.familiar_name()).or_default().insert(tag.to_owned(), top.hex());
-                        }
-                    }
-                    entry.annotations = Some(notes);
+            for name in &saved.names {
+                if let (Some(tag), Some(top)) = (name.tag(), image.diff_ids.last()) {
+                    repositories.entry(name.familiar_name()).or_default().insert(tag.to_owned(), top.hex());
                 }
-                index.push(entry);
             }
+            index.extend(entries(&top, &saved.names));
             items.extend(item);
+        }
+        if let Some(names) = &self.joined {
+            let all = Index { schema_version: 2, media_type: OCI_INDEX.into(), manifests: index, annotations: None };
+            let bytes = json::to_vec(&all)?;
+            let top = Descriptor::new(OCI_INDEX, Digest::of(&bytes), bytes.len() as u64);
+            emit(out, &blob_name(&top.digest), &bytes, now)?;
+            index = entries(&top, names);
         }
         let index = Index { schema_version: 2, media_type: OCI_INDEX.into(), manifests: index, annotations: None };
         emit(out, "index.json", &json::to_vec(&index)?, now)?;
@@ -215,8 +216,14 @@ fn write_layer(store: &Store, out: &mut dyn Write, diff_id: &Digest, layer: &Lay
     Ok(out.write_all(&vec![0; write::padding(size)])?)
 }
 
-fn names_or_none(names: &[Reference]) -> Vec<Option<&Reference>> {
-    if names.is_empty() { vec![None] } else { names.iter().map(Some).collect() }
+/// An entry of index.json for each name, or one without.
+fn entries(top: &Descriptor, names: &[Reference]) -> Vec<Descriptor> {
+    let named = |name: &Reference| {
+        let mut notes = BTreeMap::from([(ANNOTATION_CONTAINERD_NAME.to_owned(), name.to_string())]);
+        notes.extend(name.tag().map(|tag| (ANNOTATION_REF_NAME.to_owned(), tag.to_owned())));
+        Descriptor { annotations: Some(notes), ..top.clone() }
+    };
+    if names.is_empty() { vec![top.clone()] } else { names.iter().map(named).collect() }
 }
 
 fn file_entry(name: &str, size: u64, mtime: Timestamp) -> Entry {

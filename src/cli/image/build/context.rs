@@ -132,6 +132,17 @@ fn remote(mut source: Source, context: &str, file: Option<&str>) -> Result<Sourc
     Ok(source)
 }
 
+/// `FOLDER`, `FOLDER:TAG`, `FOLDER@sha256:…`; second: nothing, the tag, or `@digest`.
+fn layout(place: &str) -> (&str, String) {
+    if let Some(at) = place.find('@') {
+        return (&place[..at], place[at..].to_owned());
+    }
+    match place.rsplit_once(':') {
+        Some((folder, tag)) if !tag.contains('/') => (folder, tag.to_owned()),
+        _ => (place, String::new()),
+    }
+}
+
 /// A clone, for as long as it is sent.
 struct Checkout(PathBuf);
 
@@ -213,18 +224,26 @@ impl Source {
             NamedContext::Target(stage.to_owned())
         } else if is_remote(target) {
             NamedContext::Remote(target.to_owned())
-        } else if target.starts_with("oci-layout://") {
-            return Err(Error::not_implemented(format!(
-                "build context {name}: oci-layout:// is not supported; load the image and name it with docker-image://"
-            )));
+        } else if let Some(place) = target.strip_prefix("oci-layout://") {
+            let (folder, wanted) = layout(place);
+            let path = fs::canonicalize(folder).with_context(|| format!("build context {name}: {folder}"))?;
+            if !path.join("index.json").is_file() {
+                return Err(Error::invalid(format!("build context {name}: {folder} is no OCI layout: no index.json")));
+            }
+            NamedContext::Layout(self.add_folder(path), wanted)
         } else {
             let path = fs::canonicalize(target).with_context(|| format!("build context {name}: {target}"))?;
-            let prefix = format!(".coracle-context-{}", self.folders.len());
-            self.folders.push((prefix.clone(), path));
-            NamedContext::Uploaded(prefix)
+            NamedContext::Uploaded(self.add_folder(path))
         };
         self.named.insert(name.to_ascii_lowercase(), context);
         Ok(())
+    }
+
+    /// A further folder to send, and where it is in the tar.
+    fn add_folder(&mut self, path: PathBuf) -> String {
+        let prefix = format!(".coracle-context-{}", self.folders.len());
+        self.folders.push((prefix.clone(), path));
+        prefix
     }
 
     /// `--cache-from type=local,src=FOLDER`: the folder goes along, under a name that

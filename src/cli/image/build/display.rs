@@ -2,7 +2,7 @@
 //! steps in a pipe, or a live picture on a terminal.
 
 use super::session::Session;
-use crate::api::build::{Message, Step};
+use crate::api::build::{Finding, Message, Step};
 use crate::cli::context::Context;
 use crate::client::http::Reply;
 use crate::error::{Error, Kind, Result};
@@ -10,6 +10,7 @@ use crate::util::json;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
+use std::process::ExitCode;
 use std::time::Instant;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(super) struct Outcome {
     /// `sha256:…`
     pub(super) id: String,
     pub(super) metadata: BTreeMap<String, serde_json::Value>,
+    /// The answer to `--check`.
+    pub(super) findings: Option<Vec<Finding>>,
 }
 
 /// Reads the answer to its end.
@@ -90,9 +93,49 @@ fn note(outcome: &mut Outcome, aux: &serde_json::Value) {
         outcome.id = id.to_owned();
         outcome.metadata.insert("containerimage.config.digest".into(), id.into());
     }
+    if let Some(checked) = aux.get("checked") {
+        outcome.findings = json::to_vec(checked).ok().and_then(|text| json::from_slice(&text).ok());
+    }
     if let Some(more) = aux["metadata"].as_object() {
         outcome.metadata.extend(more.clone());
     }
+}
+
+/// What `--check` found, each with its place; a finding is an exit code of 1.
+pub(super) fn findings(cx: &mut Context, all: &[Finding]) -> Result<ExitCode> {
+    match all.len() {
+        0 => writeln!(cx.out, "Check complete, no warnings found.")?,
+        1 => writeln!(cx.out, "Check complete, 1 warning has been found!")?,
+        n => writeln!(cx.out, "Check complete, {n} warnings have been found!")?,
+    }
+    for finding in all {
+        let place = kebab(&finding.rule);
+        writeln!(
+            cx.out,
+            "\nWARNING: {} - https://docs.docker.com/go/dockerfile/rule/{place}/\n{}\n{}:{}\n--------------------",
+            finding.rule, finding.message, finding.file, finding.line
+        )?;
+        for (n, line) in (finding.first..).zip(&finding.source) {
+            let mark = if n == finding.line { ">>>" } else { "   " };
+            writeln!(cx.out, " {n:3} | {mark} {line}")?;
+        }
+        writeln!(cx.out, "--------------------")?;
+    }
+    Ok(if all.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `JSONArgsRecommended` as the documentation's address has it.
+fn kebab(rule: &str) -> String {
+    let letters: Vec<char> = rule.chars().collect();
+    let mut out = String::new();
+    for (i, letter) in letters.iter().enumerate() {
+        let upper = |at: usize| letters.get(at).is_none_or(char::is_ascii_uppercase);
+        if i > 0 && letter.is_ascii_uppercase() && (!upper(i - 1) || !upper(i + 1)) {
+            out.push('-');
+        }
+        out.push(letter.to_ascii_lowercase());
+    }
+    out
 }
 
 /// `#3 [build 2/4] RUN make`, its output, `#3 DONE 1.2s`.

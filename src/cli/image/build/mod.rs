@@ -48,6 +48,12 @@ pub struct Build {
     /// where to put the cache of this build
     #[argh(option, arg_name = "strings")]
     pub cache_to: Vec<String>,
+    /// what to do: build, or check the Dockerfile (default "build")
+    #[argh(option, arg_name = "string")]
+    pub call: Option<String>,
+    /// check the Dockerfile and build nothing, same as --call=check
+    #[argh(switch)]
+    pub check: bool,
     /// cgroup under which the container gets its own
     #[argh(option, arg_name = "string")]
     pub cgroup_parent: Option<String>,
@@ -111,9 +117,9 @@ pub struct Build {
     /// where the result goes (type=local,dest=path)
     #[argh(option, short = 'o', arg_name = "list")]
     pub output: Vec<String>,
-    /// platform to build for
-    #[argh(option, arg_name = "string")]
-    pub platform: Option<String>,
+    /// platforms to build for; several give an index
+    #[argh(option, arg_name = "strings")]
+    pub platform: Vec<String>,
     /// way of showing progress (auto, plain, tty, quiet, rawjson) (default "auto")
     #[argh(option, arg_name = "string")]
     pub progress: Option<String>,
@@ -173,13 +179,14 @@ impl Verb for Build {
             }
         }
         let mode = self.mode(cx)?;
+        let check = self.only_check()?;
         let mut source = context::open(&self.context, self.file.as_deref())?;
         for (name, target) in pairs("build-context", &self.build_context)? {
             source.add_named(&name, &target)?;
         }
         let cache_from = self.cache_from.iter().map(|c| source.cache_folder(c)).collect::<Result<_>>()?;
         let mut options = self.options(&source)?;
-        options.cache_from = cache_from;
+        (options.cache_from, options.check) = (cache_from, check);
         let (mut secrets, agents) = (secrets(&self.secret)?, agents(&self.ssh)?);
         secrets.ssh = agents.keys().cloned().collect();
         let client = cx.client()?;
@@ -226,6 +233,15 @@ impl Build {
         }
     }
 
+    /// Nothing is to be built.
+    fn only_check(&self) -> Result<bool> {
+        match self.call.as_deref().unwrap_or("build") {
+            "build" => Ok(self.check),
+            "check" | "lint" => Ok(true),
+            other => Err(Error::not_implemented(format!("--call={other} is not supported: build and check are"))),
+        }
+    }
+
     fn options(&self, source: &context::Source) -> Result<Options> {
         let mut outputs: Vec<Output> = self.output.iter().map(|o| output(o)).collect::<Result<_>>()?;
         if self.load {
@@ -242,7 +258,7 @@ impl Build {
             dockerfile: source.dockerfile.clone(),
             remote: source.remote.clone().unwrap_or_default(),
             target: self.target.clone().unwrap_or_default(),
-            platform: self.platform.clone().unwrap_or_default(),
+            platform: list(&self.platform).join(","),
             quiet: self.quiet,
             no_cache: self.no_cache,
             no_cache_filter: list(&self.no_cache_filter),
@@ -270,6 +286,7 @@ impl Build {
             cgroup_parent: self.cgroup_parent.clone().unwrap_or_default(),
             ulimits: self.ulimit.iter().map(|u| ulimit(u)).collect::<Result<_>>()?,
             build_id: String::new(),
+            check: false,
             structured: true,
         })
     }
@@ -285,6 +302,9 @@ impl Build {
     }
 
     fn finish(&self, cx: &mut Context, outcome: &display::Outcome) -> Result<ExitCode> {
+        if let Some(findings) = &outcome.findings {
+            return display::findings(cx, findings);
+        }
         if let Some(path) = &self.iidfile {
             std::fs::write(path, &outcome.id).with_context(|| format!("write {path}"))?;
         }

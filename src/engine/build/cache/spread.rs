@@ -11,6 +11,7 @@ use crate::api::build::Options;
 use crate::engine::build::execute::Build;
 use crate::engine::build::session;
 use crate::engine::build::steps::base::{Made, Told};
+use crate::engine::build::steps::layout::Layout;
 use crate::engine::build::transfer::Root;
 use crate::engine::image::progress::Lines;
 use crate::engine::image::push;
@@ -207,26 +208,18 @@ impl Build<'_> {
     fn import_folder(&self, spec: &Spec) -> Result<Imported> {
         let root = self.context.named.get(spec.get("src"));
         let root = root.ok_or_else(|| Error::not_found("the folder was not sent"))?.clone();
-        let read = |path: &str| -> Result<Vec<u8>> {
-            let mut bytes = Vec::new();
-            root.open(path)?.take(64 << 20).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        let blob = |descriptor: &Descriptor| -> Result<Vec<u8>> {
-            let bytes = read(&format!("blobs/sha256/{}", descriptor.digest.hex()))?;
-            if Digest::of(&bytes) == descriptor.digest { Ok(bytes) } else { Err(Error::invalid("a blob is corrupt")) }
-        };
-        let index: Index = json::from_slice(&read("index.json")?)?;
+        let layout = Layout::new(&root);
+        let index = layout.index()?;
         let entry = index.manifests.first().ok_or_else(|| Error::not_found("its index is empty"))?;
-        let manifest: Manifest = json::from_slice(&blob(entry)?)?;
-        let document = json::from_slice(&blob(&manifest.config)?)?;
+        let manifest: Manifest = json::from_slice(&layout.document(&entry.digest)?)?;
+        let document = json::from_slice(&layout.document(&manifest.config.digest)?)?;
         Ok(Imported::new(document, manifest.layers, From::Folder(root)))
     }
 
     /// The layer of a step from a foreign cache, taken in.
     pub fn from_afar(&self, key: &Digest, parent: &str) -> Option<LayerRef> {
         let name = key.hex();
-        for imported in &self.imported {
+        for imported in self.imported.iter() {
             let Some(step) = imported.steps.get(&name).filter(|s| s.parent == parent) else { continue };
             match self.take_step(imported, step, key) {
                 Ok(layer) => return Some(layer),
@@ -252,7 +245,7 @@ impl Build<'_> {
                     From::Registry(client) => {
                         Box::new(BlobReader::new(client.clone(), descriptor.digest, descriptor.size))
                     }
-                    From::Folder(root) => Box::new(root.open(&format!("blobs/sha256/{}", descriptor.digest.hex()))?),
+                    From::Folder(root) => Box::new(Layout::new(root).open(&descriptor.digest)?),
                     From::Here => return Err(Error::not_found("the image's layer is gone")),
                 };
                 let mut silent = |_| {};
@@ -271,8 +264,8 @@ impl Build<'_> {
     }
 
     /// The steps that count, and their layers, each once.
-    fn collected(&self, made: &Made, all: bool) -> Result<(Document, Vec<LayerRef>)> {
-        let own: HashSet<&String> = made.state.chain_ids.iter().collect();
+    fn collected(&self, made: &[&Made], all: bool) -> Result<(Document, Vec<LayerRef>)> {
+        let own: HashSet<&String> = made.iter().flat_map(|m| &m.state.chain_ids).collect();
         let mut layers: Vec<LayerRef> = Vec::new();
         let mut document = Document::default();
         for step in self.trail.lock().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -309,7 +302,7 @@ impl Build<'_> {
         if !asked && !argument.is_some_and(|v| matches!(v.as_str(), "1" | "true")) {
             return Ok(config);
         }
-        let (mut document, layers) = self.collected(made, false)?;
+        let (mut document, layers) = self.collected(&[made], false)?;
         for step in &mut document.steps {
             let chain = layers[step.layer].chain_id.hex();
             step.layer = made.state.chain_ids.iter().position(|c| *c == chain).unwrap_or(usize::MAX);
@@ -320,14 +313,15 @@ impl Build<'_> {
     }
 
     /// Writes what `--cache-to` asks for.
-    pub fn export_caches(&self, made: &Made) -> Result<()> {
+    pub fn export_caches(&self, made: &[Arc<Made>]) -> Result<()> {
+        let made: Vec<&Made> = made.iter().map(Arc::as_ref).collect();
         for (n, text) in self.request.options.cache_to.iter().enumerate() {
             let spec = Spec::parse(text);
             if spec.kind == "inline" {
                 continue;
             }
             let progress = self.report.phase(&format!("exporting cache to {}", spec.kind));
-            let (document, layers) = self.collected(made, spec.get("mode") == "max")?;
+            let (document, layers) = self.collected(&made, spec.get("mode") == "max")?;
             let config = json::to_vec(&document)?;
             let result = match spec.kind.as_str() {
                 "local" => self.session.take(&format!("cache:{n}"), self.abort).and_then(|socket| {

@@ -46,6 +46,8 @@ pub struct Context {
     pub dockerfile_name: String,
     /// It came beside a context that was fetched.
     given: bool,
+    /// What is left out of it.
+    pub ignore: Ignore,
 }
 
 impl Drop for Context {
@@ -108,6 +110,7 @@ pub fn receive(engine: &Engine, id: &str, options: &Options, body: &mut dyn Read
         dockerfile: String::new(),
         dockerfile_name: options.dockerfile.clone(),
         given: false,
+        ignore: Ignore::default(),
     };
     let cancelled = || abort.cancel.fired();
     let unpack = Unpack { dir: &context.dir, name: "context", owners: false, cancelled: &cancelled };
@@ -216,7 +219,7 @@ impl Context {
                 self.named.insert(name.to_ascii_lowercase(), root);
                 continue;
             }
-            let NamedContext::Uploaded(prefix) = source else { continue };
+            let (NamedContext::Uploaded(prefix) | NamedContext::Layout(prefix, _)) = source else { continue };
             if prefix.contains('/') || prefix.starts_with("..") || prefix.is_empty() {
                 return Err(Error::invalid(format!("build context {name}: invalid folder {prefix:?}")));
             }
@@ -257,6 +260,7 @@ impl Context {
                 self.hide(hidden)?;
             }
         }
+        self.ignore = rules;
         Ok(())
     }
 

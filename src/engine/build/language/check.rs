@@ -3,9 +3,11 @@
 //! base image's environment is asked while the stage is built.
 
 use super::expand;
-use super::instruction::{Command, Instruction, Run, distance};
+use super::instruction::{Command, Instruction, Run, distance, interpret};
 use super::parser::{Dockerfile, Node};
-use crate::engine::build::stage::{PREDEFINED, Plan, Stage};
+use crate::engine::build::stage::{Inputs, PREDEFINED, Plan, Stage, platform_args};
+use crate::image::reference::Reference;
+use crate::util::ignore::Ignore;
 use crate::util::order;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -28,6 +30,8 @@ impl std::fmt::Display for Warning {
 pub struct Policy {
     skip: BTreeSet<String>,
     skip_all: bool,
+    /// Rules that are only tried on request.
+    experimental: BTreeSet<String>,
     /// A warning fails the build.
     pub error: bool,
 }
@@ -41,11 +45,18 @@ impl Policy {
                     policy.skip.extend(rules.split(',').map(|r| r.trim().to_ascii_lowercase()));
                     policy.skip_all |= policy.skip.contains("all");
                 }
+                Some(("experimental", rules)) => {
+                    policy.experimental.extend(rules.split(',').map(|r| r.trim().to_ascii_lowercase()));
+                }
                 Some(("error", value)) => policy.error = matches!(value.trim(), "true" | "1"),
                 _ => {}
             }
         }
         policy
+    }
+
+    fn tries(&self, rule: &str) -> bool {
+        self.experimental.contains("all") || self.experimental.contains(&rule.to_ascii_lowercase())
     }
 
     pub fn lets(&self, rule: &str) -> bool {
@@ -54,7 +65,7 @@ impl Policy {
 }
 
 /// What can be said from the file alone, in order of lines.
-pub fn check(file: &Dockerfile, plan: &Plan) -> Vec<Warning> {
+pub fn check(file: &Dockerfile, plan: &Plan, inputs: &Inputs<'_>) -> Vec<Warning> {
     let mut found: Vec<Warning> = file
         .empty_continuations
         .iter()
@@ -62,10 +73,15 @@ pub fn check(file: &Dockerfile, plan: &Plan) -> Vec<Warning> {
         .collect();
     casing(file, &mut found);
     global(file, &mut found);
+    defaults(file, plan, inputs, &mut found);
+    if plan.policy.tries("InvalidDefinitionDescription") {
+        descriptions(file, &mut found);
+    }
     for stage in &plan.stages {
         from(stage, plan, &mut found);
         if plan.needed.contains(&stage.index) {
             lines(stage, &mut found);
+            ignored(stage, inputs.ignore, &mut found);
         }
     }
     order::sort(&mut found);
@@ -116,6 +132,69 @@ fn global(file: &Dockerfile, found: &mut Vec<Warning>) {
     }
 }
 
+/// FROM with nothing but the defaults of its arguments must name an image, too.
+fn defaults(file: &Dockerfile, plan: &Plan, inputs: &Inputs<'_>, found: &mut Vec<Warning>) {
+    let escape = file.directives.escape;
+    let mut values = platform_args(inputs);
+    for node in file.nodes.iter().take_while(|n| n.keyword != "FROM") {
+        let Ok(Instruction::Arg(args)) = interpret(node, escape) else { continue };
+        for (name, default) in args {
+            let value = default.and_then(|d| expand::word(&d, escape, &|key| values.get(key).cloned()).ok());
+            values.extend(value.map(|v| (name, v)));
+        }
+    }
+    for stage in &plan.stages {
+        let written = stage.from.args.split_whitespace().next().unwrap_or_default();
+        let Ok(name) = expand::word(written, escape, &|key| values.get(key).cloned()) else { continue };
+        if written.contains('$') && Reference::parse(&name).is_err() {
+            let message = format!("Default value for ARG {written} results in empty or invalid base image name");
+            warn(found, &stage.from, "InvalidDefaultArgInFrom", message);
+        }
+    }
+}
+
+/// A comment right above an argument or a named stage describes it.
+fn descriptions(file: &Dockerfile, found: &mut Vec<Warning>) {
+    for node in &file.nodes {
+        let words: Vec<&str> = node.args.split_whitespace().collect();
+        let names: Vec<&str> = match node.keyword.as_str() {
+            "ARG" => words.iter().filter_map(|w| w.split('=').next()).collect(),
+            "FROM" => words.get(2).copied().into_iter().collect(),
+            _ => continue,
+        };
+        let Some(comment) = file.comments.get(&node.at.line.saturating_sub(1)) else { continue };
+        if let [first, rest @ ..] = names.as_slice()
+            && !names.contains(&comment.split(' ').next().unwrap_or_default())
+        {
+            let name = if rest.is_empty() { first } else { "<arg_key>" };
+            let message = format!("Comment for {} should follow the format: `# {name} <description>`", node.keyword);
+            warn(found, node, "InvalidDefinitionDescription", message);
+        }
+    }
+}
+
+/// Sources that `.dockerignore` leaves out. Where it brings something back with
+/// `!`, a folder may be there in part, and nothing is said.
+fn ignored(stage: &Stage, ignore: &Ignore, found: &mut Vec<Warning>) {
+    for line in &stage.lines {
+        let (copy, word) = match &line.instruction {
+            Instruction::Copy(copy) => (copy, "Copy"),
+            Instruction::Add(add) => (add, "Add"),
+            _ => continue,
+        };
+        if copy.from.is_some() || ignore.has_exceptions() {
+            continue;
+        }
+        for source in &copy.sources {
+            let path = source.trim_start_matches("./").trim_matches('/');
+            if !source.contains("://") && !source.contains('$') && !path.is_empty() && ignore.excludes(path) {
+                let message = format!("Attempting to {word} file {source:?} that is excluded by .dockerignore");
+                warn(found, &line.node, "CopyIgnoredFile", message);
+            }
+        }
+    }
+}
+
 fn is_platform(name: &str) -> bool {
     let rest = name.strip_prefix("TARGET").or_else(|| name.strip_prefix("BUILD"));
     matches!(rest, Some("PLATFORM" | "OS" | "ARCH" | "VARIANT" | "STAGE")) || PREDEFINED.contains(&name)
@@ -132,6 +211,11 @@ fn from(stage: &Stage, plan: &Plan, found: &mut Vec<Warning>) {
         }
         if name.chars().any(|c| c.is_ascii_uppercase()) {
             warn(found, node, "StageNameCasing", format!("Stage name '{name}' should be lowercase"));
+        }
+        if stage.name.as_deref().is_some_and(|n| matches!(n, "scratch" | "context")) {
+            let name = stage.name.as_deref().unwrap_or_default();
+            let message = format!("Stage name should not use the same name as reserved stage {name:?}");
+            warn(found, node, "ReservedStageName", message);
         }
         let twin = |s: &Stage| s.index < stage.index && s.name == stage.name;
         if plan.stages.iter().any(twin) {
@@ -175,6 +259,12 @@ fn lines(stage: &Stage, found: &mut Vec<Warning>) {
             Instruction::Env(pairs) => sensitive(found, node, pairs.iter().map(|(k, _)| k)),
             Instruction::Arg(args) => sensitive(found, node, args.iter().map(|(k, _)| k)),
             Instruction::Expose(ports) => {
+                for port in ports.iter().filter(|p| p.contains(':') && !p.contains('$')) {
+                    let message = format!(
+                        "EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'"
+                    );
+                    warn(found, node, "ExposeInvalidFormat", message);
+                }
                 for port in
                     ports.iter().filter(|p| p.split_once('/').is_some_and(|(_, proto)| proto != proto.to_lowercase()))
                 {
@@ -281,8 +371,22 @@ pub fn undefined(node: &Node, instruction: &Instruction, escape: char, known: &B
 mod tests {
     use super::super::parser::parse;
     use super::*;
-    use crate::engine::build::stage::{Inputs, plan};
+    use crate::engine::build::stage::plan;
     use std::collections::BTreeMap;
+
+    fn checked(text: &str, ignore: &str) -> Vec<String> {
+        let file = parse(text).unwrap();
+        let build_args = BTreeMap::from([("GIVEN".to_owned(), Some("x".to_owned()))]);
+        let inputs = Inputs {
+            build_args: &build_args,
+            target: "",
+            target_platform: "linux/amd64",
+            build_platform: "linux/amd64",
+            contexts: &[],
+            ignore: &Ignore::parse(ignore).unwrap(),
+        };
+        plan(&file, &inputs).unwrap().checks.iter().map(ToString::to_string).collect()
+    }
 
     /// Recorded: BuildKit's words of 28.5 for the same file.
     #[test]
@@ -290,16 +394,7 @@ mod tests {
         let text = "ARG IMG=x\nFROM busybox as Base\nmaintainer me\nRUN echo \\\n\n  x\nWORKDIR rel\nCMD echo a\nCMD [\"b\"]\n\
             ENV a b\nARG PASSWORD=x\nEXPOSE 80/TCP\nFROM --platform=$TARGETPLATFORM busybox AS base\nCOPY --from=0 / /\n\
             FROM --platform=linux/amd64 busybox${UNDECL}\nFROM base\n";
-        let file = parse(text).unwrap();
-        let build_args = BTreeMap::new();
-        let inputs = Inputs {
-            build_args: &build_args,
-            target: "",
-            target_platform: "linux/amd64",
-            build_platform: "linux/amd64",
-            contexts: &[],
-        };
-        let shown: Vec<String> = check(&file, &plan(&file, &inputs).unwrap()).iter().map(ToString::to_string).collect();
+        let shown = checked(text, "");
         for wanted in [
             "NoEmptyContinuation: Empty continuation line (line 6)",
             "StageNameCasing: Stage name 'Base' should be lowercase (line 2)",
@@ -319,6 +414,29 @@ mod tests {
         ] {
             assert!(shown.iter().any(|s| s == wanted), "{wanted}\n{shown:#?}");
         }
+    }
+
+    /// In the words of BuildKit's documentation.
+    #[test]
+    fn newer_checks() {
+        let text = "# check=experimental=all\n# for the version\nARG TAG\nARG GIVEN\n# OK as it is\nARG OK=1\n\
+            FROM busybox:${TAG} AS scratch\nFROM ${GIVEN} AS b\nFROM x:$OK\nCOPY --from=b / /\nCOPY --from=scratch / /\n\
+            EXPOSE 127.0.0.1:80:80 5000:5000/tcp 90\nCOPY ./a.log b/ /x/\nADD https://h/a.log /\n";
+        let shown = checked(text, "*.log\nb\n");
+        for wanted in [
+            "InvalidDefinitionDescription: Comment for ARG should follow the format: `# TAG <description>` (line 3)",
+            "InvalidDefaultArgInFrom: Default value for ARG busybox:${TAG} results in empty or invalid base image name (line 7)",
+            "InvalidDefaultArgInFrom: Default value for ARG ${GIVEN} results in empty or invalid base image name (line 8)",
+            "ReservedStageName: Stage name should not use the same name as reserved stage \"scratch\" (line 7)",
+            "ExposeInvalidFormat: EXPOSE instruction should not define an IP address or host-port mapping, found '127.0.0.1:80:80' (line 12)",
+            "ExposeInvalidFormat: EXPOSE instruction should not define an IP address or host-port mapping, found '5000:5000/tcp' (line 12)",
+            "CopyIgnoredFile: Attempting to Copy file \"./a.log\" that is excluded by .dockerignore (line 13)",
+            "CopyIgnoredFile: Attempting to Copy file \"b/\" that is excluded by .dockerignore (line 13)",
+        ] {
+            assert!(shown.iter().any(|s| s == wanted), "{wanted}\n{shown:#?}");
+        }
+        assert_eq!(shown.len(), 8, "{shown:#?}");
+        assert!(checked("FROM x\nCOPY b /\n", "b\n!b/c\n").is_empty());
     }
 
     #[test]

@@ -113,6 +113,7 @@ fn dockerfiles() {
         target_platform: "linux/amd64",
         build_platform: "linux/amd64",
         contexts: &["ctx"],
+        ignore: &Default::default(),
     };
     let (mut dice, seeds) = (Dice(1), seeds());
     let mut good = 0;
@@ -128,7 +129,7 @@ fn dockerfiles() {
         }
         let Ok(plan) = plan(&file, &inputs) else { continue };
         good += 1;
-        let _ = check::check(&file, &plan);
+        let _ = check::check(&file, &plan, &inputs);
         let mut state = State::scratch("linux/amd64", plan.escape);
         let scope = Scope { build_args: &build_args, globals: &plan.globals };
         for line in plan.stages.iter().flat_map(|s| &s.lines) {

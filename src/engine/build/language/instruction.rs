@@ -281,9 +281,6 @@ fn stage_name(name: &str) -> Result<String> {
             "invalid name for build stage: {name:?}, name can't start with a number or contain symbols"
         ));
     }
-    if matches!(name.as_str(), "scratch" | "context") {
-        return Err(format!("the stage name {name:?} is reserved"));
-    }
     Ok(name)
 }
 

@@ -5,6 +5,7 @@
 //! Invariant: every node knows the line it came from, and no input makes the
 //! parser panic or take more than linear time.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Where something stands: line and column count from 1.
@@ -68,6 +69,8 @@ pub struct Node {
 pub struct Dockerfile {
     pub directives: Directives,
     pub nodes: Vec<Node>,
+    /// Comments by their line, without the mark.
+    pub comments: BTreeMap<usize, String>,
     /// The last lines of instructions that hold an empty line, which will be an error one day.
     pub empty_continuations: Vec<usize>,
 }
@@ -79,8 +82,12 @@ pub fn parse(text: &str) -> Result<Dockerfile, SyntaxError> {
     let (directives, mut index) = directives(&lines)?;
     let mut nodes = Vec::new();
     let mut empty_continuations = Vec::new();
+    let mut comments = BTreeMap::new();
     while index < lines.len() {
         let trimmed = lines[index].trim_start();
+        if let Some(text) = trimmed.strip_prefix('#') {
+            comments.insert(index + 1, text.trim().to_owned());
+        }
         if trimmed.is_empty() || trimmed.starts_with('#') {
             index += 1;
             continue;
@@ -105,7 +112,7 @@ pub fn parse(text: &str) -> Result<Dockerfile, SyntaxError> {
         let at = Position { line: 1, column: 1 };
         return Err(SyntaxError { at, message: "file with no instructions".into(), source: String::new() });
     }
-    Ok(Dockerfile { directives, nodes, empty_continuations })
+    Ok(Dockerfile { directives, nodes, comments, empty_continuations })
 }
 
 /// `# key=value` lines at the very top; the first other line ends them.

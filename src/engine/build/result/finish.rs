@@ -1,19 +1,19 @@
 //! The last stage becomes an image: configuration, times, names, and what the
 //! client is told. Runs on the build's thread.
 
-use super::output;
+use super::{index, output};
 use crate::api::build::Options;
 use crate::engine::build::cache;
 use crate::engine::build::execute::Build;
 use crate::engine::build::steps::base::Made;
-use crate::engine::image::{image_event, names};
+use crate::engine::image::{image_event, names, pull};
 use crate::error::{Error, Result};
 use crate::image::config::{History, ImageConfig};
 use crate::image::digest::Digest;
 use crate::image::reference::Reference;
-use crate::image::store::{Image, NewImage};
+use crate::image::store::{Image, LayerRef, NewImage};
 use crate::storage::diff::{self, Trees};
-use crate::util::time::{Timestamp, rfc3339_nano};
+use crate::util::time::{Timestamp, parse_rfc3339, rfc3339_nano};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -22,14 +22,24 @@ pub fn check(options: &Options) -> Result<()> {
     for tag in &options.tags {
         reference(tag)?;
     }
-    if options.platform.contains(',') {
-        return Err(Error::not_implemented(
-            "one build makes an image for one platform: give a single --platform, and join several with docker manifest",
-        ));
-    }
+    platforms(options)?;
     output::check(options)?;
     cache::spread::check(options)?;
     Ok(())
+}
+
+/// What `--platform` asks for, each in its normal form; one empty text for this
+/// machine's own.
+pub fn platforms(options: &Options) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for text in options.platform.split(',').map(str::trim) {
+        let platform = if text.is_empty() { String::new() } else { pull::platform(text)?.to_string() };
+        if all.contains(&platform) {
+            return Err(Error::invalid(format!("the platform {text:?} is given twice")));
+        }
+        all.push(platform);
+    }
+    Ok(all)
 }
 
 pub fn reference(tag: &str) -> Result<Reference> {
@@ -40,8 +50,15 @@ pub fn reference(tag: &str) -> Result<Reference> {
     Ok(parsed.or_latest())
 }
 
-pub fn finish(build: &Build<'_>, made: &Made) -> Result<()> {
-    build.abort.check()?;
+pub fn finish(builds: &[Build<'_>], made: &[Arc<Made>]) -> Result<()> {
+    match (builds, made) {
+        ([build], [made]) => one(build, made),
+        _ => index::finish(builds, made),
+    }
+}
+
+/// The result's configuration; what holds the layer that `--squash` made.
+pub fn configuration(build: &Build<'_>, made: &Made) -> Result<(ImageConfig, Option<LayerRef>)> {
     let options = &build.request.options;
     let mut config = made.state.config.clone();
     config.run.labels = match (config.run.labels.take(), options.labels.is_empty()) {
@@ -52,9 +69,9 @@ pub fn finish(build: &Build<'_>, made: &Made) -> Result<()> {
             Some(labels)
         }
     };
-    let mut _squashed = None;
+    let mut squashed = None;
     if options.squash && made.state.chain_ids.len() > 1 {
-        _squashed = Some(squash(build, made, &mut config)?);
+        squashed = Some(squash(build, made, &mut config)?);
     }
     config.created = None;
     config.comment.clear();
@@ -71,8 +88,14 @@ pub fn finish(build: &Build<'_>, made: &Made) -> Result<()> {
     }
     config.encode()?;
     config.raw = build.with_inline_cache(made, std::mem::take(&mut config.raw))?;
-    let image = keep(build, made, config)?;
+    Ok((config, squashed))
+}
+
+fn one(build: &Build<'_>, made: &Arc<Made>) -> Result<()> {
+    build.abort.check()?;
     let options = &build.request.options;
+    let (config, _squashed) = configuration(build, made)?;
+    let image = keep(build, made, config)?;
     let mut metadata = serde_json::json!({ "containerimage.config.digest": image.id });
     if output::is_stored(options) {
         metadata["containerimage.digest"] = image.id.clone().into();
@@ -86,31 +109,43 @@ pub fn finish(build: &Build<'_>, made: &Made) -> Result<()> {
             names::give(build.engine, &image, reference)?;
         }
     }
-    build.deliver(made, &image, &mut metadata)?;
+    let made = std::slice::from_ref(made);
+    build.deliver(made, std::slice::from_ref(&image), &mut metadata)?;
     build.export_caches(made)?;
     build.report.metadata(&metadata);
     if output::is_stored(options) {
-        build.report.result(&image.id);
-        let short = image.id.trim_start_matches("sha256:").get(..12).unwrap_or_default().to_owned();
-        build.report.say(format!("Successfully built {short}\n"));
-        for reference in &names {
-            build.report.say(format!("Successfully tagged {}\n", reference.familiar()));
-        }
+        build.tell_result(&image.id, &names);
     }
     Ok(())
+}
+
+impl Build<'_> {
+    pub fn tell_result(&self, id: &str, names: &[Reference]) {
+        self.report.result(id);
+        let short = id.trim_start_matches("sha256:").get(..12).unwrap_or_default().to_owned();
+        self.report.say(format!("Successfully built {short}\n"));
+        for reference in names {
+            self.report.say(format!("Successfully tagged {}\n", reference.familiar()));
+        }
+    }
+}
+
+/// The image as it would be in the store.
+pub fn image_of(made: &Made, config: ImageConfig) -> Image {
+    Image {
+        id: config.id().to_string(),
+        created: config.created.as_deref().and_then(parse_rfc3339),
+        chain_ids: made.state.chain_ids.clone(),
+        diff_ids: config.diff_ids().to_vec(),
+        config,
+        ..Image::default()
+    }
 }
 
 /// The image in the store, or only what an archive of it needs.
 fn keep(build: &Build<'_>, made: &Made, config: ImageConfig) -> Result<Arc<Image>> {
     if !output::is_stored(&build.request.options) {
-        let image = Image {
-            id: config.id().to_string(),
-            chain_ids: made.state.chain_ids.clone(),
-            diff_ids: config.diff_ids().to_vec(),
-            config,
-            ..Image::default()
-        };
-        return Ok(Arc::new(image));
+        return Ok(Arc::new(image_of(made, config)));
     }
     let new = NewImage { config: config.raw, ..NewImage::default() };
     let known = build.engine.images.get(&Digest::of(&new.config)).is_some();
@@ -122,7 +157,7 @@ fn keep(build: &Build<'_>, made: &Made, config: ImageConfig) -> Result<Arc<Image
 }
 
 /// Every name that the image gets here, each once.
-fn stored_names(options: &Options) -> Result<Vec<Reference>> {
+pub fn stored_names(options: &Options) -> Result<Vec<Reference>> {
     let mut all: Vec<Reference> = options.tags.iter().map(|t| reference(t)).collect::<Result<_>>()?;
     for output in options.outputs.iter().filter(|o| !output::is_sent(o)) {
         for name in output::names(options, output)? {
@@ -135,7 +170,7 @@ fn stored_names(options: &Options) -> Result<Vec<Reference>> {
 }
 
 /// One layer of all that came on top of the base image.
-fn squash(build: &Build<'_>, made: &Made, config: &mut ImageConfig) -> Result<crate::image::store::LayerRef> {
+fn squash(build: &Build<'_>, made: &Made, config: &mut ImageConfig) -> Result<LayerRef> {
     let base = match &made.state.base_id {
         Some(id) => build.engine.images.resolve(id)?.chain_ids.clone(),
         None => Vec::new(),

@@ -26,8 +26,8 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
     ("registry", &["name", "oci-mediatypes", "rewrite-timestamp"], &["push", "unpack"]),
     ("docker", &["name", "dest", "tar", "rewrite-timestamp", "oci-mediatypes"], &["context"]),
     ("oci", &["name", "dest", "tar", "rewrite-timestamp", "oci-mediatypes"], &[]),
-    ("local", &["dest", "rewrite-timestamp"], &["platform-split", "mode"]),
-    ("tar", &["dest", "rewrite-timestamp"], &["platform-split"]),
+    ("local", &["dest", "rewrite-timestamp", "platform-split"], &["mode"]),
+    ("tar", &["dest", "rewrite-timestamp", "platform-split"], &[]),
     ("cacheonly", &[], &[]),
 ];
 
@@ -78,6 +78,10 @@ pub fn check(options: &Options) -> Result<()> {
                 return Err(Error::invalid(format!("output type {kind}: unknown attribute {key:?}")));
             }
         }
+        if kind == "docker" && is_sent(output) && options.platform.contains(',') {
+            return Err(Error::invalid("docker exporter does not currently support exporting manifest lists")
+                .with_hint("use --output type=oci"));
+        }
         if is_sent(output) && options.build_id.is_empty() {
             return Err(Error::invalid(format!(
                 "output type {kind} needs a client that takes files: use docker build"
@@ -117,15 +121,32 @@ fn annotations(options: &Options, output: &Output) -> BTreeMap<String, String> {
     given.chain(output.attrs.iter().filter_map(own)).collect()
 }
 
+/// Annotations of the manifests of several platforms, which are made once for all outputs.
+pub fn annotations_of_manifests(options: &Options) -> BTreeMap<String, String> {
+    match options.outputs.as_slice() {
+        [] => annotations(options, &Output::default()),
+        outputs => outputs.iter().flat_map(|o| annotations(options, o)).collect(),
+    }
+}
+
+/// `--annotation index:KEY=VALUE`.
+pub fn annotations_of_index(options: &Options) -> BTreeMap<String, String> {
+    let index = |(k, v): (&String, &String)| {
+        let (kinds, key) = k.split_once(':')?;
+        kinds.split(',').any(|k| k == "index").then(|| (key.to_owned(), v.clone()))
+    };
+    options.annotations.iter().filter_map(index).collect()
+}
+
 impl Build<'_> {
     /// Carries out every output that is more than the store. `metadata` is what
     /// the client writes with `--metadata-file`.
-    pub fn deliver(&self, made: &Made, image: &Arc<Image>, metadata: &mut serde_json::Value) -> Result<()> {
+    pub fn deliver(&self, made: &[Arc<Made>], images: &[Arc<Image>], metadata: &mut serde_json::Value) -> Result<()> {
         let options = &self.request.options;
         for (n, output) in options.outputs.iter().enumerate() {
             if is_sent(output) {
                 let progress = self.report.phase(&format!("exporting to {}", shown(output)));
-                let result = self.send(n, output, made, image);
+                let result = self.send(n, output, made, images);
                 self.end(&progress, result)?;
             }
             if is_pushed(output) {
@@ -147,20 +168,25 @@ impl Build<'_> {
         result
     }
 
-    fn send(&self, n: usize, output: &Output, made: &Made, image: &Arc<Image>) -> Result<()> {
+    fn send(&self, n: usize, output: &Output, made: &[Arc<Made>], images: &[Arc<Image>]) -> Result<()> {
         let socket = self.session.take(&format!("output:{n}"), self.abort)?;
+        let several = images.len() > 1;
         match output.r#type.as_str() {
             "local" | "tar" => {
-                let layers = &made.state.chain_ids;
-                let root = match layers.as_slice() {
-                    [] => None,
-                    layers => Some(self.engine.driver.mount_ro(layers)?),
-                };
+                // A folder for each platform, unless there is but one.
+                let split = output.attrs.get("platform-split").map_or(several, |_| truth(output, "platform-split"));
+                let mut roots = Vec::new();
+                for (made, image) in made.iter().zip(images) {
+                    let folder = if split { image.platform().to_string().replace('/', "_") } else { String::new() };
+                    if let layers @ [_, ..] = made.state.chain_ids.as_slice() {
+                        roots.push((self.engine.driver.mount_ro(layers)?, folder));
+                    }
+                }
                 let write = |out: &mut dyn Write| {
                     let mut packer = Packer::new(out);
                     packer.epoch = self.rewriting()?;
-                    if let Some(root) = &root {
-                        packer.tree(root.as_fd(), b"", b"")?;
+                    for (root, folder) in &roots {
+                        packer.tree(root.as_fd(), b"", folder.as_bytes())?;
                     }
                     packer.finish()
                 };
@@ -168,9 +194,14 @@ impl Build<'_> {
             }
             kind => {
                 let options = &self.request.options;
-                let saved = Saved { image: image.clone(), names: names(options, output)? };
-                let mut archive = Archive::new(&self.engine.images, vec![saved])?;
+                let own = names(options, output)?;
+                let saved = |image: &Arc<Image>| Saved {
+                    image: image.clone(),
+                    names: if several { Vec::new() } else { own.clone() },
+                };
+                let mut archive = Archive::new(&self.engine.images, images.iter().map(saved).collect())?;
                 archive.docker = kind == "docker";
+                archive.joined = several.then_some(own);
                 archive.annotations = annotations(options, output);
                 session::send(socket, |out| archive.write(out), self.abort)
             }

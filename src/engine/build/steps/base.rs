@@ -3,6 +3,7 @@
 
 use crate::api::build::NamedContext;
 use crate::engine::build::execute::{Build, host_platform};
+use crate::engine::build::language::parser::Node;
 use crate::engine::build::report::Progress;
 use crate::engine::build::stage::{Base, Stage, stage_named};
 use crate::engine::build::state::State;
@@ -10,6 +11,7 @@ use crate::engine::build::transfer::{Root, everything, stream};
 use crate::engine::image::{login, progress::Lines, pull};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
+use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::auth::Credentials;
 use crate::image::store::Image;
@@ -34,7 +36,7 @@ pub struct Source {
 impl Build<'_> {
     pub fn base(&self, stage: &Stage, progress: &Progress<'_>) -> Result<Made> {
         let options = &self.request.options;
-        let platform = stage.platform.as_deref().unwrap_or(&options.platform);
+        let platform = stage.platform.as_deref().unwrap_or(&self.platform);
         match &stage.base {
             Base::Scratch => {
                 let platform = if platform.is_empty() { host_platform() } else { platform.to_owned() };
@@ -45,7 +47,8 @@ impl Build<'_> {
                 Ok(self.on_stage(&made))
             }
             Base::Image(name) => match options.contexts.get(&name.to_ascii_lowercase()) {
-                Some(NamedContext::Image(image)) => self.on_image(image, platform, progress),
+                Some(NamedContext::Image(image)) => self.on_image(image, (platform, &stage.from), progress),
+                Some(NamedContext::Layout(_, wanted)) => self.on_layout(name, wanted, platform),
                 Some(NamedContext::Target(target)) => {
                     let index = stage_named(&self.plan.stages, stage.index, target)
                         .ok_or_else(|| Error::invalid(format!("build context {name}: no stage {target}")))?;
@@ -53,7 +56,7 @@ impl Build<'_> {
                     Ok(self.on_stage(&made))
                 }
                 Some(NamedContext::Uploaded(_) | NamedContext::Remote(_)) => self.on_folder(name, platform),
-                None => self.on_image(name, platform, progress),
+                None => self.on_image(name, (platform, &stage.from), progress),
             },
         }
     }
@@ -67,8 +70,16 @@ impl Build<'_> {
         Made { state, inherited: made.inherited }
     }
 
-    fn on_image(&self, name: &str, platform: &str, progress: &Progress<'_>) -> Result<Made> {
+    fn on_image(&self, name: &str, (platform, from): (&str, &Node), progress: &Progress<'_>) -> Result<Made> {
         let image = self.image(name, platform, progress)?;
+        let wanted = if platform.is_empty() { Platform::host() } else { pull::platform(platform)? };
+        let have = image.platform();
+        if have.rank(&wanted).is_none() {
+            let message = format!(
+                "Base image {name} was pulled with platform \"{have}\", expected \"{wanted}\" for current build"
+            );
+            self.warn(from, "InvalidBaseImagePlatform", message);
+        }
         let mut config = image.config.clone();
         config.raw.clear();
         let inherited = config.history.len();
@@ -159,6 +170,7 @@ impl Build<'_> {
                     }
                 }
                 NamedContext::Image(image) => self.image_source(image, progress),
+                NamedContext::Layout(_, wanted) => self.layout_source(from, wanted),
                 NamedContext::Target(target) => match stage_named(&self.plan.stages, index, target) {
                     Some(stage) => self.stage_source(stage),
                     None => Err(Error::invalid(format!("build context {from}: no stage {target}"))),
@@ -185,11 +197,11 @@ impl Build<'_> {
     }
 
     fn image_source(&self, name: &str, progress: &Progress<'_>) -> Result<Source> {
-        let image = self.image(name, "", progress)?;
+        let image = self.image(name, &self.platform, progress)?;
         self.tree(&image.chain_ids, &format!("image {name}"))
     }
 
-    fn tree(&self, layers: &[String], name: &str) -> Result<Source> {
+    pub fn tree(&self, layers: &[String], name: &str) -> Result<Source> {
         let root = match layers {
             [] => self.context.folder("empty")?,
             layers => Root { fd: Arc::new(self.engine.driver.mount_ro(layers)?), name: name.into() },

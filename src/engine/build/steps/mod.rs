@@ -4,5 +4,6 @@
 
 pub mod base;
 pub mod copy;
+pub mod layout;
 pub mod mounts;
 pub mod run;

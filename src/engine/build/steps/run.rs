@@ -16,6 +16,7 @@ use crate::engine::container::record::Record;
 use crate::engine::container::{Pending, remove, start, wait};
 use crate::engine::copy::commit;
 use crate::error::{Context, Error, Result};
+use crate::image::manifest::Platform;
 use crate::image::store::LayerRef;
 use crate::runtime::Attach;
 use crate::storage::RwOptions;
@@ -213,7 +214,7 @@ impl Build<'_> {
         let running = Running { build: self, id };
         let short = crate::util::id::short(&running.id).to_owned();
         progress.classic(format!(" ---> Running in {short}\n"));
-        let code = running.run(progress)?;
+        let code = running.run(progress).map_err(|e| foreign(ongoing, e))?;
         self.abort.check()?;
         if code != 0 {
             return Err(self.failed_command(&shown, code));
@@ -288,6 +289,16 @@ impl Running<'_, '_> {
         tell(&mut ours, progress)?;
         waiting.finish(client.as_fd())
     }
+}
+
+/// Programs of another architecture than this machine's.
+fn foreign(ongoing: &Ongoing, e: Error) -> Error {
+    let (own, host) = (ongoing.state.config.platform(), Platform::host());
+    if own.rank(&host).is_some() || !e.message().contains("exec format error") {
+        return e;
+    }
+    e.context(format_args!("this stage is for {own}, which this machine ({host}) does not run"))
+        .with_hint("build the stage with FROM --platform=$BUILDPLATFORM, or register an emulator with binfmt_misc")
 }
 
 /// Output as it comes, cut at ends of characters.
