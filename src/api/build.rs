@@ -83,6 +83,9 @@ pub struct Options {
     pub cgroup_parent: String,
     pub ulimits: Vec<Ulimit>,
     pub build_id: String,
+    /// The context was listed by `POST /build/context` under this key, and only
+    /// what was asked for is sent.
+    pub kept: String,
     /// Nothing is built: the file is judged ([`Finding`]).
     pub check: bool,
     /// The daemon answers with `Step N/M` lines (false) or with structured
@@ -99,6 +102,11 @@ pub struct Ulimit {
 }
 
 impl Options {
+    /// A `--build-arg` that was given a value.
+    pub fn argument(&self, name: &str) -> Option<&str> {
+        self.build_args.get(name)?.as_deref()
+    }
+
     /// Key and value pairs; what has its default is left out.
     pub fn encode(&self) -> Vec<(&'static str, String)> {
         let mut query = Vec::new();
@@ -180,7 +188,7 @@ impl Options {
         Ok(options)
     }
 
-    fn texts(&self) -> [(&'static str, &String); 9] {
+    fn texts(&self) -> [(&'static str, &String); 10] {
         [
             ("dockerfile", &self.dockerfile),
             ("remote", &self.remote),
@@ -191,10 +199,11 @@ impl Options {
             ("cpusetmems", &self.cpuset_mems),
             ("cgroupparent", &self.cgroup_parent),
             ("buildid", &self.build_id),
+            ("keptcontext", &self.kept),
         ]
     }
 
-    fn texts_mut(&mut self) -> [(&'static str, &mut String); 9] {
+    fn texts_mut(&mut self) -> [(&'static str, &mut String); 10] {
         [
             ("dockerfile", &mut self.dockerfile),
             ("remote", &mut self.remote),
@@ -205,6 +214,7 @@ impl Options {
             ("cpusetmems", &mut self.cpuset_mems),
             ("cgroupparent", &mut self.cgroup_parent),
             ("buildid", &mut self.build_id),
+            ("keptcontext", &mut self.kept),
         ]
     }
 

@@ -9,15 +9,15 @@ use super::config::ImageConfig;
 use super::digest::{self, Digest, Hasher};
 use super::flow::{Copy, Meter, Source};
 use super::layer::{Expected, Ingest, TempFile, stream_error};
-use super::manifest::{Descriptor, Index, Manifest, Platform};
-use super::store::{Image, NewImage, Store, describe};
-use crate::error::{Error, Result};
+use super::manifest::{Descriptor, Index, Manifest, OCI_LAYER_GZIP, Platform};
+use super::store::{Image, LayerRef, NewImage, Store, describe};
+use crate::error::{Context, Error, Result};
 use crate::storage::behind::{Behind, Once};
 use crate::util::atomic_file::Durability;
 use crate::util::json;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read, Write};
 use std::sync::Arc;
 
 /// One entry of an index, with what it needs.
@@ -133,6 +133,35 @@ impl Store {
             )));
         }
         file.keep(&self.blob_path(&blob.digest))
+    }
+
+    /// The layer as a compressed blob that is here, made now if need be: the same
+    /// layer gives the same bytes each time.
+    pub fn pack(&self, layer: &LayerRef, cancelled: &dyn Fn() -> bool) -> Result<Descriptor> {
+        let known = self.layer(&layer.chain_id).and_then(|l| l.layer.blob.clone());
+        if let Some(blob) = known.filter(|blob| self.has_blob(blob)) {
+            return Ok(blob);
+        }
+        let file = TempFile::new(&self.temporary())?;
+        let tar = self.layer_tar(&layer.chain_id)?;
+        let mut packed = flate2::read::GzEncoder::new(tar, flate2::Compression::default());
+        let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0, vec![0; 128 * 1024]);
+        loop {
+            let n = packed.read(&mut buffer).map_err(stream_error)?;
+            if n == 0 {
+                break;
+            }
+            if cancelled() {
+                return Err(Error::cancelled());
+            }
+            hasher.update(&buffer[..n]);
+            (&file.file).write_all(&buffer[..n]).context("write a compressed layer")?;
+            size += n as u64;
+        }
+        let blob = Descriptor::new(OCI_LAYER_GZIP, hasher.finish(), size);
+        file.keep(&self.blob_path(&blob.digest))?;
+        self.remember_blob(&layer.chain_id, &blob)?;
+        Ok(blob)
     }
 
     /// What an image is, for one of its platforms: itself, or one that is packed.

@@ -1,6 +1,7 @@
 //! Bad input: contexts and Dockerfiles that are none, commands that do not behave.
 
 use super::{build, sh};
+use crate::harness::daemon::{comes_clean, processes_of};
 use crate::harness::image::Tar;
 use crate::harness::{Client, Daemon, eventually, probe};
 use crate::need;
@@ -45,6 +46,12 @@ fn dockerfiles_that_are_none() {
     d.docker(&["build", "-f", "/dev/zero", &folder]).contains("is not a regular file").fails(1);
     d.docker(&["build", "-f", "/nosuch", &folder]).contains("no such file or directory").fails(1);
     d.docker(&["build", "/nosuch"]).contains("path \"/nosuch\" not found").fails(1);
+    // A fifo is never opened, not by the client either.
+    let folder = super::context(&d, "fifo", &[("f", "x")]);
+    crate::harness::run(std::process::Command::new("mkfifo").arg(folder.join("Dockerfile"))).ok();
+    let folder = folder.display().to_string();
+    d.docker(&["build", &folder]).contains("Cannot locate specified Dockerfile").fails(1);
+    d.docker(&["build", "-f", &format!("{folder}/Dockerfile"), &folder]).contains("Cannot locate").fails(1);
     clean(&d);
 }
 
@@ -116,6 +123,79 @@ fn cancelling_ends_what_ignores_signals() {
     crate::harness::daemon::signal(child.id(), "INT");
     child.wait().unwrap();
     eventually("no container", || d.docker(&["ps", "-aq"]).ok().is_empty());
+    clean(&d);
+}
+
+/// Many thousand processes end with the client that wanted them.
+#[test]
+fn a_command_that_forks_without_end() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let file =
+        "FROM busybox\nRUN i=0; while [ $i -lt 3000 ]; do (trap '' TERM INT; sleep 1000) & i=$((i+1)); done; wait\n";
+    let folder = super::context(&d, "forks", &[("Dockerfile", file)]);
+    let mut command = d.cli(Client::Ours);
+    command.args(["build", "--network", "none"]).arg(&folder).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    eventually("its container", || !d.docker(&["ps", "-q"]).ok().is_empty());
+    let id = d.docker(&["ps", "-q"]).ok().trim().to_owned();
+    eventually("hundreds of processes", || d.docker(&["top", &id]).stdout.lines().count() > 200);
+    crate::harness::daemon::signal(child.id(), "INT");
+    child.wait().unwrap();
+    eventually("no container", || d.docker(&["ps", "-aq"]).ok().is_empty());
+    let left = || processes_of(d.scratch.path()).into_iter().filter(|pid| comm(*pid) == "sleep").count();
+    eventually("no process", || left() == 0);
+    clean(&d);
+}
+
+fn comm(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+/// The processes around a step die: the step goes on, and its layer is right.
+#[test]
+fn killed_beside_a_step() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let file = "FROM busybox\nARG N\nRUN while ! test -e /go; do sleep 0.05; done; rm /go; echo $N > /done\n";
+    let folder = super::context(&d, "beside", &[("Dockerfile", file)]).display().to_string();
+    for victim in ["coracle-spawner", "coracle-shim"] {
+        let mut command = d.cli(Client::Ours);
+        let arg = format!("N={victim}");
+        command.args(["build", "--network", "none", "-q", "-t", "beside", "--build-arg", &arg, &folder]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let running = || d.docker(&["ps", "-q"]).ok().trim().to_owned();
+        eventually("its step", || !running().is_empty() && d.docker(&["top", &running()]).stdout.contains("sleep"));
+        for pid in processes_of(d.scratch.path()).into_iter().filter(|pid| comm(*pid) == victim) {
+            crate::harness::daemon::signal(pid, "KILL");
+        }
+        d.docker(&["exec", &running(), "touch", "/go"]).ok();
+        assert!(child.wait().unwrap().success(), "{victim}");
+        assert_eq!(sh(&d, "beside", "cat /done"), victim);
+        clean(&d);
+    }
+    comes_clean(&d);
+}
+
+/// What is in no step's reach costs no memory, however many files it is.
+#[test]
+fn tens_of_thousands_of_files() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let mut tar = Tar::default();
+    tar.file("Dockerfile", 0o644, b"FROM scratch\nCOPY d7 /d7\n");
+    for n in 0..30_000 {
+        tar.file(&format!("d{}/f{n}", n / 100), 0o644, b"x");
+    }
+    let peak = || -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", d.pid())).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    let before = peak();
+    d.docker_input(Client::Ours, &["build", "-q", "-t", "many", "-"], tar.finish()).ok();
+    let grown = peak().saturating_sub(before);
+    assert!(grown < 8 << 10, "the daemon grew by {grown} kB");
     clean(&d);
 }
 

@@ -18,6 +18,8 @@ mod corpus;
 mod errors;
 /// Instructions, flags and forms, and the tree and configuration they make.
 mod language;
+/// Contexts of thousands of files, which the daemon keeps.
+mod large;
 /// Results: folders, archives, registries.
 mod output;
 /// Several platforms, images in folders, `--check`.

@@ -41,8 +41,15 @@ fn several_platforms() {
     let pushed = skopeo(&["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")]);
     assert_eq!(architectures(&pushed), ["amd64", "arm64", "arm"]);
     for (platform, architecture) in [("linux/amd64", "amd64"), ("linux/arm64", "arm64"), ("linux/arm/v7", "arm")] {
-        let shown =
-            d.docker(&["inspect", "--platform", platform, "-f", "{{.Architecture}} {{.Config.Labels.p}}", &name]);
+        let shown = d.docker(&[
+            "image",
+            "inspect",
+            "--platform",
+            platform,
+            "-f",
+            "{{.Architecture}} {{.Config.Labels.p}}",
+            &name,
+        ]);
         shown.prints(&format!("{architecture} {platform}"));
     }
     // Again: all from the cache, and the same index.
@@ -63,7 +70,7 @@ fn several_platforms() {
     d.docker(&["save", "-o", &out("saved.tar"), &name]).ok();
     d.docker(&["rmi", &name]).ok();
     d.docker(&["load", "-i", &out("saved.tar")]).ok();
-    d.docker(&["inspect", "--platform", "linux/arm64", "-f", "{{.Architecture}}", &name]).prints("arm64");
+    d.docker(&["image", "inspect", "--platform", "linux/arm64", "-f", "{{.Architecture}}", &name]).prints("arm64");
 }
 
 #[test]

@@ -178,6 +178,9 @@ fn repositories() {
     );
     d.docker(&["build", "--network", "none", "-t", "ctx", &format!("{url}#v1:sub")]).ok();
     assert_eq!(sh(&d, "ctx", "cat /sub/f; ls -A /sub | xargs"), "firstDockerfile f");
+    let keep = ["--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1"];
+    d.docker(&[&["build", "--network", "none", "-t", "ctx"], &keep[..], &[&url]].concat()).ok();
+    sh(&d, "ctx", "test -e /all/.git");
     d.docker(&["build", &format!("{url}#none")]).contains("couldn't find remote ref none").fails(1);
     d.docker(&["build", &format!("{url}#v1:nope")]).contains("subdir not a directory: nope").fails(1);
     let mismatch = format!("FROM busybox\nADD --checksum={} {url}#v1 /x\n", "0".repeat(40));

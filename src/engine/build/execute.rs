@@ -397,11 +397,11 @@ impl<'a> Build<'a> {
     }
 
     /// The command of a RUN ended with this code.
-    pub fn failed_command(&self, command: &str, code: i32) -> Error {
+    pub fn failed_command(&self, command: &str, code: i32, more: &str) -> Error {
         let message = if self.report.structured() {
-            format!("process {command:?} did not complete successfully: exit code: {code}")
+            format!("process {command:?} did not complete successfully: exit code: {code}{more}")
         } else {
-            format!("The command '{command}' returned a non-zero code: {code}")
+            format!("The command '{command}' returned a non-zero code: {code}{more}")
         };
         let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         fault.get_or_insert_with(|| Fault { message: message.clone(), code: Some(code), ..Fault::default() });

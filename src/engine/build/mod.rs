@@ -36,6 +36,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug)]
 pub struct Builds {
     pub cache: cache::Cache,
+    /// Large contexts, as they were at the last build.
+    pub contexts: Arc<context::kept::Kept>,
     /// Those that run now, by the id that their client gave them.
     running: Mutex<BTreeMap<String, Running>>,
 }
@@ -48,8 +50,9 @@ struct Running {
 
 impl Builds {
     pub fn open(config: &EngineConfig) -> Result<Self> {
-        let cache = cache::Cache::open(config.data_root.join("build-cache"))?;
-        Ok(Self { cache, running: Mutex::default() })
+        let root = config.data_root.join("build-cache");
+        let contexts = context::kept::Kept::open(root.join("contexts"))?;
+        Ok(Self { cache: cache::Cache::open(root)?, contexts, running: Mutex::default() })
     }
 
     /// `POST /build/cancel`. An id that is not known is an end already reached.

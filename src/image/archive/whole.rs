@@ -6,14 +6,15 @@ use super::load::{Layer, Pending};
 use super::{Item, blob_name};
 use crate::error::{Context, Error, Result};
 use crate::image::digest::{Digest, Hasher};
-use crate::image::layer::stream_error;
+use crate::image::layer::{Expected, Ingest, stream_error};
 use crate::image::manifest::{Descriptor, Index, Manifest, is_manifest};
 use crate::image::platforms::{Blobs, Packed};
 use crate::image::reference::Reference;
-use crate::image::store::{Image, Store};
+use crate::image::store::{Image, LayerRef, Store};
 use crate::storage::behind::Once;
 use crate::util::json;
 use std::io::Read;
+use std::sync::atomic::AtomicBool;
 
 /// The entry of manifest.json.
 pub(super) fn item(blobs: &Blobs<'_>, image: &Image, names: &[Reference]) -> Option<Item> {
@@ -70,7 +71,12 @@ impl Pending<'_> {
             Some(Layer::Staged(staged)) => staged.blob.as_ref().is_some_and(|b| b.digest == blob.digest),
             _ => false,
         };
-        self.blob(blob).is_ok() || staged() || self.store.has_blob(blob)
+        self.blob(blob).is_ok() || staged() || self.store.has_blob(blob) || self.unpacked(blob).is_some()
+    }
+
+    /// A layer whose plain tar the blob is, so that it can be made again.
+    fn unpacked(&self, blob: &Descriptor) -> Option<LayerRef> {
+        self.store.layer_by_diff_id(&blob.digest).filter(|layer| layer.layer.tar_size == blob.size)
     }
 
     /// Puts everything that the entries name into the store, trees dropped. What
@@ -82,6 +88,12 @@ impl Pending<'_> {
             }
             if let Ok(data) = self.blob(blob) {
                 self.store.put_blob(&blob.digest, data)?;
+                continue;
+            }
+            if let Some(layer) = self.unpacked(blob) {
+                let (cancel, mut silent) = (AtomicBool::new(false), |_| {});
+                let ingest = Ingest::new(Expected::default(), &cancel, &mut silent);
+                self.store.take_blob(blob, &mut self.store.layer_tar(&layer.chain_id)?, ingest)?;
                 continue;
             }
             if let Some(Layer::Staged(staged)) = self.layers.remove(&blob_name(&blob.digest))

@@ -4,8 +4,9 @@ use crate::api::build::{Options, SECRETS_HEADER, Secrets};
 use crate::api::registry::AuthConfig;
 use crate::engine::Engine;
 use crate::engine::build::cache::prune::Wanted;
+use crate::engine::build::context::kept::{List, MAX_LIST};
 use crate::engine::build::{self, Abort};
-use crate::error::{Error, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::server::hijack;
 use crate::server::request::Request;
 use crate::server::response::{Response, Stream};
@@ -14,7 +15,7 @@ use crate::util::json;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::Arc;
 
 pub const ROUTES: &[Route] = &[
@@ -22,6 +23,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/build/prune", build_prune),
     route("POST", "/build/cancel", build_cancel),
     route("POST", "/build/attach", build_attach),
+    route("POST", "/build/context", build_context),
 ];
 
 fn decode<T: serde::de::DeserializeOwned + Default>(text: Option<&str>) -> Option<T> {
@@ -74,6 +76,21 @@ fn build_prune(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> 
     let keep = keep.max(number("max-used-space")?);
     let wanted = Wanted { all: request.query_bool("all", false), filters: request.filters()?, keep };
     Response::ok(&engine.builds.cache.prune(engine, &wanted)?)
+}
+
+/// The list of a large context, before the build that will use it: the answer says
+/// which files have to be sent.
+fn build_context(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
+    let key = request.query("key").unwrap_or("").to_owned();
+    let build = request.query("id").filter(|id| !id.is_empty());
+    let build = build.ok_or_else(|| Error::invalid("build ID not provided"))?.to_owned();
+    let mut bytes = Vec::new();
+    request.take_body().take(MAX_LIST + 1).read_to_end(&mut bytes).context("read the list of the context")?;
+    if bytes.len() as u64 > MAX_LIST {
+        return Err(Error::invalid(format!("the list of the context is longer than {} MiB", MAX_LIST >> 20)));
+    }
+    let needed = engine.builds.contexts.offer(&key, &build, List::new(bytes)?)?;
+    Response::ok(&serde_json::json!({ "needed": needed }))
 }
 
 /// A raw connection that a running build takes when it needs it: `ssh:ID` leads to

@@ -4,13 +4,15 @@
 //! Invariant: nothing outside the context's folder is read, symbolic links are
 //! sent as links, and owners are dropped: builds must not depend on who builds.
 
+use super::listing::{self, Listed};
 use crate::api::build::NamedContext;
+use crate::client::Client;
 use crate::error::{Context, Error, Result};
 use crate::util::git::GitUrl;
 use crate::util::ignore::Ignore;
 use crate::util::order;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -29,6 +31,8 @@ pub(super) struct Source {
     folders: Vec<(String, PathBuf)>,
     /// Removed when the context has been sent.
     checkout: Option<Checkout>,
+    /// The daemon has a part of the folder.
+    listed: Option<Listed>,
 }
 
 enum Kind {
@@ -51,6 +55,7 @@ pub(super) fn open(context: &str, file: Option<&str>) -> Result<Source> {
         extra: None,
         folders: Vec::new(),
         checkout: None,
+        listed: None,
     };
     if context == "-" {
         if file == Some("-") {
@@ -275,6 +280,21 @@ impl Source {
         Ok(Box::new(Joined { reader, thread: Some(thread), trouble: trouble.clone() }))
     }
 
+    /// The daemon needs these two also where the rules leave them out.
+    fn needs(&self, path: &str) -> bool {
+        path == self.dockerfile || path == ".dockerignore"
+    }
+
+    /// Asks the daemon what it has of a large folder; gives what the build is to say.
+    pub(super) fn offer(&mut self, client: &Client, build: &str) -> Result<String> {
+        if let (Kind::Folder(root), None) = (&self.kind, &self.checkout) {
+            let ignore = read_ignore(root, &self.dockerfile)?;
+            let keep = |path: &str| self.needs(path);
+            self.listed = listing::ask(client, build, &Walk { root, ignore: &ignore, keep: &keep }, &self.dockerfile)?;
+        }
+        Ok(self.listed.as_ref().map(|l| l.key.clone()).unwrap_or_default())
+    }
+
     fn write(self, to: impl io::Write) -> Result<()> {
         let mut tar = tar::Builder::new(to);
         tar.follow_symlinks(false);
@@ -286,13 +306,18 @@ impl Source {
         }
         if let Kind::Folder(root) = &self.kind {
             let ignore = read_ignore(root, &self.dockerfile)?;
-            // The daemon needs these two also where the rules leave them out.
-            let keep = |path: &str| path == self.dockerfile || path == ".dockerignore";
-            Walk { root, prefix: "", ignore: &ignore, keep: &keep }.folder(&mut tar, "")?;
+            let send = |path: &str, full: &Path, meta: &Metadata| match &self.listed {
+                Some(listed) if !listed.wants(path) => Ok(()),
+                _ => append(&mut tar, path, full, meta),
+            };
+            let keep = |path: &str| self.needs(path);
+            Walk { root, ignore: &ignore, keep: &keep }.folder(&mut { send }, "")?;
         }
         for (prefix, root) in &self.folders {
             let ignore = read_ignore(root, "")?;
-            Walk { root, prefix, ignore: &ignore, keep: &|_| false }.folder(&mut tar, "")?;
+            let mut send =
+                |path: &str, full: &Path, meta: &Metadata| append(&mut tar, &format!("{prefix}/{path}"), full, meta);
+            Walk { root, ignore: &ignore, keep: &|_| false }.folder(&mut send, "")?;
         }
         tar.into_inner()?.flush()?;
         Ok(())
@@ -311,15 +336,19 @@ fn read_ignore(root: &Path, dockerfile: &str) -> Result<Ignore> {
     Ok(Ignore::default())
 }
 
-struct Walk<'a> {
-    root: &'a Path,
-    prefix: &'a str,
+/// A folder as it is sent.
+pub(super) struct Walk<'a> {
+    pub(super) root: &'a Path,
     ignore: &'a Ignore,
     keep: &'a dyn Fn(&str) -> bool,
 }
 
+/// Takes an entry: its path in the context, where it is, what it is.
+type Visit<'a> = dyn FnMut(&str, &Path, &Metadata) -> Result<()> + 'a;
+
 impl Walk<'_> {
-    fn folder<W: io::Write>(&self, tar: &mut tar::Builder<W>, path: &str) -> Result<()> {
+    /// Everything below `path` that is not left out, folders before their content.
+    pub(super) fn folder(&self, visit: &mut Visit<'_>, path: &str) -> Result<()> {
         let folder = self.root.join(path);
         let mut names: Vec<_> = fs::read_dir(&folder)
             .and_then(|entries| entries.map(|e| e.map(|e| e.file_name())).collect())
@@ -331,12 +360,12 @@ impl Walk<'_> {
                 .into_string()
                 .map_err(|n| Error::invalid(format!("file name {n:?} in the context is not UTF-8")))?;
             let child = if path.is_empty() { name } else { format!("{path}/{name}") };
-            self.entry(tar, &child)?;
+            self.entry(visit, &child)?;
         }
         Ok(())
     }
 
-    fn entry<W: io::Write>(&self, tar: &mut tar::Builder<W>, path: &str) -> Result<()> {
+    fn entry(&self, visit: &mut Visit<'_>, path: &str) -> Result<()> {
         let full = self.root.join(path);
         let excluded = self.ignore.excludes(path) && !(self.keep)(path);
         let meta =
@@ -344,32 +373,35 @@ impl Walk<'_> {
         if excluded && !(meta.is_dir() && self.ignore.has_exceptions()) {
             return Ok(());
         }
-        let name = if self.prefix.is_empty() { path.to_owned() } else { format!("{}/{path}", self.prefix) };
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(meta.permissions().mode() & 0o7777);
-        header.set_mtime(meta.mtime().max(0).unsigned_abs());
-        if meta.is_dir() {
-            if !excluded {
-                header.set_entry_type(tar::EntryType::Directory);
-                header.set_size(0);
-                tar.append_data(&mut header, format!("{name}/"), io::empty())?;
-            }
-            return self.folder(tar, path);
+        if !excluded {
+            visit(path, &full, &meta)?;
         }
-        if meta.is_symlink() {
-            header.set_entry_type(tar::EntryType::Symlink);
-            header.set_size(0);
-            tar.append_link(&mut header, name, fs::read_link(&full)?)?;
-        } else if meta.is_file() {
-            let file = fs::File::open(&full)
-                .with_context(|| format!("error checking context: can't read {}", full.display()))?;
-            header.set_size(meta.len());
-            // A file that grows meanwhile must not tear the tar.
-            tar.append_data(&mut header, name, Exactly { inner: file.take(meta.len()), left: meta.len() })?;
-        }
-        // Sockets, devices and fifos are no content.
-        Ok(())
+        if meta.is_dir() { self.folder(visit, path) } else { Ok(()) }
     }
+}
+
+/// One entry of the tar.
+fn append<W: io::Write>(tar: &mut tar::Builder<W>, name: &str, full: &Path, meta: &Metadata) -> Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(meta.permissions().mode() & 0o7777);
+    header.set_mtime(meta.mtime().max(0).unsigned_abs());
+    if meta.is_dir() {
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_size(0);
+        tar.append_data(&mut header, format!("{name}/"), io::empty())?;
+    } else if meta.is_symlink() {
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        tar.append_link(&mut header, name, fs::read_link(full)?)?;
+    } else if meta.is_file() {
+        let file =
+            fs::File::open(full).with_context(|| format!("error checking context: can't read {}", full.display()))?;
+        header.set_size(meta.len());
+        // A file that grows meanwhile must not tear the tar.
+        tar.append_data(&mut header, name, Exactly { inner: file.take(meta.len()), left: meta.len() })?;
+    }
+    // Sockets, devices and fifos are no content.
+    Ok(())
 }
 
 /// Pads a file that shrank while it was read.

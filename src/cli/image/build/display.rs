@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -30,62 +31,89 @@ pub(super) struct Outcome {
     pub(super) findings: Option<Vec<Finding>>,
 }
 
+/// How often the picture's times move on.
+const TICK: Duration = Duration::from_millis(100);
+
 /// Reads the answer to its end.
 pub(super) fn show(cx: &mut Context, reply: Reply, mode: Mode, session: &mut Session) -> Result<Outcome> {
-    let quiet_stdout = session.takes_stdout();
     let mut outcome = Outcome::default();
     let mut steps = Steps { started: Instant::now(), shown: 0, all: BTreeMap::new() };
-    for line in BufReader::new(reply).lines() {
-        let line = line?;
-        if line.trim().is_empty() {
-            continue;
+    if mode != Mode::Terminal {
+        for line in BufReader::new(reply).lines() {
+            take(cx, &line?, mode, session, &mut steps, &mut outcome)?;
         }
-        if mode == Mode::Json {
-            writeln!(cx.err, "{}", line.trim_end())?;
+        return Ok(outcome);
+    }
+    // Beside the reader, so that times run while no step says anything.
+    let (sender, lines) = sync_channel(64);
+    std::thread::spawn(move || BufReader::new(reply).lines().try_for_each(|line| sender.send(line).ok()));
+    let mut drawn = Instant::now();
+    loop {
+        match lines.recv_timeout(TICK) {
+            Ok(line) => take(cx, &line?, mode, session, &mut steps, &mut outcome)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
         }
-        let message: Message =
-            json::from_str(&line).map_err(|e| Error::system(format!("unexpected answer of the daemon: {e}")))?;
-        if let Some(aux) = &message.aux {
-            note(&mut outcome, aux);
-            if aux["attach"] == true {
-                session.begin();
-            }
-            let warnings = aux["warnings"].as_array().map(Vec::as_slice).unwrap_or_default();
-            if !warnings.is_empty() && matches!(mode, Mode::Plain | Mode::Terminal) {
-                steps.settle(cx, mode)?;
-                let many = if warnings.len() == 1 { "warning" } else { "warnings" };
-                writeln!(cx.err, "\n {} {many} found:", warnings.len())?;
-                for warning in warnings.iter().filter_map(|w| w.as_str()) {
-                    writeln!(cx.err, " - {warning}")?;
-                }
-                writeln!(cx.err)?;
-            }
-        }
-        if let Some(error) = &message.error {
-            if mode == Mode::Terminal {
-                steps.draw(cx, true)?;
-            }
-            // The step's own output has been shown above it.
-            return Err(Error::new(Kind::System, error.clone()));
-        }
-        match (mode, message.step, message.stream) {
-            (Mode::Quiet | Mode::Json, _, _) => {}
-            (Mode::Plain, Some(step), _) => plain(cx, &step)?,
-            (Mode::Terminal, Some(step), _) => {
-                steps.take(step);
-                steps.draw(cx, false)?;
-            }
-            (_, None, Some(text)) => {
-                steps.settle(cx, mode)?;
-                if quiet_stdout { write!(cx.err, "{text}")? } else { write!(cx.out, "{text}")? }
-            }
-            (_, None, None) => {}
+        if !steps.all.is_empty() && drawn.elapsed() >= TICK / 2 {
+            steps.draw(cx, false)?;
+            drawn = Instant::now();
         }
     }
-    if mode == Mode::Terminal {
-        steps.draw(cx, true)?;
-    }
+    steps.draw(cx, true)?;
     Ok(outcome)
+}
+
+/// One line of the answer.
+fn take(
+    cx: &mut Context,
+    line: &str,
+    mode: Mode,
+    session: &mut Session,
+    steps: &mut Steps,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    if line.trim().is_empty() {
+        return Ok(());
+    }
+    if mode == Mode::Json {
+        writeln!(cx.err, "{}", line.trim_end())?;
+    }
+    let message: Message =
+        json::from_str(line).map_err(|e| Error::system(format!("unexpected answer of the daemon: {e}")))?;
+    if let Some(aux) = &message.aux {
+        note(outcome, aux);
+        if aux["attach"] == true {
+            session.begin();
+        }
+        let warnings = aux["warnings"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if !warnings.is_empty() && matches!(mode, Mode::Plain | Mode::Terminal) {
+            steps.settle(cx, mode)?;
+            let many = if warnings.len() == 1 { "warning" } else { "warnings" };
+            writeln!(cx.err, "\n {} {many} found:", warnings.len())?;
+            for warning in warnings.iter().filter_map(|w| w.as_str()) {
+                writeln!(cx.err, " - {warning}")?;
+            }
+            writeln!(cx.err)?;
+        }
+    }
+    if let Some(error) = &message.error {
+        if mode == Mode::Terminal {
+            steps.draw(cx, true)?;
+        }
+        // The step's own output has been shown above it.
+        return Err(Error::new(Kind::System, error.clone()));
+    }
+    match (mode, message.step, message.stream) {
+        (Mode::Quiet | Mode::Json, _, _) => {}
+        (Mode::Plain, Some(step), _) => plain(cx, &step)?,
+        (Mode::Terminal, Some(step), _) => steps.take(step),
+        (_, None, Some(text)) => {
+            steps.settle(cx, mode)?;
+            if session.takes_stdout() { write!(cx.err, "{text}")? } else { write!(cx.out, "{text}")? }
+        }
+        (_, None, None) => {}
+    }
+    Ok(())
 }
 
 fn note(outcome: &mut Outcome, aux: &serde_json::Value) {
@@ -213,31 +241,26 @@ impl Steps {
     }
 
     fn draw(&mut self, cx: &mut Context, last: bool) -> Result<()> {
-        let width = crate::sys::term::window_size(std::io::stderr().as_fd()).map_or(80, |s| usize::from(s.1)).max(20);
+        let (rows, width) = crate::sys::term::window_size(std::io::stderr().as_fd())
+            .map_or((24, 80), |s| (usize::from(s.0), usize::from(s.1)));
+        let (rows, width) = (rows.max(5), width.max(20));
         let mut picture = String::new();
         if self.shown > 0 {
             picture.push_str(&format!("\x1b[{}A\x1b[J", self.shown));
         }
         let done = self.all.values().filter(|p| p.end.is_some()).count();
-        let mut lines = vec![format!(
+        let head = format!(
             "[+] Building {:.1}s ({done}/{}){}",
             self.started.elapsed().as_secs_f64(),
             self.all.len(),
             if last { " FINISHED" } else { "" }
-        )];
-        for progress in self.all.values() {
-            let time =
-                progress.end.clone().unwrap_or_else(|| format!("{:.1}s", progress.began.elapsed().as_secs_f64()));
-            let room = width.saturating_sub(time.len() + 5);
-            let name: String = progress.name.chars().take(room).collect();
-            lines.push(format!(" => {name:<room$} {time}"));
-            if progress.failed || (progress.end.is_none() && !last) {
-                lines.extend(progress.tail.iter().map(|t| format!(" => => {}", printable(t, width - 7))));
-            }
-        }
-        self.shown = lines.len();
-        for line in lines {
-            picture.push_str(&line);
+        );
+        let steps = self.all.values().map(|p| (p.end.is_none(), p.lines(width, last))).collect();
+        // The last picture stays: it may be longer than the screen.
+        let lines = if last { steps_lines(steps) } else { fitting(steps, rows - 2) };
+        self.shown = lines.len() + 1;
+        for line in [head].iter().chain(&lines) {
+            picture.push_str(line);
             picture.push('\n');
         }
         cx.err.write_all(picture.as_bytes())?;
@@ -246,7 +269,67 @@ impl Steps {
     }
 }
 
+impl Progress {
+    fn lines(&self, width: usize, last: bool) -> Vec<String> {
+        let time = self.end.clone().unwrap_or_else(|| format!("{:.1}s", self.began.elapsed().as_secs_f64()));
+        let room = width.saturating_sub(time.len() + 5);
+        let name: String = self.name.chars().take(room).collect();
+        let mut lines = vec![format!(" => {name:<room$} {time}")];
+        if self.failed || (self.end.is_none() && !last) {
+            lines.extend(self.tail.iter().map(|t| format!(" => => {}", printable(t, width - 7))));
+        }
+        lines
+    }
+}
+
+/// Of each step whether it runs, and its lines.
+type Drawn = Vec<(bool, Vec<String>)>;
+
+fn steps_lines(steps: Drawn) -> Vec<String> {
+    steps.into_iter().flat_map(|(_, lines)| lines).collect()
+}
+
+/// What fits on the screen, for no cursor goes back to what was scrolled away: the
+/// earliest finished steps go first, then what does not fit below.
+fn fitting(mut steps: Drawn, room: usize) -> Vec<String> {
+    let mut surplus = steps.iter().map(|(_, lines)| lines.len()).sum::<usize>().saturating_sub(room);
+    steps.retain(|(runs, lines)| {
+        let goes = surplus > 0 && !runs;
+        surplus = if goes { surplus.saturating_sub(lines.len()) } else { surplus };
+        !goes
+    });
+    let mut lines = steps_lines(steps);
+    lines.truncate(room);
+    lines
+}
+
 /// A build's output must not drive the terminal.
 fn printable(text: &str, width: usize) -> String {
     text.chars().filter(|c| !c.is_control()).take(width).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_on_a_screen() {
+        let step = |runs, name: &str, tail: usize| (runs, vec![name.to_owned(); tail + 1]);
+        let all = || vec![step(false, "a", 0), step(true, "b", 2), step(false, "c", 0), step(true, "d", 1)];
+        assert_eq!(fitting(all(), 7).len(), 7);
+        assert_eq!(fitting(all(), 6), ["b", "b", "b", "c", "d", "d"]);
+        assert_eq!(fitting(all(), 5), ["b", "b", "b", "d", "d"]);
+        assert_eq!(fitting(all(), 4), ["b", "b", "b", "d"]);
+    }
+
+    #[test]
+    fn addresses_of_rules() {
+        for (rule, address) in [
+            ("JSONArgsRecommended", "json-args-recommended"),
+            ("SecretsUsedInArgOrEnv", "secrets-used-in-arg-or-env"),
+            ("UndefinedVar", "undefined-var"),
+        ] {
+            assert_eq!(kebab(rule), address);
+        }
+    }
 }

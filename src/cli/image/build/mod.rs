@@ -3,6 +3,7 @@
 mod context;
 mod display;
 mod keys;
+mod listing;
 mod session;
 
 use crate::api::build::{Options, Output, SECRETS_HEADER, Secrets, Ulimit};
@@ -191,6 +192,7 @@ impl Verb for Build {
         secrets.ssh = agents.keys().cloned().collect();
         let client = cx.client()?;
         options.build_id = crate::util::id::random();
+        options.kept = source.offer(&client, &options.build_id)?;
         let mut session = Session::new(&client, &options.build_id, agents, &mut options.outputs, &options.cache_to)?;
         let mut request = client.post("/build");
         for (key, value) in options.encode() {
@@ -287,6 +289,7 @@ impl Build {
             ulimits: self.ulimit.iter().map(|u| ulimit(u)).collect::<Result<_>>()?,
             build_id: String::new(),
             check: false,
+            kept: String::new(),
             structured: true,
         })
     }

@@ -11,7 +11,7 @@ use crate::image::digest::Digest;
 use crate::storage::tree;
 use crate::util::json;
 use crate::util::order;
-use crate::util::time::{Timestamp, now};
+use crate::util::time::{Timestamp, now, rfc3339_nano};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
@@ -46,7 +46,14 @@ const FILTERS: &[&str] =
 struct Part {
     row: BuildCacheRecord,
     last: Timestamp,
-    mount: bool,
+    what: What,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Step,
+    Mount,
+    Context,
 }
 
 impl Cache {
@@ -66,7 +73,7 @@ impl Cache {
             // Of two steps with one layer, the first has its size.
             let theirs = !shared.insert(record.chain_id.clone());
             let size = sizes.get(&record.chain_id).copied().unwrap_or(0);
-            parts.push(Part::new(key, record, kind, size, theirs, false));
+            parts.push(Part::new(What::Step, key, record, kind, size, (theirs, false)));
         }
         let used = self.mounts.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in fs::read_dir(self.root.join("mounts"))? {
@@ -76,7 +83,15 @@ impl Cache {
             };
             let data = fs::read(path.with_file_name(format!("{name}.json"))).unwrap_or_default();
             let record: Record = json::from_slice(&data).unwrap_or_default();
-            parts.push(Part::new(name, &record, "exec.cachemount", weight(&path), false, used.contains_key(name)));
+            let (size, in_use) = (weight(&path), used.contains_key(name));
+            parts.push(Part::new(What::Mount, name, &record, "exec.cachemount", size, (false, in_use)));
+        }
+        for (key, last, in_use) in engine.builds.contexts.all() {
+            let time = last.map(|t| rfc3339_nano(Timestamp::from(t))).unwrap_or_default();
+            let description = "local source for context".to_owned();
+            let record = Record { description, created: time.clone(), last_used: time, ..Record::default() };
+            let size = weight(&engine.builds.contexts.path(&key));
+            parts.push(Part::new(What::Context, &key, &record, "source.local", size, (false, in_use)));
         }
         order::sort_by(&mut parts, |a, b| b.last.cmp(&a.last).then_with(|| a.row.id.cmp(&b.row.id)));
         Ok(parts)
@@ -102,10 +117,11 @@ impl Cache {
             if !goes {
                 continue;
             }
-            match part.mount {
-                true if !self.remove_mount(&row.id)? => continue,
-                true => report.space_reclaimed += part.size(),
-                false => self.remove_step(&row.id)?,
+            match part.what {
+                What::Mount if !self.remove_mount(&row.id)? => continue,
+                What::Context if !engine.builds.contexts.remove(&row.id) => continue,
+                What::Mount | What::Context => report.space_reclaimed += part.size(),
+                What::Step => self.remove_step(&row.id)?,
             }
             if !row.shared {
                 left = left.saturating_sub(part.size());
@@ -143,7 +159,7 @@ impl Cache {
 }
 
 impl Part {
-    fn new(id: &str, record: &Record, kind: &str, size: u64, shared: bool, in_use: bool) -> Self {
+    fn new(what: What, id: &str, record: &Record, kind: &str, size: u64, (shared, in_use): (bool, bool)) -> Self {
         let row = BuildCacheRecord {
             id: id.to_owned(),
             kind: kind.to_owned(),
@@ -156,7 +172,7 @@ impl Part {
             usage_count: record.uses,
             ..BuildCacheRecord::default()
         };
-        Self { row, last: record.last(), mount: record.chain_id.is_empty() }
+        Self { row, last: record.last(), what }
     }
 
     fn size(&self) -> u64 {

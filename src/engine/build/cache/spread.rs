@@ -297,9 +297,9 @@ impl Build<'_> {
     /// With `type=inline`, the configuration's bytes with the cache in them.
     pub fn with_inline_cache(&self, made: &Made, config: Vec<u8>) -> Result<Vec<u8>> {
         let options = &self.request.options;
-        let argument = options.build_args.get("BUILDKIT_INLINE_CACHE").cloned().flatten();
+        let argument = options.argument("BUILDKIT_INLINE_CACHE");
         let asked = options.cache_to.iter().any(|t| Spec::parse(t).kind == "inline");
-        if !asked && !argument.is_some_and(|v| matches!(v.as_str(), "1" | "true")) {
+        if !asked && !argument.is_some_and(|v| matches!(v, "1" | "true")) {
             return Ok(config);
         }
         let (mut document, layers) = self.collected(&[made], false)?;

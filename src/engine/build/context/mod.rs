@@ -5,6 +5,7 @@
 //! of layers, with no owners and no devices, and read through `openat2` inside
 //! its root afterwards.
 
+pub mod kept;
 pub mod remote;
 
 use crate::api::build::{NamedContext, Options};
@@ -17,6 +18,7 @@ use crate::storage::apply::{self, Limits};
 use crate::storage::{Staging, Whiteouts, tree};
 use crate::sys::fs as sysfs;
 use crate::util::ignore::Ignore;
+use kept::Lease;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use remote::Fetched;
@@ -48,6 +50,8 @@ pub struct Context {
     given: bool,
     /// What is left out of it.
     pub ignore: Ignore,
+    /// The main context is one that stays.
+    lease: Option<Lease>,
 }
 
 impl Drop for Context {
@@ -111,20 +115,28 @@ pub fn receive(engine: &Engine, id: &str, options: &Options, body: &mut dyn Read
         dockerfile_name: options.dockerfile.clone(),
         given: false,
         ignore: Ignore::default(),
+        lease: None,
     };
+    if !options.kept.is_empty() {
+        context.take_kept(engine, options, body, abort)?;
+    }
     let cancelled = || abort.cancel.fired();
     let unpack = Unpack { dir: &context.dir, name: "context", owners: false, cancelled: &cancelled };
     unpack.run(body).map_err(|e| e.context("Error processing tar file"))?;
     context.take_named(engine, options, abort)?;
     let mut asked = options.dockerfile.clone();
     if !matches!(options.remote.as_str(), "" | "client-session") {
-        asked = context.take_remote(engine, &options.remote, &asked, abort)?;
+        asked = context.take_remote(engine, options, &asked, abort)?;
     }
     if asked.starts_with("http://") || asked.starts_with("https://") {
         context.fetch_dockerfile(engine, &asked, abort)?;
     }
     context.find_dockerfile(&asked)?;
     Ok(context)
+}
+
+fn keep_git_dir(options: &Options) -> bool {
+    options.argument("BUILDKIT_CONTEXT_KEEP_GIT_DIR").is_some_and(|v| matches!(v, "1" | "true"))
 }
 
 fn open_root(path: &Path, name: &str) -> Result<Root> {
@@ -134,6 +146,19 @@ fn open_root(path: &Path, name: &str) -> Result<Root> {
 }
 
 impl Context {
+    /// The context is what was kept of it, with what is sent now.
+    fn take_kept(&mut self, engine: &Engine, options: &Options, body: &mut dyn Read, abort: &Abort) -> Result<()> {
+        let lease = engine.builds.contexts.take(&options.kept, &options.build_id)?;
+        let cancelled = || abort.cancel.fired();
+        lease.update(abort, |dir| {
+            let unpack = Unpack { dir, name: "tree", owners: false, cancelled: &cancelled };
+            unpack.run(body).map_err(|e| e.context("Error processing tar file"))
+        })?;
+        self.root = open_root(&lease.path().join("tree"), "build context")?;
+        self.lease = Some(lease);
+        Ok(())
+    }
+
     /// A fresh folder of this build.
     pub fn folder(&self, name: &str) -> Result<Root> {
         open_root(&self.dir.join(name), name)
@@ -141,6 +166,11 @@ impl Context {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// Where the main context is.
+    fn main(&self) -> PathBuf {
+        self.lease.as_ref().map_or_else(|| self.dir.join("context"), |lease| lease.path().join("tree"))
     }
 
     /// Where the paths of a build's private files begin.
@@ -157,9 +187,10 @@ impl Context {
 
     /// The main context is fetched; what was uploaded beside it is a Dockerfile at
     /// most. Gives the name of the Dockerfile.
-    fn take_remote(&mut self, engine: &Engine, url: &str, asked: &str, abort: &Abort) -> Result<String> {
+    fn take_remote(&mut self, engine: &Engine, options: &Options, asked: &str, abort: &Abort) -> Result<String> {
+        let (url, keep_git_dir) = (options.remote.as_str(), keep_git_dir(options));
         let sent = self.read(SENT)?;
-        match remote::context(engine, url, &self.dir.join("remote"), abort)? {
+        match remote::context(engine, url, &self.dir.join("remote"), keep_git_dir, abort)? {
             // Nothing but the Dockerfile: COPY has nothing to take.
             Fetched::Dockerfile(root) => {
                 self.root = root;
@@ -213,7 +244,7 @@ impl Context {
         for (n, (name, source)) in options.contexts.iter().enumerate() {
             if let NamedContext::Remote(url) = source {
                 let (Fetched::Tree(root) | Fetched::Dockerfile(root)) =
-                    remote::context(engine, url, &self.dir.join(format!("named-{n}")), abort)
+                    remote::context(engine, url, &self.dir.join(format!("named-{n}")), keep_git_dir(options), abort)
                         .map_err(|e| e.context(format_args!("build context {name}")))?;
                 let root = Root { name: format!("build context {name}").into(), ..root };
                 self.named.insert(name.to_ascii_lowercase(), root);
@@ -224,7 +255,7 @@ impl Context {
                 return Err(Error::invalid(format!("build context {name}: invalid folder {prefix:?}")));
             }
             let target = self.dir.join(format!("named-{n}"));
-            match fs::rename(self.dir.join("context").join(prefix), &target) {
+            match fs::rename(self.main().join(prefix), &target) {
                 Ok(()) => {}
                 // An empty folder has no entry of its own.
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}

@@ -10,8 +10,9 @@ use crate::engine::build::steps::base::Made;
 use crate::engine::image::{image_event, names};
 use crate::error::{Error, Result};
 use crate::image::digest::Digest;
-use crate::image::layer::{Expected, Ingest};
-use crate::image::manifest::{Descriptor, Index, Manifest, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST};
+use crate::image::manifest::{
+    DOCKER_LAYER_GZIP, Descriptor, Index, Manifest, OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST,
+};
 use crate::image::platforms::Packed;
 use crate::image::store::{Image, LayerRef, NewImage};
 use crate::util::json;
@@ -55,8 +56,8 @@ pub fn finish(builds: &[Build<'_>], made: &[Arc<Made>]) -> Result<()> {
 struct Part {
     packed: Packed,
     manifest: Vec<u8>,
-    /// With the blob each of them is to become; None where it is here already.
-    layers: Vec<(LayerRef, Descriptor)>,
+    /// So that no layer goes, and its blob with it, before the image is there.
+    _held: Vec<LayerRef>,
 }
 
 /// The index with every platform's blobs, as one image.
@@ -78,11 +79,6 @@ fn keep(build: &Build<'_>, images: &[Arc<Image>]) -> Result<(Arc<Image>, Digest)
     for (part, image) in parts.iter().zip(images) {
         store.put_blob(&part.packed.config.digest, &image.config.raw)?;
         store.put_blob(&part.packed.entry.digest, &part.manifest)?;
-        for (layer, blob) in part.layers.iter().filter(|(_, blob)| !store.has_blob(blob)) {
-            let mut silent = |_| {};
-            let ingest = Ingest::new(Expected::default(), build.abort.cancel.flag(), &mut silent);
-            store.take_blob(blob, &mut store.layer_tar(&layer.chain_id)?, ingest)?;
-        }
     }
     let known = store.get(&images[at].digest()).is_some();
     let image = store.put(NewImage {
@@ -104,24 +100,26 @@ fn notes(all: BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
 
 fn part(build: &Build<'_>, image: &Image) -> Result<Part> {
     let store = &build.engine.images;
-    let mut layers = Vec::new();
+    let (mut layers, mut held) = (Vec::new(), Vec::new());
     for chain in crate::image::digest::chain_ids(&image.diff_ids) {
         let layer = store.layer(&chain).ok_or_else(|| Error::system(format!("layer {chain} does not exist")))?;
-        // As it was pulled, if that is still here; else as a plain tar.
-        let packed = layer.layer.blob.clone().filter(|blob| store.has_blob(blob) && !blob.is_foreign());
-        let plain = || Descriptor::new(OCI_LAYER, layer.layer.diff_id, layer.layer.tar_size);
-        let blob = packed.unwrap_or_else(plain);
-        layers.push((layer, blob));
+        let mut blob = store.pack(&layer, &|| build.abort.cancel.fired())?;
+        // Named as the manifest around it is; the bytes are the same.
+        if blob.media_type == DOCKER_LAYER_GZIP {
+            blob.media_type = OCI_LAYER_GZIP.into();
+        }
+        layers.push(blob);
+        held.push(layer);
     }
     let manifest = Manifest {
         schema_version: 2,
         media_type: OCI_MANIFEST.into(),
         config: Descriptor::new(OCI_CONFIG, image.digest(), image.config.raw.len() as u64),
-        layers: layers.iter().map(|(_, blob)| blob.clone()).collect(),
+        layers,
         annotations: notes(output::annotations_of_manifests(&build.request.options)),
     };
     let bytes = json::to_vec(&manifest)?;
     let mut entry = Descriptor::new(OCI_MANIFEST, Digest::of(&bytes), bytes.len() as u64);
     entry.platform = Some(image.platform());
-    Ok(Part { packed: Packed::new(&entry, &manifest), manifest: bytes, layers })
+    Ok(Part { packed: Packed::new(&entry, &manifest), manifest: bytes, _held: held })
 }

@@ -251,7 +251,8 @@ impl<'a> Build<'a> {
             "locked" => (true, true),
             other => return Err(Error::invalid(format!("unsupported sharing value {other:?}"))),
         };
-        let name = format!("{}\n{}\n{}", mount.id(), mount.attr("from"), mount.attr("source"));
+        let space = self.request.options.argument("BUILDKIT_CACHE_MOUNT_NS").unwrap_or_default();
+        let name = format!("{space}{}\n{}\n{}", mount.id(), mount.attr("from"), mount.attr("source"));
         let cancelled = || self.abort.cancel.fired();
         let held = self.engine.builds.cache.mount(&name, alone, wait, &cancelled)?;
         if !held.path.exists() {

@@ -106,9 +106,13 @@ impl Build<'_> {
             &state.config.run.user,
             &state.config.run.working_dir,
             self.network(run),
-            &format!("{:?} {:?}", self.rewriting()?, run.devices),
+            &format!("{:?} {:?}{}", self.rewriting()?, run.devices, self.hostname().trim_start_matches(HOSTNAME)),
             &self.mounts_key(ongoing, mounts, progress)?,
         ]))
+    }
+
+    fn hostname(&self) -> &str {
+        self.request.options.argument("BUILDKIT_SANDBOX_HOSTNAME").unwrap_or(HOSTNAME)
     }
 
     fn network<'r>(&'r self, run: &'r Run) -> &'r str {
@@ -139,7 +143,7 @@ impl Build<'_> {
         env.extend(extra.iter().cloned());
         let network = self.network(run).to_owned();
         let config = ContainerConfig {
-            hostname: if network == "host" { String::new() } else { HOSTNAME.into() },
+            hostname: if network == "host" { String::new() } else { self.hostname().into() },
             user: state.config.run.user.clone(),
             env: Some(env),
             cmd: Some(words),
@@ -214,10 +218,10 @@ impl Build<'_> {
         let running = Running { build: self, id };
         let short = crate::util::id::short(&running.id).to_owned();
         progress.classic(format!(" ---> Running in {short}\n"));
-        let code = running.run(progress).map_err(|e| foreign(ongoing, e))?;
+        let code = running.run(progress)?;
         self.abort.check()?;
         if code != 0 {
-            return Err(self.failed_command(&shown, code));
+            return Err(self.failed_command(&shown, code, &foreign(ongoing, code)));
         }
         let record = self.engine.containers.get(&running.id)?.record();
         self.tidy(&record, &targets)?;
@@ -291,14 +295,18 @@ impl Running<'_, '_> {
     }
 }
 
-/// Programs of another architecture than this machine's.
-fn foreign(ongoing: &Ongoing, e: Error) -> Error {
+/// What else is to be said of a command that failed as a program of another
+/// architecture does: its shim could not execute it (255).
+fn foreign(ongoing: &Ongoing, code: i32) -> String {
     let (own, host) = (ongoing.state.config.platform(), Platform::host());
-    if own.rank(&host).is_some() || !e.message().contains("exec format error") {
-        return e;
+    let emulated = || std::fs::read_dir("/proc/sys/fs/binfmt_misc").is_ok_and(|all| all.count() > 2);
+    if code != 255 || own.rank(&host).is_some() || emulated() {
+        return String::new();
     }
-    e.context(format_args!("this stage is for {own}, which this machine ({host}) does not run"))
-        .with_hint("build the stage with FROM --platform=$BUILDPLATFORM, or register an emulator with binfmt_misc")
+    format!(
+        ": this stage is for {own}, which this machine ({host}) does not run: build it with \
+         FROM --platform=$BUILDPLATFORM, or register an emulator with binfmt_misc"
+    )
 }
 
 /// Output as it comes, cut at ends of characters.

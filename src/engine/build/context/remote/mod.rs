@@ -32,9 +32,9 @@ pub enum Fetched {
 }
 
 /// Gets a context below `dir`, which is a folder of the build.
-pub fn context(engine: &Engine, url: &str, dir: &Path, abort: &Abort) -> Result<Fetched> {
+pub fn context(engine: &Engine, url: &str, dir: &Path, keep_git_dir: bool, abort: &Abort) -> Result<Fetched> {
     if let Some(git) = GitUrl::parse(url) {
-        return Ok(Fetched::Tree(repository(&git, dir, git.keep_git_dir, abort)?.0));
+        return Ok(Fetched::Tree(repository(&git, dir, keep_git_dir || git.keep_git_dir, abort)?.0));
     }
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err(Error::invalid(format!(
