@@ -330,6 +330,7 @@ impl Control {
         let interface = wanted.interface.clone().unwrap_or_else(|| format!("eth{number}"));
         let endpoint = network.attach(&mut self.ns, &sandbox.namespace, &mut sandbox.inside, &interface, &wanted)?;
         let state = endpoint.state.clone();
+        let before = ways_out(&sandbox.endpoints);
         sandbox.endpoints.push(endpoint);
         set_default_routes(&mut sandbox.inside, &sandbox.endpoints)?;
         if self.sandboxes.get(container).is_some_and(|s| s.spec.host_gateway) {
@@ -337,15 +338,38 @@ impl Control {
         }
         self.serve_names_late(container);
         self.names_changed();
+        if let Err(e) = self.ports_follow(container, &before) {
+            self.disconnect(container, &state.network)?;
+            return Err(e);
+        }
         Ok((Answer::Endpoint(state), None))
+    }
+
+    /// Published ports are those of the endpoint that leads out: they move when
+    /// that is another one now, and are given back when there is none.
+    fn ports_follow(&mut self, container: &str, before: &[Option<String>; 2]) -> Result<()> {
+        let Some(sandbox) = self.sandboxes.get_mut(container) else { return Ok(()) };
+        if sandbox.spec.ports.is_empty() || ways_out(&sandbox.endpoints) == *before {
+            return Ok(());
+        }
+        self.publisher.withdraw(container);
+        sandbox.ports.clear();
+        if !sandbox.endpoints.is_empty() {
+            sandbox.ports = self.publisher.publish(&sandbox.spec, &sandbox.endpoints, &self.networks)?;
+        }
+        Ok(())
     }
 
     fn disconnect(&mut self, container: &str, network: &str) -> Result<()> {
         let Some(sandbox) = self.sandboxes.get_mut(container) else { return Ok(()) };
         let Some(at) = sandbox.endpoints.iter().position(|e| e.state.network == network) else { return Ok(()) };
+        let before = ways_out(&sandbox.endpoints);
         let endpoint = sandbox.endpoints.remove(at);
         self.discard(&[endpoint]);
         self.names_changed();
+        if let Err(e) = self.ports_follow(container, &before) {
+            crate::warn!(format!("published ports are lost: {e}"), "container" = container);
+        }
         let sandbox = self.sandbox(container)?;
         set_default_routes(&mut sandbox.inside, &sandbox.endpoints)
     }
@@ -433,6 +457,12 @@ fn adopted(namespace: OwnedFd, spec: &SandboxSpec) -> Result<Bare> {
         let _ = netlink.send(link::delete(stale.index));
     }
     Ok(Bare { namespace, netlink })
+}
+
+/// The networks that lead out, for IPv4 and for IPv6.
+fn ways_out(endpoints: &[Endpoint]) -> [Option<String>; 2] {
+    let network = |v4| Endpoint::way_out(endpoints, v4).or(endpoints.first()).map(|e| e.state.network.clone());
+    [network(true), network(false)]
 }
 
 /// The endpoint that takes a published port's connections: the one that leads

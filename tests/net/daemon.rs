@@ -69,6 +69,44 @@ fn a_published_port_outlives_dockerd() {
     eventually("the port is free", || TcpStream::connect(format!("127.0.0.1:{port}")).is_err());
 }
 
+/// As by the original: without a network a port is free, with another it is published there.
+#[test]
+fn published_ports_follow_the_way_out() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for name in ["one", "two"] {
+        d.docker(&["network", "create", name]).ok();
+    }
+    let serve = "echo hello > /tmp/f; exec httpd -f -h /tmp";
+    let ports = ["-p", "127.0.0.1::80", "-p", "127.0.0.1::81"];
+    let flags = [&["--name", "web", "--network", "one"], &ports[..], &["busybox", "sh", "-c", serve]].concat();
+    d.run_detached(&flags);
+    let port = || {
+        let text = d.docker(&["port", "web", "80/tcp"]).stdout;
+        text.trim().rsplit(':').next().unwrap_or_default().to_owned()
+    };
+    let first = port();
+    eventually("the server answers", || fetch(&first).is_ok_and(|t| t.ends_with("hello\n")));
+    d.docker(&["network", "disconnect", "one", "web"]).ok();
+    d.docker(&["port", "web"]).prints("");
+    assert_eq!(d.inspect("web", "{{json .NetworkSettings.Ports}}"), "{}");
+    assert!(TcpStream::connect(format!("127.0.0.1:{first}")).is_err(), "the port is free");
+    // Its old address is somebody else's meanwhile.
+    d.run_detached(&["--network", "one", "busybox", "sleep", "1000"]);
+    d.docker(&["network", "connect", "two", "web"]).ok();
+    let second = port();
+    eventually("the server answers on the other network", || fetch(&second).is_ok_and(|t| t.ends_with("hello\n")));
+    // A network that ranks behind changes nothing.
+    d.docker(&["network", "connect", "--gw-priority", "-1", "one", "web"]).ok();
+    assert_eq!(port(), second);
+    d.docker(&["network", "disconnect", "two", "web"]).ok();
+    let third = port();
+    eventually("and on the one that is left", || fetch(&third).is_ok_and(|t| t.ends_with("hello\n")));
+    let id = d.inspect("web", "{{.NetworkSettings.Networks.one.EndpointID}}");
+    let words = d.docker(&["network", "rm", "one"]).fails(1);
+    assert!(words.contains(&format!("(name:\"web\" id:{:?})", &id[..12])), "{words}");
+}
+
 /// The pid behind netd.sock: who called listen(2) on it.
 fn netd(d: &Daemon) -> u32 {
     use std::os::fd::AsFd;

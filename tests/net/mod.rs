@@ -1,5 +1,6 @@
 //! Networks without a daemon: netd's own parts in namespaces that the tests made.
 
+mod compose;
 mod daemon;
 mod dns;
 mod dnsmasq;

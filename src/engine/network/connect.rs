@@ -33,13 +33,13 @@ pub fn connect(engine: &Engine, reference: &str, request: NetworkConnectRequest)
         let (name, network) = (&record.name, &network.name);
         return Err(Error::forbidden(format!("endpoint with name {name} already exists in network {network}")));
     }
-    let settings = match up {
+    let (settings, ports) = match up {
         true => {
             let settings = connect_running(engine, &wanted, &network, &asked)?;
             enter_files(&container, &wanted, &network, &settings);
-            settings
+            (settings, engine.networks.ports_now(&wanted))
         }
-        false => asked.clone(),
+        false => (asked.clone(), None),
     };
     {
         let mut live = container.live();
@@ -47,6 +47,9 @@ pub fn connect(engine: &Engine, reference: &str, request: NetworkConnectRequest)
             live.record.asked_macs.insert(network.name.clone(), asked.mac_address.clone());
         }
         live.record.networks.insert(network.name.clone(), settings);
+        if let Some(ports) = ports {
+            live.record.ports = ports;
+        }
     }
     container.save(engine, Durability::Synced)
 }
@@ -73,6 +76,7 @@ pub fn disconnect(engine: &Engine, reference: &str, request: &NetworkDisconnectR
     if record.host_config.network_mode == "host" || network.driver == "host" {
         return Err(Error::conflict("container cannot be disconnected from host network or connected to host network"));
     }
+    let mut ports = None;
     if record.state.is_up() {
         disconnect_running(engine, &container.id, &network)?;
         let gone = [&settings.ip_address, &settings.global_ipv6_address];
@@ -80,9 +84,13 @@ pub fn disconnect(engine: &Engine, reference: &str, request: &NetworkDisconnectR
             let ours = |line: &str| gone.iter().any(|a| !a.is_empty() && line.split('\t').next() == Some(a));
             text.lines().filter(|l| !ours(l)).flat_map(|l| [l, "\n"]).collect()
         });
+        ports = engine.networks.ports_now(&start::wanted(engine, &record)?);
     }
     {
         let mut live = container.live();
+        if let Some(ports) = ports {
+            live.record.ports = ports;
+        }
         live.record.networks.remove(&network.name);
         live.record.asked_macs.remove(&network.name);
     }

@@ -21,7 +21,7 @@ pub mod sandbox;
 pub use allocate::{allocate, release, renamed, retain};
 pub use sandbox::{Link, Namespace, Sandbox, Wanted};
 
-use crate::api::network::NetworkInspect;
+use crate::api::network::{NetworkInspect, PortMap};
 use crate::engine::events::{Attributes, Kind};
 use crate::engine::{Engine, EngineConfig, store};
 use crate::error::{Error, Result};
@@ -117,7 +117,28 @@ impl Networks {
         }
     }
 
-    /// The endpoints that live containers have in a network: container id, name.
+    /// Published ports as they are after a live change: they follow the endpoint that leads out.
+    fn ports_now(&self, wanted: &Wanted) -> Option<PortMap> {
+        let state = self.netd.list().ok()?.into_iter().find(|s| s.container == wanted.id)?;
+        if let Some(sandbox) = self.live().get_mut(&wanted.id) {
+            sandbox.ports.clone_from(&state.ports);
+        }
+        Some(if state.endpoints.is_empty() { PortMap::default() } else { ports::bound(wanted, &state.ports) })
+    }
+
+    /// The endpoints that live containers have in a network: their ids and names.
+    fn endpoint_ids(&self, network: &str) -> Vec<(String, String)> {
+        let live = self.live();
+        let of = |s: &SandboxState| {
+            let endpoint = s.endpoints.iter().find(|e| e.network == network)?;
+            Some((endpoint.id.clone(), s.name.clone()))
+        };
+        let mut found: Vec<_> = live.values().filter_map(of).collect();
+        order::sort_by(&mut found, |a, b| a.1.cmp(&b.1));
+        found
+    }
+
+    /// The live containers in a network: id, name.
     pub fn endpoints_of(&self, network: &str) -> Vec<(String, String)> {
         let live = self.live();
         let inside = |s: &&SandboxState| s.endpoints.iter().any(|e| e.network == network);

@@ -22,10 +22,10 @@ fn remove_one(engine: &Engine, network: &NetworkInspect) -> Result<()> {
     if networks.all().iter().any(|n| network.config_only && n.config_from.network == network.name) {
         return Err(Error::forbidden(format!("configuration network {:?} is in use", network.name)));
     }
-    let endpoints = networks.endpoints_of(&network.id);
+    let endpoints = networks.endpoint_ids(&network.id);
     if !endpoints.is_empty() {
         let shown: Vec<String> =
-            endpoints.iter().map(|(c, name)| format!("name:{name:?} id:{:?}", id::short(c))).collect();
+            endpoints.iter().map(|(e, name)| format!("name:{name:?} id:{:?}", id::short(e))).collect();
         let shown = shown.join(", ");
         return Err(Error::forbidden(format!("network {} has active endpoints ({shown})", network.name)));
     }
