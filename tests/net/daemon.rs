@@ -104,7 +104,7 @@ fn published_ports_follow_the_way_out() {
     eventually("and on the one that is left", || fetch(&third).is_ok_and(|t| t.ends_with("hello\n")));
     let id = d.inspect("web", "{{.NetworkSettings.Networks.one.EndpointID}}");
     let words = d.docker(&["network", "rm", "one"]).fails(1);
-    assert!(words.contains(&format!("(name:\"web\" id:{:?})", &id[..12])), "{words}");
+    assert!(words.contains(&format!("name:\"web\" id:{:?}", &id[..12])), "{words}");
 }
 
 /// The pid behind netd.sock: who called listen(2) on it.
