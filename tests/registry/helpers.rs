@@ -86,7 +86,7 @@ fn helpers_keep_passwords_instead_of_the_file() {
         let out = place.run(client, &login, "secret");
         assert!(!out.stderr.contains("unencrypted"), "{out}");
         assert!(out.ok().contains("Login Succeeded"));
-        assert_eq!(place.kept(), [registry.address.clone()]);
+        assert_eq!(place.kept(), std::slice::from_ref(&registry.address));
         let config = place.config();
         assert!(!config.to_string().contains("Ym9iOnNlY3JldA"), "{config}");
         assert!(config["auths"][&registry.address].get("auth").is_none(), "{config}");
