@@ -24,6 +24,11 @@ const TABLE_DROP: u32 = 101;
 /// Mark of sockets that speak for foreign addresses. A segment for which there
 /// is no socket would be answered with a reset that carries no mark.
 pub const MARK: i32 = 0x0c0a;
+/// Congestion control where both ends are sockets of this kernel: nothing is lost
+/// between them and the peer's window says it all. The host's choice may be one
+/// that paces (BBR): a timer per segment, half of the throughput. This one is in
+/// every kernel and free to every namespace.
+pub const CONGESTION: &str = "reno";
 const LOOPBACK: u32 = 1;
 const ETH_P_ALL: u16 = 3;
 
@@ -122,6 +127,7 @@ fn settle() {
         ("net.ipv6.conf.default.accept_dad", "0"),
         ("net.ipv6.conf.default.accept_ra", "0"),
         ("net.ipv4.icmp_ratelimit", "0"),
+        ("net.ipv4.tcp_congestion_control", CONGESTION),
     ] {
         let _ = ns::sysctl(name, value);
     }

@@ -8,6 +8,7 @@
 
 use crate::error::{Error, Result};
 use crate::net::control::endpoint_for;
+use crate::net::engine_ns::CONGESTION;
 use crate::net::ns::Agent;
 use crate::net::outbound::udp::Port;
 use crate::net::outbound::{KIND, Outbound, PENDING, RELAY};
@@ -342,6 +343,9 @@ impl Loop {
     fn begin(&mut self, key: Key, client: OwnedFd, from: SocketAddr) {
         let Some(listener) = self.listeners.get_mut(key) else { return };
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        if from.ip().is_loopback() {
+            let _ = inet::set_option(&client, libc::SOL_TCP, libc::TCP_CONGESTION, CONGESTION.as_bytes());
+        }
         let container = if from.is_ipv6() { listener.v6.or(listener.v4) } else { listener.v4.or(listener.v6) };
         let Some(container) = container else { return };
         let inner = match dial(from, container, &listener.gateways, &self.subnets) {

@@ -4,6 +4,7 @@
 //! Prepared means: loopback up, Docker's sysctls set, and a netlink socket inside.
 
 use crate::error::Result;
+use crate::net::engine_ns::CONGESTION;
 use crate::net::netlink::Netlink;
 use crate::net::ns;
 use crate::util::thread;
@@ -63,6 +64,8 @@ fn container_sysctls() {
             break;
         }
     }
+    // All TCP of a container ends in netd or in a neighbour.
+    let _ = ns::sysctl("net.ipv4.tcp_congestion_control", CONGESTION);
     // Interfaces get IPv6 when their network has it; loopback keeps ::1.
     let _ = ns::sysctl("net.ipv6.conf.default.disable_ipv6", "1");
     let _ = ns::sysctl("net.ipv6.conf.default.accept_dad", "0");
