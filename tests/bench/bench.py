@@ -5,7 +5,7 @@ usage: bench.py DIRECTORY-OF-THE-BINARY [ROW...]
 
 Our daemon is started in a scratch directory as the calling user (as root: as
 CORACLE_BENCH_USER, default the owner of the first peer's socket, else root).
-Rows: run-default run-none run-host api exec cold idle idle50 start50 start50x8
+Rows: run-default run-none run-host run-added api exec cold idle idle50 start50 start50x8
 load pull ps1000 cold size scale, those of network.py: net-out net-connect
 net-rate net-publish net-latency net-peer net-dns net-memory, and those of api.py:
 api-latency api-rate api-cpu api-handshakes api-idle. Standard library only.
@@ -62,7 +62,9 @@ class Engine:
             raise RuntimeError(f"{self.name}: {' '.join(words)}: {done.stderr.decode()[-300:]}")
 
     def create(self, command, **host):
-        body = {"Image": "busybox", "Cmd": command, "Labels": {"coracle.bench": "1"}, "HostConfig": host}
+        # The original publishes only what is exposed.
+        exposed = {port: {} for port in host.get("PortBindings", {})}
+        body = {"Image": "busybox", "Cmd": command, "Labels": {"coracle.bench": "1"}, "ExposedPorts": exposed, "HostConfig": host}
         return self.api("POST", "/v1.41/containers/create", body)["Id"]
 
     def start(self, identifier):
@@ -252,6 +254,13 @@ def measure_run(network):
     return measure
 
 
+def measure_added(engine):
+    """Pairs taken at once: what drifts with the machine goes out of the difference."""
+    if not engine.cli:
+        return None
+    return measure_run("default")(engine) - measure_run("none")(engine)
+
+
 def measure_api(engine):
     def cycle():
         identifier = engine.create(["true"], NetworkMode="none")
@@ -322,7 +331,9 @@ def main():
         print(f"{'':<40}" + "".join(f"{e.name:>20}" for e in engines))
         for name in ("default", "none", "host"):
             if want(f"run-{name}"):
-                row(f"run --rm true, network {name}", "ms", engines, measure_run(name if name != "default" else "default"), ROUNDS)
+                row(f"run --rm true, network {name}", "ms", engines, measure_run(name), ROUNDS)
+        if want("run-added"):
+            row("  added by the default network", "ms", engines, measure_added, ROUNDS)
         if want("api"):
             row("create+start+wait+rm, API", "ms", engines, measure_api, ROUNDS)
         if want("exec"):
