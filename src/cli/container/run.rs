@@ -583,8 +583,9 @@ fn start(run: &Run, cx: &mut Context) -> Result<ExitCode, Failed> {
     let id = new_container(run, request, cx)?;
     let client = cx.client()?;
     if !attached {
-        client.container_start(&id, &streams.detach_keys)?;
+        // Of a container that does not start, too.
         writeln!(cx.out, "{id}")?;
+        client.container_start(&id, &streams.detach_keys)?;
         return Ok(ExitCode::SUCCESS);
     }
     let signals = Signals::take(run.sig_proxy && !run.tty, run.tty)?;

@@ -48,7 +48,7 @@ fn one(value: &str) -> Result<Vec<(String, PortBinding)>> {
     let (before, container) = rest.rsplit_once(':').unwrap_or(("", rest));
     let (address, host) = before.rsplit_once(':').unwrap_or(("", before));
     if container.is_empty() {
-        return Err(Error::invalid(format!("no port specified: {rest}<empty>")));
+        return Err(Error::invalid(format!("no port specified: {value}<empty>")));
     }
     let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
     if !bare.is_empty() && bare.parse::<IpAddr>().is_err() {
@@ -140,6 +140,7 @@ mod tests {
         assert_eq!(show("80:80:80:80"), "invalid IP address: 80:80");
         assert_eq!(show("80:90-91"), "invalid ranges specified for container and host Ports: 90-91 and 80");
         assert_eq!(show(""), "no port specified: <empty>");
+        assert_eq!(show("published=81"), "no port specified: 81:/tcp<empty>");
         assert_eq!(exposed(&["90-91/udp".into()]).unwrap().into_iter().collect::<Vec<_>>(), ["90/udp", "91/udp"]);
     }
 }
