@@ -1,4 +1,5 @@
-//! What systemd hands over and wants to hear: sockets (sd_listen_fds(3)),
+//! What systemd hands over and wants to hear: sockets (sd_listen_fds(3)), for the
+//! API and for published ports,
 //! readiness, reloads, the watchdog (sd_notify(3)). Main thread.
 
 use super::listen::Bound;
@@ -7,24 +8,42 @@ use crate::server::accept::Listener;
 use crate::sys::fd;
 use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
 use std::net::TcpListener;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::time::Duration;
 
 const FIRST: i32 = 3;
+/// FileDescriptorName= of sockets that are for published ports, not for the API.
+const PUBLISH: &str = "publish";
+
+/// How many were passed, and their names as far as they have some.
+fn passed() -> Option<(i32, Vec<String>)> {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    if variable("LISTEN_PID").parse::<u32>() != Ok(std::process::id()) {
+        return None;
+    }
+    let count = variable("LISTEN_FDS").parse().ok().filter(|n| (1..1024).contains(n))?;
+    Some((count, variable("LISTEN_FDNAMES").split(':').map(str::to_owned).collect()))
+}
+
+/// The bound sockets that containers may publish ports on: those named "publish".
+pub fn ports() -> Result<Vec<OwnedFd>> {
+    let Some((count, names)) = passed() else { return Ok(Vec::new()) };
+    let named = (FIRST..FIRST + count).zip(names).filter(|(_, name)| name == PUBLISH);
+    named.map(|(n, _)| fd::inherited(n).with_context(|| format!("take over the passed socket {n}"))).collect()
+}
 
 /// The sockets that `fd://WHICH` means: all, one by number, or one by name.
 pub fn take(which: &str) -> Result<Vec<Bound>> {
     let none = || Error::system("no sockets found via socket activation: make sure the service was started by systemd");
-    let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    if variable("LISTEN_PID").parse::<u32>() != Ok(std::process::id()) {
-        return Err(none());
-    }
-    let count: i32 = variable("LISTEN_FDS").parse().ok().filter(|n| (1..1024).contains(n)).ok_or_else(none)?;
-    let names: Vec<String> = variable("LISTEN_FDNAMES").split(':').map(str::to_owned).collect();
+    let (count, names) = passed().ok_or_else(none)?;
+    let publishes = |n: &i32| names.get((n - FIRST) as usize).is_some_and(|name| name == PUBLISH);
     let wanted: Vec<i32> = match which {
-        "" | "*" => (FIRST..FIRST + count).collect(),
+        "" | "*" => match (FIRST..FIRST + count).filter(|n| !publishes(n)).collect::<Vec<i32>>() {
+            none_left if none_left.is_empty() => return Err(none()),
+            wanted => wanted,
+        },
         which => match which.parse::<i32>() {
             Ok(n) if (FIRST..FIRST + count).contains(&n) => vec![n],
             Ok(_) => return Err(Error::system("too few socket activated files passed in by systemd")),

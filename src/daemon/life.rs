@@ -21,7 +21,7 @@ use crate::server::origin::Rules;
 use crate::server::tls::Tls;
 use crate::storage::probe;
 use nix::sys::signal::Signal;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -51,8 +51,9 @@ pub fn run(mut config: Config) -> Result<ExitCode> {
     let ownership = Ownership::take(&data_root, &pid_file)?;
     let tls = super::tls::load(&config)?.map(Tls::new);
     let bound = bind_all(&config, tls.as_ref())?;
+    let ports = activation::ports()?;
     let files: Vec<SocketFile> = bound.iter().filter_map(|b| b.file.clone()).collect();
-    let result = serve(&mut config, data_root, exec_root, bound, tls.as_ref());
+    let result = serve(&mut config, data_root, exec_root, Sockets { bound, ports }, tls.as_ref());
     for file in &files {
         file.remove();
     }
@@ -89,11 +90,17 @@ fn bind_all(config: &Config, tls: Option<&Arc<Tls>>) -> Result<Vec<Bound>> {
     Ok(bound)
 }
 
+/// What clients of the API come by, and what those of containers come by.
+struct Sockets {
+    bound: Vec<Bound>,
+    ports: Vec<OwnedFd>,
+}
+
 fn serve(
     config: &mut Config,
     data_root: PathBuf,
     exec_root: PathBuf,
-    bound: Vec<Bound>,
+    Sockets { bound, ports }: Sockets,
     tls: Option<&Arc<Tls>>,
 ) -> Result<ExitCode> {
     let began = Instant::now();
@@ -105,6 +112,7 @@ fn serve(
     let socket = bound.iter().find(|b| !b.tcp).map(|b| PathBuf::from(&b.name));
     let mut for_engine = settings::engine(config, data_root, exec_root.clone(), socket)?;
     for_engine.warnings = warnings;
+    for_engine.port_sockets = ports.into();
     let engine = Engine::new(for_engine, parts)?;
     crate::info!("Loading containers: done.");
     let minimum = match config.text("min-api-version", "") {

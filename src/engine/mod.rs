@@ -64,6 +64,8 @@ pub struct EngineConfig {
     pub dns_search: Vec<String>,
     /// The default bridge, pools and options of networks.
     pub networks: network::defaults::Defaults,
+    /// Bound sockets that the service manager passed for published ports.
+    pub port_sockets: Arc<[std::os::fd::OwnedFd]>,
     /// Starts a network process in the place of one that died.
     pub start_netd: Option<fn(&std::path::Path) -> Result<()>>,
     /// `--cdi-spec-dir`
@@ -100,6 +102,7 @@ impl EngineConfig {
             dns_options: Vec::new(),
             dns_search: Vec::new(),
             networks: network::defaults::Defaults::default(),
+            port_sockets: Arc::from([]),
             start_netd: None,
             cdi_dirs: Vec::new(),
             experimental: false,

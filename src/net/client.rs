@@ -1,22 +1,28 @@
 //! dockerd's handle to netd: one connection, made anew when it breaks. Any
 //! thread of dockerd; calls take turns.
+//!
+//! Invariant: nobody asks for an address before the netd that answers knows all
+//! that are in use. Whoever makes a connection first tells it what is live, while
+//! all others wait; a container between its sandbox and its first process is in
+//! [`Slot::starting`], so it is told too.
 
 use crate::error::{Context, Error, Result};
 use crate::net::protocol::{
     self, Answer, Call, EndpointSpec, EndpointState, NetworkSpec, SandboxSpec, SandboxState, Status,
 };
 use crate::sys::socket;
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Below the exec root.
 pub const SOCKET: &str = "netd.sock";
 
 pub struct Client {
     exec_root: PathBuf,
-    connection: Mutex<Option<OwnedFd>>,
+    slot: Mutex<Slot>,
     reviver: OnceLock<Box<dyn Reviver>>,
 }
 
@@ -26,13 +32,21 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// What is to be done when netd has died. Called by whichever call finds it out,
-/// while all others wait: nobody gets an address before those that are in use
-/// are taken again.
+#[derive(Debug, Default)]
+struct Slot {
+    connection: Option<OwnedFd>,
+    starting: Starting,
+}
+
+/// By container: what it got, as something to ask for again, and its namespace.
+pub type Starting = HashMap<String, (SandboxSpec, OwnedFd)>;
+
+/// What is to be done when netd may be another one. Called by whichever call
+/// finds it out, while all others wait.
 pub trait Reviver: Send + Sync {
     fn start(&self, exec_root: &Path) -> Result<()>;
-    /// Tells the new one what the old one knew.
-    fn restore(&self, netd: &Conversation<'_>);
+    /// Tells it what it does not know of what is live.
+    fn restore(&self, netd: &Conversation<'_>, starting: &Starting);
 }
 
 /// A connection on which one question is asked at a time.
@@ -52,6 +66,18 @@ impl Conversation<'_> {
         self.exchange(&Call::SetNetwork(spec), None)?.0.into_result().map(drop)
     }
 
+    /// Hands over a bound socket for published ports of its address.
+    pub fn keep(&self, socket: &OwnedFd) -> Result<()> {
+        self.exchange(&Call::Keep, Some(socket))?.0.into_result().map(drop)
+    }
+
+    pub fn list(&self) -> Result<Vec<SandboxState>> {
+        match self.exchange(&Call::List, None)?.0.into_result()? {
+            Answer::Sandboxes(all) => Ok(all),
+            _ => Err(unexpected()),
+        }
+    }
+
     pub fn adopt(&self, spec: SandboxSpec, namespace: &OwnedFd) -> Result<SandboxState> {
         match self.exchange(&Call::Adopt(Box::new(spec)), Some(namespace))?.0.into_result()? {
             Answer::Sandbox(state) => Ok(*state),
@@ -63,7 +89,7 @@ impl Conversation<'_> {
 impl Client {
     /// Does not connect yet.
     pub fn new(exec_root: &Path) -> Self {
-        Self { exec_root: exec_root.to_owned(), connection: Mutex::new(None), reviver: OnceLock::new() }
+        Self { exec_root: exec_root.to_owned(), slot: Mutex::default(), reviver: OnceLock::new() }
     }
 
     fn connect(&self) -> Result<OwnedFd> {
@@ -78,24 +104,37 @@ impl Client {
         }
     }
 
+    /// From here on containers can be started; the next call tells netd what is live.
     pub fn set_reviver(&self, reviver: Box<dyn Reviver>) {
         let _ = self.reviver.set(reviver);
+        self.slot().connection = None;
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn call(&self, call: &Call) -> Result<(Answer, Option<OwnedFd>)> {
-        let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        self.call_in(&mut self.slot(), call)
+    }
+
+    fn call_in(&self, slot: &mut Slot, call: &Call) -> Result<(Answer, Option<OwnedFd>)> {
         // A connection that broke shows when it is used; calls may be repeated,
         // so one more try is safe.
-        let kept = slot.take().and_then(|fd| Conversation(&fd).exchange(call, None).ok().map(|answer| (fd, answer)));
+        let kept = slot.connection.take();
+        let kept = kept.and_then(|fd| Conversation(&fd).exchange(call, None).ok().map(|answer| (fd, answer)));
         let (fd, (answer, passed)) = match kept {
             Some(done) => done,
             None => {
                 let fd = self.connect().or_else(|e| self.revive(e))?;
+                if let Some(reviver) = self.reviver.get() {
+                    reviver.restore(&Conversation(&fd), &slot.starting);
+                }
                 let answer = Conversation(&fd).exchange(call, None)?;
                 (fd, answer)
             }
         };
-        *slot = Some(fd);
+        slot.connection = Some(fd);
         Ok((answer.into_result()?, passed))
     }
 
@@ -103,21 +142,7 @@ impl Client {
     fn revive(&self, why: Error) -> Result<OwnedFd> {
         let Some(reviver) = self.reviver.get() else { return Err(why) };
         reviver.start(&self.exec_root)?;
-        let fd = self.connect()?;
-        reviver.restore(&Conversation(&fd));
-        Ok(fd)
-    }
-
-    /// Has a running netd take a sandbox over that it does not know.
-    pub fn adopt(&self, spec: SandboxSpec, namespace: &OwnedFd) -> Result<SandboxState> {
-        let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let fd = match slot.take() {
-            Some(fd) => fd,
-            None => self.connect()?,
-        };
-        let state = Conversation(&fd).adopt(spec, namespace);
-        *slot = Some(fd);
-        state
+        self.connect()
     }
 
     /// Returns when netd is gone.
@@ -135,14 +160,27 @@ impl Client {
         self.call(&Call::RemoveNetwork { id: id.into() }).map(drop)
     }
 
+    /// To be followed by [`Client::started`], whatever becomes of the container.
     pub fn create(&self, spec: SandboxSpec) -> Result<(SandboxState, OwnedFd)> {
-        match self.call(&Call::Create(Box::new(spec)))? {
-            (Answer::Sandbox(state), Some(fd)) => Ok((*state, fd)),
+        self.reviver.wait();
+        let mut slot = self.slot();
+        match self.call_in(&mut slot, &Call::Create(Box::new(spec.clone())))? {
+            (Answer::Sandbox(state), Some(fd)) => {
+                let again = spec.as_made(&state);
+                slot.starting.insert(again.container.clone(), (again, fd.try_clone()?));
+                Ok((*state, fd))
+            }
             _ => Err(unexpected()),
         }
     }
 
+    /// The container's record has its process, or it has none.
+    pub fn started(&self, container: &str) {
+        self.slot().starting.remove(container);
+    }
+
     pub fn connect_endpoint(&self, container: &str, endpoint: EndpointSpec) -> Result<EndpointState> {
+        self.reviver.wait();
         match self.call(&Call::Connect { container: container.into(), endpoint })? {
             (Answer::Endpoint(state), _) => Ok(state),
             _ => Err(unexpected()),

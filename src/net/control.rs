@@ -1,7 +1,7 @@
 //! What netd knows and does when dockerd asks: networks, sandboxes, and who has
 //! to be told of a change. One thread; no locks.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::net::engine_ns::EngineNs;
 use crate::net::netlink::{Netlink, link};
 use crate::net::outbound::opening::Way;
@@ -17,6 +17,7 @@ use crate::net::subnet::Subnet;
 use crate::net::warm::{Bare, Warm};
 use crate::net::{dns, names, ns};
 use crate::util::thread;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -38,6 +39,8 @@ pub struct Control {
     sandboxes: HashMap<String, Sandbox>,
     /// After a failure, do not try again before the next call.
     preparing_failed: bool,
+    /// All that was live under an earlier netd is known: addresses may be given.
+    settled: bool,
 }
 
 struct Sandbox {
@@ -85,6 +88,7 @@ impl Control {
             networks: HashMap::new(),
             sandboxes: HashMap::new(),
             preparing_failed: false,
+            settled: false,
         })
     }
 
@@ -95,6 +99,8 @@ impl Control {
     /// `passed` came with the call.
     pub fn handle(&mut self, call: Call, passed: Option<OwnedFd>) -> Result<(Answer, Option<OwnedFd>)> {
         self.preparing_failed = false;
+        // Who asks for these has told all that was live.
+        self.settled |= matches!(call, Call::Create(_) | Call::Status);
         self.reap();
         let done = |()| (Answer::Done, None);
         match call {
@@ -121,6 +127,10 @@ impl Control {
                 let bare = adopted(namespace, &spec)?;
                 self.create(*spec, bare, Vec::new())
             }
+            Call::Keep => {
+                let socket = passed.ok_or_else(|| Error::invalid("a socket must be passed"))?;
+                self.publisher.keep(socket).map(done)
+            }
             Call::Connect { container, endpoint } => self.connect(&container, endpoint),
             Call::Disconnect { container, network } => self.disconnect(&container, &network).map(done),
             Call::Names { container, name, network, names } => self.names(&container, name, &network, names).map(done),
@@ -145,11 +155,41 @@ impl Control {
 
     /// Gives addresses back whose links are gone by now.
     fn reap(&mut self) {
-        while let Ok((network, address)) = self.reaper.freed.try_recv() {
-            if let Some(network) = self.networks.get_mut(&network) {
-                network.free(address);
-            }
+        while let Ok(held) = self.reaper.freed.try_recv() {
+            self.freed(held);
         }
+    }
+
+    fn freed(&mut self, (network, address): Held) {
+        self.reaper.held.set(self.reaper.held.get().saturating_sub(1));
+        if let Some(network) = self.networks.get_mut(&network) {
+            network.free(address);
+        }
+    }
+
+    fn attach(
+        &mut self,
+        namespace: &OwnedFd,
+        inside: &mut Netlink,
+        interface: &str,
+        wanted: &EndpointSpec,
+    ) -> Result<Endpoint> {
+        let mut attach = |control: &mut Self| {
+            let network = control.networks.get_mut(&wanted.network);
+            let network = network.ok_or_else(|| Error::not_found(format!("network {} not found", wanted.network)))?;
+            network.attach(&mut control.ns, namespace, inside, interface, wanted)
+        };
+        match attach(self) {
+            // The address may be one whose link is about to go.
+            Err(e) if e.kind() == Kind::Forbidden && self.reaper.held.get() > 0 => {}
+            done => return done,
+        }
+        while self.reaper.held.get() > 0
+            && let Ok(held) = self.reaper.freed.recv()
+        {
+            self.freed(held);
+        }
+        attach(self)
     }
 
     fn set_network(&mut self, spec: NetworkSpec) -> Result<()> {
@@ -202,14 +242,7 @@ impl Control {
         let namespace = namespace_of.namespace.try_clone()?;
         for (n, wanted) in spec.endpoints.iter().enumerate().skip(endpoints.len()) {
             let interface = wanted.interface.clone().unwrap_or_else(|| format!("eth{n}"));
-            let attached = self
-                .networks
-                .get_mut(&wanted.network)
-                .ok_or_else(|| Error::not_found(format!("network {} not found", wanted.network)))
-                .and_then(|network| {
-                    network.attach(&mut self.ns, &namespace, &mut namespace_of.netlink, &interface, wanted)
-                });
-            match attached {
+            match self.attach(&namespace, &mut namespace_of.netlink, &interface, wanted) {
                 Ok(endpoint) => endpoints.push(endpoint),
                 Err(e) => {
                     self.discard(&endpoints);
@@ -314,26 +347,22 @@ impl Control {
     }
 
     fn connect(&mut self, container: &str, wanted: EndpointSpec) -> Result<(Answer, Option<OwnedFd>)> {
-        let sandbox = self
-            .sandboxes
-            .get_mut(container)
-            .ok_or_else(|| Error::not_found(format!("no sandbox of container {container}")))?;
+        let sandbox = self.sandbox(container)?;
         if let Some(endpoint) = sandbox.endpoints.iter().find(|e| e.state.network == wanted.network) {
             return Ok((Answer::Endpoint(endpoint.state.clone()), None));
         }
-        let network = self
-            .networks
-            .get_mut(&wanted.network)
-            .ok_or_else(|| Error::not_found(format!("network {} not found", wanted.network)))?;
         let used = |n: usize| sandbox.endpoints.iter().any(|e| e.state.interface == format!("eth{n}"));
         let number = (0..).find(|n| !used(*n)).unwrap_or(0);
         let interface = wanted.interface.clone().unwrap_or_else(|| format!("eth{number}"));
-        let endpoint = network.attach(&mut self.ns, &sandbox.namespace, &mut sandbox.inside, &interface, &wanted)?;
+        let namespace = sandbox.namespace.try_clone()?;
+        let mut inside = ns::enter(namespace.try_clone()?, Netlink::open)?;
+        let endpoint = self.attach(&namespace, &mut inside, &interface, &wanted)?;
         let state = endpoint.state.clone();
+        let sandbox = self.sandbox(container)?;
         let before = ways_out(&sandbox.endpoints);
         sandbox.endpoints.push(endpoint);
         set_default_routes(&mut sandbox.inside, &sandbox.endpoints)?;
-        if self.sandboxes.get(container).is_some_and(|s| s.spec.host_gateway) {
+        if sandbox.spec.host_gateway {
             self.allow_host_of(container);
         }
         self.serve_names_late(container);
@@ -408,7 +437,7 @@ impl Control {
     }
 
     pub fn wants_to_prepare(&self) -> bool {
-        !self.preparing_failed && self.networks.values().any(|n| n.spec.warm && n.ready.len() < READY)
+        self.settled && !self.preparing_failed && self.networks.values().any(|n| n.spec.warm && n.ready.len() < READY)
     }
 
     /// Makes one sandbox ready ahead of need.
@@ -487,6 +516,8 @@ type Batch = (Vec<u32>, Vec<Held>);
 struct Reaper {
     work: Sender<Batch>,
     freed: Receiver<Held>,
+    /// Addresses that have not come back yet.
+    held: Cell<usize>,
 }
 
 impl Reaper {
@@ -507,10 +538,11 @@ impl Reaper {
             }
         };
         thread::start("reaper", 128 * 1024, body)?;
-        Ok(Self { work, freed })
+        Ok(Self { work, freed, held: Cell::new(0) })
     }
 
     fn delete(&self, links: Vec<u32>, addresses: Vec<Held>) {
+        self.held.set(self.held.get() + addresses.len());
         let _ = self.work.send((links, addresses));
     }
 }

@@ -32,6 +32,8 @@ pub enum Call {
     /// The same for the namespace of a running container, passed as fd, whose
     /// networks died with an earlier netd.
     Adopt(Box<SandboxSpec>),
+    /// A bound socket, passed as fd, for whoever publishes a port of its address.
+    Keep,
     /// Adds an endpoint to a live sandbox.
     Connect {
         container: String,
@@ -122,6 +124,29 @@ pub struct SandboxSpec {
     pub dns: DnsSpec,
     /// May reach the host's loopback through [`HOST_GATEWAY`].
     pub host_gateway: bool,
+}
+
+impl SandboxSpec {
+    /// Asks for what it has got: the same addresses, ports, names and interfaces.
+    #[must_use]
+    pub fn as_made(mut self, state: &SandboxState) -> Self {
+        for (wanted, made) in self.endpoints.iter_mut().zip(&state.endpoints) {
+            wanted.id.clone_from(&made.id);
+            (wanted.ipv4, wanted.ipv6) = (made.ipv4, made.ipv6);
+            wanted.mac = Some(made.mac.clone());
+            wanted.names.clone_from(&made.names);
+            wanted.interface = Some(made.interface.clone());
+        }
+        let port = |p: &PortState| PortSpec {
+            container_port: p.container_port,
+            protocol: p.protocol,
+            host_ip: p.host_ip,
+            host_ports: (p.host_port, p.host_port),
+            with_previous: false,
+        };
+        self.ports = state.ports.iter().map(port).collect();
+        self
+    }
 }
 
 /// The address that stands for the host's loopback, for those who asked.

@@ -6,7 +6,7 @@
 //!
 //! Control thread: [`Publisher`]. Own thread: [`Loop`].
 
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::net::control::endpoint_for;
 use crate::net::engine_ns::CONGESTION;
 use crate::net::ns::Agent;
@@ -22,7 +22,7 @@ use crate::sys::inet;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 const LISTENER: Token = 7 << KIND;
@@ -40,11 +40,13 @@ pub struct Publisher {
     outbound: Remote<Outbound>,
     /// What we have given out: (protocol, address, port), by container.
     taken: HashMap<String, Vec<(Protocol, IpAddr, u16)>>,
+    /// Sockets that somebody else has bound for us.
+    kept: Vec<Kept>,
 }
 
-/// A socket that is bound, and where.
+/// A socket that is bound, and where. None: the one before it takes this family too.
 struct Bound {
-    fd: OwnedFd,
+    fd: Option<OwnedFd>,
     state: PortState,
 }
 
@@ -53,7 +55,7 @@ impl Publisher {
         let (reactor, remote) = Reactor::new()?;
         let state = Loop::new(reactor.registry());
         agent.spawn("publish", move || reactor.run(state))?;
-        Ok(Self { remote, outbound, taken: HashMap::new() })
+        Ok(Self { remote, outbound, taken: HashMap::new(), kept: Vec::new() })
     }
 
     pub fn set_subnets(&self, subnets: Vec<Subnet>) {
@@ -83,6 +85,7 @@ impl Publisher {
                 state.host_ip,
                 state.host_port,
             ));
+            let Some(fd) = fd else { continue };
             let Some((endpoint, gateways)) = endpoint_for(endpoints, networks, state.host_ip) else { continue };
             let container = |ip| SocketAddr::new(ip, state.container_port);
             let (v4, v6) = (endpoint.state.ipv4.map(container), endpoint.state.ipv6.map(container));
@@ -116,18 +119,20 @@ impl Publisher {
             // An entry and its twins share their host port.
             let twins = specs[n + 1..].iter().take_while(|s| s.with_previous).count();
             let group = &specs[n..=n + twins];
-            bound.extend(self.bind_group(group)?);
+            let more = self.bind_group(group, &bound)?;
+            bound.extend(more);
             n += 1 + twins;
         }
         Ok(bound)
     }
 
-    fn bind_group(&self, group: &[PortSpec]) -> Result<Vec<Bound>> {
+    /// `before`: what the same container has so far.
+    fn bind_group(&self, group: &[PortSpec], before: &[Bound]) -> Result<Vec<Bound>> {
         let (low, high) = group[0].host_ports;
         if low == 0 {
             let mut last = None;
             for _ in 0..TRIES {
-                match self.bind_at(group, 0) {
+                match self.bind_at(group, 0, before) {
                     Err(e) => last = Some(e),
                     bound => return bound,
                 }
@@ -137,7 +142,7 @@ impl Publisher {
         let mut error = None;
         let mut busy = false;
         for port in low..=high {
-            match self.bind_at(group, port) {
+            match self.bind_at(group, port, before) {
                 Err(e) => {
                     busy |= e.hint().is_none();
                     error = Some(e);
@@ -156,10 +161,10 @@ impl Publisher {
         }
     }
 
-    fn bind_at(&self, group: &[PortSpec], mut port: u16) -> Result<Vec<Bound>> {
+    fn bind_at(&self, group: &[PortSpec], mut port: u16, before: &[Bound]) -> Result<Vec<Bound>> {
         let mut bound = Vec::new();
         for spec in group {
-            match self.bind_one(spec, port) {
+            match self.bind_one(spec, port, before) {
                 Ok(one) => {
                     port = one.state.host_port;
                     bound.push(one);
@@ -172,29 +177,43 @@ impl Publisher {
         Ok(bound)
     }
 
-    fn bind_one(&self, spec: &PortSpec, port: u16) -> Result<Bound, (Error, io::Error)> {
+    fn bind_one(&self, spec: &PortSpec, port: u16, before: &[Bound]) -> Result<Bound, (Error, io::Error)> {
         let at = SocketAddr::new(spec.host_ip, port);
         let busy = || io::Error::from_raw_os_error(libc::EADDRINUSE);
-        if port != 0 && self.is_taken(spec.protocol, spec.host_ip, port) {
+        if port != 0 && self.is_taken(spec.protocol, spec.host_ip, port, before) {
             return Err((
                 Error::system(format!("Bind for {}:{port} failed: port is already allocated", display(spec.host_ip))),
                 busy(),
             ));
         }
+        let PortSpec { container_port, protocol, host_ip, .. } = *spec;
+        let bound = |fd, host_port| Bound { fd, state: PortState { container_port, protocol, host_ip, host_port } };
+        if let Some(kept) = self.kept.iter().find(|k| k.serves(protocol, &at)) {
+            let twin = kept.both && spec.with_previous;
+            let fd = if twin { Ok(None) } else { kept.fd.try_clone().map(Some) };
+            return fd.map(|fd| bound(fd, port)).map_err(|e| (refusal(spec, &at, &e), e));
+        }
         match open(spec.protocol, &at) {
-            Ok((fd, host_port)) => {
-                let PortSpec { container_port, protocol, host_ip, .. } = *spec;
-                Ok(Bound { fd, state: PortState { container_port, protocol, host_ip, host_port } })
-            }
+            Ok((fd, host_port)) => Ok(bound(Some(fd), host_port)),
             Err(e) => Err((refusal(spec, &at, &e), e)),
         }
     }
 
-    fn is_taken(&self, protocol: Protocol, ip: IpAddr, port: u16) -> bool {
+    fn is_taken(&self, protocol: Protocol, ip: IpAddr, port: u16, before: &[Bound]) -> bool {
         let clash = |other: &IpAddr| {
             *other == ip || (other.is_ipv4() == ip.is_ipv4() && (other.is_unspecified() || ip.is_unspecified()))
         };
-        self.taken.values().flatten().any(|(p, i, n)| *p == protocol && *n == port && clash(i))
+        let before = before.iter().map(|b| (b.state.protocol, b.state.host_ip, b.state.host_port));
+        let mut taken = self.taken.values().flatten().copied().chain(before);
+        taken.any(|(p, i, n)| p == protocol && n == port && clash(&i))
+    }
+
+    /// Takes a bound socket for whoever publishes its port. Twice is as once.
+    pub fn keep(&mut self, fd: OwnedFd) -> Result<()> {
+        let kept = Kept::new(fd)?;
+        self.kept.retain(|k| (k.protocol, k.at) != (kept.protocol, kept.at));
+        self.kept.push(kept);
+        Ok(())
     }
 
     pub fn withdraw(&mut self, container: &str) {
@@ -211,6 +230,40 @@ impl Publisher {
     pub fn forget(&self, addresses: &[IpAddr]) {
         let addresses = addresses.to_vec();
         self.remote.post(move |l| addresses.into_iter().for_each(|a| l.relays.forget(a)));
+    }
+}
+
+/// Held open while no container publishes the port: clients wait in its queue.
+struct Kept {
+    fd: OwnedFd,
+    protocol: Protocol,
+    at: SocketAddr,
+    /// Takes IPv4 on an IPv6 socket.
+    both: bool,
+}
+
+impl Kept {
+    fn new(fd: OwnedFd) -> Result<Self> {
+        let at = inet::local_address(&fd).context("a socket for published ports must be one of IPv4 or IPv6")?;
+        let stream = inet::get_int(&fd, libc::SOL_SOCKET, libc::SO_TYPE)? == libc::SOCK_STREAM;
+        let both = at.is_ipv6() && inet::get_int(&fd, libc::SOL_IPV6, libc::IPV6_V6ONLY)? == 0;
+        if !stream && both {
+            return Err(Error::invalid(format!("the UDP socket {at} takes IPv4 as well"))
+                .with_hint("pass one socket for each family (BindIPv6Only=ipv6-only)"));
+        }
+        if stream && inet::get_int(&fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? == 0 {
+            inet::listen(&fd, BACKLOG).with_context(|| format!("listen on the passed socket {at}"))?;
+        }
+        if !stream {
+            inet::want_local(&fd, at.is_ipv4())?;
+        }
+        crate::sys::fd::set_nonblocking(fd.as_fd(), true).context("set up a passed socket")?;
+        Ok(Self { fd, protocol: if stream { Protocol::Tcp } else { Protocol::Udp }, at, both })
+    }
+
+    fn serves(&self, protocol: Protocol, at: &SocketAddr) -> bool {
+        let anywhere = self.both && self.at.ip().is_unspecified() && at.ip().is_unspecified();
+        self.protocol == protocol && (self.at == *at || (anywhere && self.at.port() == at.port()))
     }
 }
 
@@ -254,7 +307,8 @@ fn refusal(spec: &PortSpec, at: &SocketAddr, e: &io::Error) -> Error {
         ))
         .with_hint(format!(
             "choose a port of 1024 or above, or let every user have it: sudo sysctl net.ipv4.ip_unprivileged_port_start={port} \
-             (in /etc/sysctl.conf to keep it), or give the engine's binary the capability: sudo setcap cap_net_bind_service=ep"
+             (in /etc/sysctl.conf to keep it), or give the engine's binary the capability: sudo setcap cap_net_bind_service=ep, \
+             or have systemd bind the port (see LISTEN_FDNAMES in dockerd(8))"
         )),
         _ => {
             let why = crate::error::errno_text(e);
@@ -319,7 +373,10 @@ impl Loop {
     fn withdraw(&mut self, owner: &str) {
         for key in self.listeners.keys() {
             if self.listeners.get_mut(key).is_some_and(|l| l.owner == owner) {
-                self.listeners.remove(key);
+                if let Some(listener) = self.listeners.remove(key) {
+                    // Closing is not enough where the socket is kept open for the next container.
+                    self.registry.remove(&listener.fd);
+                }
                 self.starved.remove(&key);
             }
         }

@@ -1,6 +1,7 @@
-//! Networks without a daemon: netd's own parts in namespaces that the tests made.
+//! Networks: netd's own parts in namespaces that the tests made, and with a daemon.
 
 mod compose;
+mod crash;
 mod daemon;
 mod dns;
 mod dnsmasq;

@@ -73,6 +73,7 @@ SIGTERM and SIGINT stop the daemon in order, SIGHUP reads the configuration file
             environment: &[
                 ("DOCKER_TLS_VERIFY", "Not empty: as --tlsverify."),
                 ("LISTEN_FDS", "Sockets handed over by the service manager, used by -H fd://."),
+                ("LISTEN_FDNAMES", "Their names (FileDescriptorName= of systemd.socket(5)). One named \"publish\" is not for the API: a container that publishes exactly its address, port and protocol gets it, also below 1024. Until one does, clients wait in its queue."),
                 ("NOTIFY_SOCKET", "Where readiness is told."),
                 ("XDG_RUNTIME_DIR, XDG_DATA_HOME, XDG_CONFIG_HOME", "Where an ordinary user's files lie."),
             ],

@@ -4,7 +4,7 @@
 
 use super::state::Phase;
 use super::{Container, cgroup, exit, health, restart, start};
-use crate::engine::Engine;
+use crate::engine::{Engine, network};
 use crate::error::{Context, Result};
 use crate::runtime::{ExitRecord, Recovered};
 use crate::util::atomic_file::Durability;
@@ -27,13 +27,13 @@ pub fn recover(engine: &Arc<Engine>) -> Result<()> {
     let mut found: HashMap<String, Recovered> = engine.runtime.recover(&ids).into_iter().collect();
     let runs = |state: &Recovered| matches!(state, Recovered::Running { .. } | Recovered::Orphaned { .. });
     let running = found.iter().filter(|(_, state)| runs(state)).map(|(id, _)| id.clone()).collect();
-    crate::engine::network::retain(engine, &running);
+    network::retain(engine, &running);
     for container in all {
         let state = found.remove(&container.id).unwrap_or(Recovered::Gone);
         take_up(engine, &container, state);
     }
     let running = engine.containers.all().into_iter().filter(|c| c.live().record.state.is_up()).map(|c| c.id.clone());
-    crate::engine::network::retain(engine, &running.collect());
+    network::retain(engine, &running.collect());
     collect_garbage(engine);
     Ok(())
 }
@@ -58,6 +58,9 @@ fn take_up(engine: &Arc<Engine>, container: &Arc<Container>, found: Recovered) {
                 let ran = since.map_or(Duration::ZERO, |s| crate::util::time::now().since(s.into()));
                 live.started = Instant::now().checked_sub(ran);
                 live.run += 1;
+            }
+            if !was_up {
+                complete(engine, container);
             }
             engine.runtime.cgroups().adopt(&container.id, pid);
             limit_again(engine, container);
@@ -89,6 +92,22 @@ fn limit_again(engine: &Engine, container: &Container) {
     let host = container.live().record.host_config.clone();
     if let Err(e) = cgroup::update(engine, &container.id, &host) {
         crate::warn!("cannot set a container's limits again", "id" = container.id, "error" = e);
+    }
+}
+
+/// Its record has not heard of its start: what netd gave it is put in.
+pub fn complete(engine: &Engine, container: &Container) {
+    let record = container.record();
+    let known = start::wanted(engine, &record).ok().and_then(|wanted| network::known(engine, &wanted));
+    if let Some((networks, ports)) = known {
+        let mut live = container.live();
+        live.record.networks = networks;
+        live.record.ports = ports;
+        live.record.sandbox_id = crate::util::id::random();
+        live.record.has_files = true;
+    }
+    if let Err(e) = container.save(engine, Durability::Renamed) {
+        crate::warn!("cannot save a container", "id" = container.id, "error" = e);
     }
 }
 

@@ -135,6 +135,7 @@ fn launch(
         live.started = Some(Instant::now());
         live.run += 1;
     }
+    engine.networks.netd.started(&record.id);
     container.save(engine, Durability::Renamed)?;
     publish(engine, container, "start", &[]);
     container.notify();

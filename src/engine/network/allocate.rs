@@ -2,7 +2,7 @@
 
 use super::sandbox::{Namespace, Sandbox, Wanted};
 use super::{Networks, Record, files, ports, publish};
-use crate::api::network::{EndpointSettings, NetworkInspect};
+use crate::api::network::{EndpointSettings, NetworkInspect, PortMap};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::net::protocol::{DnsSpec, EndpointSpec, EndpointState, SandboxSpec, SandboxState};
@@ -50,6 +50,7 @@ fn create(networks: &Networks, spec: SandboxSpec) -> Result<(SandboxState, Owned
 /// Gives back what [`allocate`] took, when the container has exited. Unknown
 /// ids are fine. Emits `network disconnect`.
 pub fn release(engine: &Engine, container: &str) {
+    engine.networks.netd.started(container);
     let Some(state) = engine.networks.live().remove(container) else { return };
     if let Err(e) = engine.networks.netd.release(container) {
         crate::warn!("cannot release a network sandbox", "container" = container, "error" = e);
@@ -206,6 +207,20 @@ pub(super) fn settings(asked: &EndpointSettings, network: &NetworkInspect, state
     }
 }
 
+fn shown(order: &[Place], state: &SandboxState) -> BTreeMap<String, EndpointSettings> {
+    let shown =
+        |((network, asked), made): (&Place, &EndpointState)| (network.name.clone(), settings(asked, network, made));
+    order::map(order.iter().zip(&state.endpoints).map(shown))
+}
+
+/// Endpoints and ports, for the record of a container that runs although its
+/// daemon died before it could say so; none if netd does not know it either.
+pub fn known(engine: &Engine, wanted: &Wanted) -> Option<(BTreeMap<String, EndpointSettings>, PortMap)> {
+    let state = engine.networks.live().get(&wanted.id).cloned()?;
+    let order = order(&engine.networks, wanted).ok()?;
+    Some((shown(&order, &state), ports::bound(wanted, &state.ports)))
+}
+
 fn describe(
     networks: &Networks,
     wanted: &Wanted,
@@ -213,10 +228,7 @@ fn describe(
     state: &SandboxState,
     namespace: OwnedFd,
 ) -> Sandbox {
-    let mut endpoints = BTreeMap::new();
-    for ((network, asked), made) in order.iter().zip(&state.endpoints) {
-        endpoints.insert(network.name.clone(), settings(asked, network, made));
-    }
+    let endpoints = shown(order, state);
     let sandbox_id = id::random();
     let key = format!("{}/netns/{}", networks.dir.display(), &sandbox_id[..12]);
     Sandbox {

@@ -18,7 +18,7 @@ pub mod remove;
 pub mod revive;
 pub mod sandbox;
 
-pub use allocate::{allocate, release, renamed, retain};
+pub use allocate::{allocate, known, release, renamed, retain};
 pub use sandbox::{Link, Namespace, Sandbox, Wanted};
 
 use crate::api::network::{NetworkInspect, PortMap};

@@ -6,10 +6,10 @@
 
 use super::allocate::{self, Place};
 use crate::engine::Engine;
-use crate::engine::container::{record::Record, start};
+use crate::engine::container::{record::Record, recover, start};
 use crate::error::{Context, Error, Result};
-use crate::net::client::{Conversation, Reviver};
-use crate::net::protocol::{EndpointState, PortSpec, Protocol, SandboxSpec};
+use crate::net::client::{Conversation, Reviver, Starting};
+use crate::net::protocol::{EndpointState, PortSpec, Protocol, SandboxSpec, SandboxState};
 use crate::util::thread;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -37,20 +37,11 @@ impl Reviver for Recovery {
         start(exec_root)
     }
 
-    fn restore(&self, netd: &Conversation<'_>) {
+    fn restore(&self, netd: &Conversation<'_>, starting: &Starting) {
         let Some(engine) = self.engine.upgrade() else { return };
-        match engine.networks.specs() {
-            Ok(specs) => {
-                for spec in specs {
-                    let name = spec.name.clone();
-                    if let Err(e) = netd.set_network(spec) {
-                        crate::error!("cannot make a network again", "network" = name, "error" = e);
-                    }
-                }
-            }
-            Err(e) => crate::error!("cannot make the networks again", "error" = e),
+        if let Err(e) = restore(&engine, netd, starting) {
+            crate::error!("cannot make the networks again", "error" = e);
         }
-        restore(&engine, |_| true, |spec, namespace| netd.adopt(spec, namespace));
     }
 }
 
@@ -60,19 +51,17 @@ pub fn watch(engine: &Arc<Engine>) {
     engine.networks.netd.set_reviver(Box::new(Recovery { engine: Arc::downgrade(engine), last: Mutex::default() }));
     let engine = engine.clone();
     let body = move || {
-        if let Err(e) = engine.networks.tell_netd() {
-            crate::warn!("the network process does not answer", "error" = e);
-        }
-        let known = engine.networks.netd.list().unwrap_or_default();
-        let lost = |id: &str| !known.iter().any(|s| s.container == id);
-        restore(&engine, lost, |spec, namespace| engine.networks.netd.adopt(spec, namespace));
-        while engine.config.start_netd.is_some() {
-            engine.networks.netd.wait_until_gone();
-            // Any call will do: it finds out and starts another.
+        loop {
+            // Any call will do: it finds out whether there is one, starts another
+            // and tells it what is live.
             if let Err(e) = engine.networks.netd.status() {
                 crate::error!("there is no network process", "error" = e);
                 std::thread::sleep(PAUSE);
             }
+            if engine.config.start_netd.is_none() {
+                return;
+            }
+            engine.networks.netd.wait_until_gone();
         }
     };
     if let Err(e) = thread::start("network-watch", 256 << 10, body) {
@@ -80,32 +69,60 @@ pub fn watch(engine: &Arc<Engine>) {
     }
 }
 
-/// Gives running containers their networks back.
-fn restore(
-    engine: &Arc<Engine>,
-    lost: impl Fn(&str) -> bool,
-    adopt: impl Fn(SandboxSpec, &OwnedFd) -> Result<crate::net::protocol::SandboxState>,
-) {
+/// Tells netd of all networks, and of the running and starting containers that
+/// it does not know.
+fn restore(engine: &Engine, netd: &Conversation<'_>, starting: &Starting) -> Result<()> {
+    for socket in &*engine.config.port_sockets {
+        if let Err(e) = netd.keep(socket) {
+            crate::error!("a passed socket cannot serve a published port", "error" = e);
+        }
+    }
+    for spec in engine.networks.specs()? {
+        let name = spec.name.clone();
+        if let Err(e) = netd.set_network(spec) {
+            crate::error!("cannot make a network again", "network" = name, "error" = e);
+        }
+    }
+    let known = netd.list()?;
+    let lost = |id: &str| !known.iter().any(|s| s.container == id);
+    for (id, (spec, namespace)) in starting.iter().filter(|(id, _)| lost(id)) {
+        settle(engine, id, netd.adopt(spec.clone(), namespace));
+    }
     for container in engine.containers.all() {
         let record = container.record();
         let mode = record.host_config.network_mode.as_str();
         let own = !mode.starts_with("container:") && mode != "host" && mode != "none";
-        if !own || !record.state.is_up() || record.state.pid == 0 || !lost(&record.id) {
-            continue;
-        }
-        let done = sandbox(engine, &record).and_then(|(spec, namespace)| adopt(spec, &namespace));
-        match done {
-            Ok(state) => {
-                crate::info!("a container has its networks back", "container" = record.name);
-                engine.networks.live().insert(record.id, state);
+        let running = record.state.is_up() && record.state.pid != 0;
+        if own && running && lost(&record.id) && !starting.contains_key(&record.id) {
+            match sandbox(engine, &record) {
+                Ok(Some((spec, namespace))) => {
+                    settle(engine, &record.id, netd.adopt(spec, &namespace));
+                    if record.sandbox_id.is_empty() {
+                        recover::complete(engine, &container);
+                    }
+                }
+                // It has ended, which somebody is about to notice.
+                Ok(None) => {}
+                Err(e) => settle(engine, &record.id, Err(e)),
             }
-            Err(e) => crate::error!("a container has lost its networks", "container" = record.name, "error" = e),
         }
+    }
+    Ok(())
+}
+
+fn settle(engine: &Engine, id: &str, adopted: Result<SandboxState>) {
+    match adopted {
+        Ok(state) => {
+            crate::info!("a container has its networks back", "container" = id);
+            engine.networks.live().insert(id.to_owned(), state);
+        }
+        Err(e) => crate::error!("a container has lost its networks", "container" = id, "error" = e),
     }
 }
 
 /// What a running container has, as its record and the last netd's answers say.
-fn sandbox(engine: &Engine, record: &Record) -> Result<(SandboxSpec, OwnedFd)> {
+/// None: it does not run any more.
+fn sandbox(engine: &Engine, record: &Record) -> Result<Option<(SandboxSpec, OwnedFd)>> {
     // A link to what has ended meanwhile would be an error at a start.
     let wanted = start::wanted(engine, record).or_else(|_| {
         let mut without = record.clone();
@@ -113,13 +130,20 @@ fn sandbox(engine: &Engine, record: &Record) -> Result<(SandboxSpec, OwnedFd)> {
         start::wanted(engine, &without)
     })?;
     let path = format!("/proc/{}/ns/net", record.state.pid);
-    let namespace = std::fs::File::open(&path).with_context(|| format!("open {path}"))?;
+    let namespace = match std::fs::File::open(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.with_context(|| format!("open {path}"))?,
+    };
     let order = allocate::order(&engine.networks, &wanted)?;
     let mut spec = allocate::sandbox_spec(&wanted, &order)?;
+    if record.sandbox_id.is_empty() {
+        // Its daemon died before the record heard of its start.
+        return Ok(Some((spec, namespace.into())));
+    }
     let before = engine.networks.live().get(&record.id).map(|s| s.endpoints.clone()).unwrap_or_default();
     refill(&mut spec, &order, &before);
     spec.ports = ports(record)?;
-    Ok((spec, namespace.into()))
+    Ok(Some((spec, namespace.into())))
 }
 
 /// The same addresses, names and interfaces as before.

@@ -199,7 +199,10 @@ impl Datagrams {
     pub fn withdraw(&mut self, owner: &str) {
         for key in self.ports.keys() {
             if self.ports.get_mut(key).is_some_and(|p| p.owner == owner) {
-                self.ports.remove(key);
+                if let Some(port) = self.ports.remove(key) {
+                    // Closing is not enough where the socket is kept open for the next container.
+                    self.registry.remove(&port.fd);
+                }
                 self.sessions.retain(|_, s| s.port != key);
             }
         }
