@@ -250,6 +250,7 @@ fn value(names: Names<'_>, flag: &FlagInfo<'_>, command: &str) -> Found {
         "--network" => listed(names(Kind::Networks)),
         "--volumes-from" | "--link" => listed(names(Kind::Containers)),
         "--context" | "--from" => listed(names(Kind::Contexts)),
+        "--userns" => Found::words(&["host", "keep-id"]),
         "--cgroupns" => Found::words(&["host", "private"]),
         "--format" if command.ends_with("ls") => Found::words(&["json", "table"]),
         "--format" => Found::words(&["json"]),

@@ -73,14 +73,14 @@ pub fn enter(config: &BootstrapConfig) -> Result<Bootstrap> {
 
     let mut spawner = connect_live(root.as_fd(), spawner::SOCKET);
     let witness = match &spawner {
-        Some((_, pid)) => Some((*pid, true)),
+        Some((_, pid)) => Some((*pid, true, false)),
         None => live_shim(&config.exec_root)
-            .map(|pid| (pid, true))
-            .or_else(|| spawner::orphan(&config.exec_root).map(|pid| (pid, false))),
+            .map(|pid| (pid, true, false))
+            .or_else(|| spawner::orphan(&config.exec_root).map(|(pid, nested)| (pid, false, nested))),
     };
     // A witness may die under our eyes: then there is nothing to take over.
     let joined = match (is_root, witness) {
-        (false, Some((pid, ours))) => join(pid, ours).map_err(|e| crate::warn!(e)).is_ok(),
+        (false, Some((pid, ours, nested))) => join(pid, ours, nested).map_err(|e| crate::warn!(e)).is_ok(),
         (_, witness) => witness.is_some(),
     };
     if !joined {
@@ -88,7 +88,7 @@ pub fn enter(config: &BootstrapConfig) -> Result<Bootstrap> {
     }
     let mode = match (is_root, joined) {
         (true, _) => Mode::Root,
-        (false, true) => joined_mode(witness.is_some_and(|(_, ours)| ours), uid, gid)?,
+        (false, true) => joined_mode(witness.is_some_and(|(_, ours, _)| ours), uid, gid)?,
         (false, false) => fresh(uid, gid)?,
     };
     let spawner_fd = match spawner.take() {
@@ -119,11 +119,20 @@ fn live_shim(exec_root: &Path) -> Option<i32> {
 
 /// Enters the namespaces of a live process. `ours`: it is one of the engine's
 /// own. Else it is a container's that nobody else survived: its user namespace
-/// is the engine's, its mounts are not. Err: nothing has changed.
-fn join(pid: i32, ours: bool) -> Result<()> {
+/// is the engine's, or (`nested`) lies in that; its mounts are its own. Err:
+/// nothing has changed.
+fn join(pid: i32, ours: bool, nested: bool) -> Result<()> {
     let what = "enter the namespaces of the running engine";
     let pidfd = process::pidfd_open(pid).context(what)?;
-    let user = std::fs::metadata(format!("/proc/{pid}/ns/user")).map(|m| m.ino()).context(what)?;
+    let user = File::open(format!("/proc/{pid}/ns/user")).context(what)?;
+    if nested {
+        let above = File::from(process::parent_user_namespace(user.as_fd()).context(what)?);
+        if std::fs::metadata("/proc/self/ns/user").context(what)?.ino() != above.metadata().context(what)?.ino() {
+            nix::sched::setns(&above, CloneFlags::CLONE_NEWUSER).context(what)?;
+        }
+        return Ok(());
+    }
+    let user = user.metadata().context(what)?.ino();
     // Already inside (the daemon re-executed itself): setns to the own user
     // namespace is EINVAL.
     let mut namespaces = if ours { CloneFlags::CLONE_NEWNS } else { CloneFlags::empty() };

@@ -10,6 +10,7 @@ use super::host::{self, Host};
 use super::options::{self, Kind, OPTIONS, Tier};
 use super::places::Places;
 use super::value;
+use crate::engine::container::keep_id;
 use crate::error::{Error, Result, errno_text};
 use crate::util::argv::{self, Line, Syntax};
 use crate::util::json;
@@ -237,6 +238,8 @@ impl Config {
         if !matches!(cgroupns, "private" | "host") {
             return bad(format!("invalid default cgroup namespace ({cgroupns}): use \"host\" or \"private\""));
         }
+        let userns = keep_id::parse(self.text("default-userns-mode", ""));
+        userns.map(drop).or_else(|e| bad(e.message().to_owned()))?;
         for option in self.list("exec-opts") {
             match option.split_once('=') {
                 Some(("native.cgroupdriver", "cgroupfs" | "systemd" | "none")) => {}

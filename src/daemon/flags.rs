@@ -99,6 +99,9 @@ pub struct Flags {
     /// resource limit of containers as NAME=SOFT[:HARD]
     #[argh(option, arg_name = "ulimit")]
     pub default_ulimit: Vec<String>,
+    /// user namespace of containers ("host" | "keep-id[:uid=N,gid=N]")
+    #[argh(option, arg_name = "string")]
+    pub default_userns_mode: Option<String>,
     /// DNS server of containers
     #[argh(option, arg_name = "ipSlice")]
     pub dns: Vec<String>,

@@ -82,6 +82,7 @@ pub const OPTIONS: &[Opt] = &[
     option("--default-shm-size", "default-shm-size", Kind::Size, Tier::Used, true),
     option("--default-stop-timeout", "default-stop-timeout", Kind::Int, Tier::Used, true),
     option("--default-ulimit", "default-ulimits", Kind::Ulimits, Tier::Used, false),
+    option("--default-userns-mode", "default-userns-mode", Kind::Text, Tier::Used, true),
     option("--dns", "dns", Kind::List, Tier::Used, false),
     option("--dns-opt", "dns-opts", Kind::List, Tier::Used, false),
     option("--dns-search", "dns-search", Kind::List, Tier::Used, false),

@@ -108,6 +108,7 @@ pub fn live(config: &Config) -> LiveConfig {
         live_restore: config.bool("live-restore", false),
         shm_size: config.int("default-shm-size", default.shm_size),
         cgroupns_mode: config.text("default-cgroupns-mode", &default.cgroupns_mode).to_owned(),
+        userns_mode: config.text("default-userns-mode", &default.userns_mode).to_owned(),
         ipc_mode: config.text("default-ipc-mode", &default.ipc_mode).to_owned(),
         stop_timeout: config.int("default-stop-timeout", default.stop_timeout),
     }

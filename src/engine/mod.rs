@@ -127,6 +127,8 @@ pub struct LiveConfig {
     /// `--default-cgroupns-mode`, `--default-ipc-mode`
     pub cgroupns_mode: String,
     pub ipc_mode: String,
+    /// `--default-userns-mode`
+    pub userns_mode: String,
     /// `--default-stop-timeout`, seconds
     pub stop_timeout: i64,
 }
@@ -139,6 +141,7 @@ impl Default for LiveConfig {
             shm_size: 64 << 20,
             cgroupns_mode: "private".into(),
             ipc_mode: "private".into(),
+            userns_mode: String::new(),
             stop_timeout: container::stop::DEFAULT_TIMEOUT,
         }
     }

@@ -9,6 +9,7 @@ use super::digest::{self, Digest};
 use super::platforms;
 use super::store::{Store, Tables};
 use crate::error::{Context, Error, Result};
+use crate::storage::owners;
 use crate::util::atomic_file;
 use std::collections::HashSet;
 use std::fs;
@@ -131,9 +132,10 @@ impl Store {
         let tables = self.lock();
         let known: HashSet<String> = tables.layers.keys().map(Digest::hex).collect();
         let used = in_use();
-        for chain in self.driver.list()?.1 {
-            if !known.contains(&chain) && !used.contains(&chain) {
-                self.driver.remove_layer(&chain)?;
+        for name in self.driver.list()?.1 {
+            let chain = owners::original(&name).unwrap_or(&name);
+            if !known.contains(chain) && !used.contains(chain) {
+                self.driver.remove_layer(&name)?;
             }
         }
         let kept = self.needed_blobs(&tables);

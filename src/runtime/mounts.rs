@@ -124,9 +124,17 @@ fn filesystem(fstype: &str, data: &str, target: &str, attributes: u64) -> PlanRe
 }
 
 /// A file system that shows a namespace can be made only for one of our own;
-/// for the host's, the host's mount stands in.
-fn shown(mut step: MountStep, of: Namespace, host: &str) -> PlanResult<MountStep> {
-    if let (What::Filesystem { fallback, .. }, true) = (&mut step.what, of != Namespace::New) {
+/// for the host's, the host's mount stands in. One that was entered lies outside
+/// a user namespace of the container's: there the shim, which is in it too, makes it.
+fn shown(mut step: MountStep, spec: &Spec, of: Namespace, host: &str) -> PlanResult<MountStep> {
+    let attributes = step.attributes;
+    if let (What::Filesystem { fstype, options, fallback }, true) = (&mut step.what, of != Namespace::New) {
+        if let (true, Namespace::Join(_)) = (spec.user_namespace.is_some(), of)
+            && let Ok(made) = plan::make_filesystem(fstype, options, attributes)
+        {
+            *fallback = Some(made);
+            return Ok(step);
+        }
         *fallback = mount::clone_tree(None, &plan::string(host)?, true).ok();
         if let Some(tree) = fallback {
             let _ = mount::set_attributes(tree.as_fd(), 0, libc::MS_SLAVE, true);
@@ -140,16 +148,17 @@ fn shown(mut step: MountStep, of: Namespace, host: &str) -> PlanResult<MountStep
 
 fn proc_step(spec: &Spec, readonly: bool) -> PlanResult<MountStep> {
     let ro = if readonly { mount::ATTR_RDONLY } else { 0 };
-    shown(filesystem("proc", "", "/proc", NO_EXEC | ro)?, spec.namespaces.pid, "/proc")
+    shown(filesystem("proc", "", "/proc", NO_EXEC | ro)?, spec, spec.namespaces.pid, "/proc")
 }
 
 fn sys_step(spec: &Spec, readonly: bool) -> PlanResult<MountStep> {
     let ro = if readonly { mount::ATTR_RDONLY } else { 0 };
-    shown(filesystem("sysfs", "", "/sys", NO_EXEC | ro)?, spec.namespaces.network, "/sys")
+    shown(filesystem("sysfs", "", "/sys", NO_EXEC | ro)?, spec, spec.namespaces.network, "/sys")
 }
 
 fn mqueue_step(spec: &Spec) -> PlanResult<MountStep> {
-    let mut step = shown(filesystem("mqueue", "", "/dev/mqueue", NO_EXEC)?, spec.namespaces.ipc, "/dev/mqueue")?;
+    let made = filesystem("mqueue", "", "/dev/mqueue", NO_EXEC)?;
+    let mut step = shown(made, spec, spec.namespaces.ipc, "/dev/mqueue")?;
     step.optional = true;
     Ok(step)
 }
@@ -178,9 +187,9 @@ fn asked_for(m: &Mount, spec: &Spec, table: &Table) -> PlanResult<MountStep> {
         Source::Filesystem { fstype, data } => {
             let made = filesystem(fstype, data, &m.target, plan::attributes(m))?;
             match fstype.as_str() {
-                "proc" => shown(made, spec.namespaces.pid, "/proc"),
-                "sysfs" => shown(made, spec.namespaces.network, "/sys"),
-                "mqueue" => shown(made, spec.namespaces.ipc, "/dev/mqueue"),
+                "proc" => shown(made, spec, spec.namespaces.pid, "/proc"),
+                "sysfs" => shown(made, spec, spec.namespaces.network, "/sys"),
+                "mqueue" => shown(made, spec, spec.namespaces.ipc, "/dev/mqueue"),
                 _ => Ok(made),
             }
         }

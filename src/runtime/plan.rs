@@ -6,7 +6,9 @@
 //! of the container alone, and only inside its root.
 
 use crate::runtime::spec::{self, ExecSpec, FdIndex, Namespace, Propagation, Source, Spec};
-use crate::sys::process::{CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS};
+use crate::sys::process::{
+    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS,
+};
 use crate::sys::seccomp::Instruction;
 use crate::sys::{fd, mount};
 use nix::errno::Errno;
@@ -22,6 +24,10 @@ pub struct Plan {
     pub join_pid: Option<OwnedFd>,
     /// Entered by the child.
     pub joins: Vec<OwnedFd>,
+    /// Written by the shim once the child exists, which waits for it.
+    pub user_namespace: Option<spec::UserNamespace>,
+    /// The child is in a user namespace of its own, where it is not 0 at first.
+    pub nested: bool,
     pub root: RootPlan,
     pub process: ProcessPlan,
     pub console_size: Option<(u16, u16)>,
@@ -165,6 +171,11 @@ pub fn container(spec: &Spec, table: &Table) -> PlanResult<Plan> {
             Namespace::Join(index) => joins.push(table.get(index)?),
         }
     }
+    let mut sysctls = spec.sysctls.clone();
+    if spec.user_namespace.is_some() {
+        clone_flags |= CLONE_NEWUSER;
+        enter_first(spec, std::mem::take(&mut joins), &mut sysctls)?;
+    }
     let sysctl = |(name, value): &(String, String)| Ok((c(name.replace('.', "/"))?, value.clone()));
     let own_uts = spaces.uts == Namespace::New;
     let start = StartPlan {
@@ -178,7 +189,7 @@ pub fn container(spec: &Spec, table: &Table) -> PlanResult<Plan> {
         mounts: crate::runtime::mounts::steps(spec, table)?,
         masked: spec.masked_paths.iter().map(|p| c(p.as_str())).collect::<PlanResult<_>>()?,
         readonly: spec.readonly_paths.iter().map(|p| c(p.as_str())).collect::<PlanResult<_>>()?,
-        sysctls: spec.sysctls.iter().map(sysctl).collect::<PlanResult<_>>()?,
+        sysctls: sysctls.iter().map(sysctl).collect::<PlanResult<_>>()?,
         init: if spec.init { Some(own_program()?) } else { None },
     };
     let mut process = process(&spec.process, true)?;
@@ -191,10 +202,43 @@ pub fn container(spec: &Spec, table: &Table) -> PlanResult<Plan> {
         cgroup: spec.cgroup.map(|i| table.get(i)).transpose()?,
         join_pid,
         joins,
+        user_namespace: spec.user_namespace.clone(),
+        nested: spec.user_namespace.is_some(),
         root: RootPlan::Start(Box::new(start)),
         process,
         console_size: spec.stdio.console_size,
     })
+}
+
+/// What a child in a user namespace of its own could not do any more: it has no
+/// power over namespaces that lie outside. So the shim enters them itself, and
+/// sets what is to be set there.
+fn enter_first(spec: &Spec, joins: Vec<OwnedFd>, sysctls: &mut Vec<(String, String)>) -> PlanResult<()> {
+    for namespace in joins {
+        nix::sched::setns(&namespace, nix::sched::CloneFlags::empty())
+            .map_err(|e| Refusal::new(format!("joining a namespace: {}", text(e))))?;
+    }
+    if let Namespace::Join(_) = spec.namespaces.network {
+        for (name, value) in sysctls.extract_if(.., |(name, _)| name.starts_with("net.")) {
+            let path = format!("/proc/sys/{}", name.replace('.', "/"));
+            std::fs::write(&path, value).map_err(|e| Refusal::new(format!("open {path}: {e}")))?;
+        }
+    }
+    Ok(())
+}
+
+/// A file system of its own, mounted nowhere yet.
+pub fn make_filesystem(fstype: &CStr, options: &[(CString, Option<CString>)], attributes: u64) -> nix::Result<OwnedFd> {
+    let context = mount::Context::open(fstype)?;
+    // What mount(8) shows in its first column.
+    let _ = context.string(c"source", fstype);
+    for (key, value) in options {
+        match value {
+            Some(value) => context.string(key, value)?,
+            None => context.flag(key)?,
+        }
+    }
+    context.mount(attributes)
 }
 
 /// `init` is the pidfd of the container's init, `pid` its number.
@@ -209,6 +253,7 @@ pub fn exec(spec: &ExecSpec, init: OwnedFd, pid: i32, table: &Table) -> PlanResu
         ("ipc", CLONE_NEWIPC),
         ("uts", CLONE_NEWUTS),
         ("cgroup", CLONE_NEWCGROUP),
+        ("user", CLONE_NEWUSER),
     ] {
         let link = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{name}")).ok();
         let theirs = link(&pid.to_string());
@@ -226,6 +271,8 @@ pub fn exec(spec: &ExecSpec, init: OwnedFd, pid: i32, table: &Table) -> PlanResu
         cgroup: spec.cgroup.map(|i| table.get(i)).transpose()?,
         join_pid,
         joins: Vec::new(),
+        user_namespace: None,
+        nested: flags & CLONE_NEWUSER != 0,
         root: RootPlan::Enter { init, flags },
         process: process(&spec.process, false)?,
         console_size: spec.stdio.console_size,

@@ -246,8 +246,9 @@ impl Spawner {
     }
 }
 
-/// A container's process below `exec_root` that outlived its shim and us.
-pub fn orphan(exec_root: &Path) -> Option<i32> {
+/// A container's process below `exec_root` that outlived its shim and us, and
+/// whether its user namespace lies below the engine's.
+pub fn orphan(exec_root: &Path) -> Option<(i32, bool)> {
     std::fs::read_dir(exec_root.join("containers")).ok()?.flatten().find_map(|entry| {
         let names = Names::of("", false);
         if entry.path().join(names.exit).exists() {
@@ -256,7 +257,7 @@ pub fn orphan(exec_root: &Path) -> Option<i32> {
         let state: State = json::from_slice(&std::fs::read(entry.path().join(names.state)).ok()?).ok()?;
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", state.pid)).ok()?;
         let dead = stat[stat.rfind(')')? + 1..].trim_start().starts_with('Z');
-        (!dead && shim::start_time(state.pid)? == state.start_time).then_some(state.pid)
+        (!dead && shim::start_time(state.pid)? == state.start_time).then_some((state.pid, state.nested))
     })
 }
 

@@ -28,6 +28,10 @@ pub struct Spec {
     pub hostname: String,
     pub domainname: String,
     pub namespaces: Namespaces,
+    /// A user namespace below the engine's; none: the engine's own. The root file
+    /// system must have been made for it.
+    #[serde(default)]
+    pub user_namespace: Option<UserNamespace>,
     pub process: Process,
     pub stdio: Stdio,
     pub log: LogSpec,
@@ -115,6 +119,13 @@ pub struct Namespaces {
     pub ipc: Namespace,
     pub uts: Namespace,
     pub cgroup: Namespace,
+}
+
+/// The maps of a user namespace: container, engine, count. Both map a 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserNamespace {
+    pub uid_map: Vec<(u32, u32, u32)>,
+    pub gid_map: Vec<(u32, u32, u32)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

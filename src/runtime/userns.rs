@@ -44,7 +44,7 @@ pub fn available(uid: u32) -> Ids {
 
 fn ranges(uid: u32) -> Result<Ids> {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = user_name(&passwd, uid);
+    let name = name(&passwd, uid);
     let read = |path: &str| -> Result<Vec<Range>> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
@@ -66,7 +66,8 @@ fn ranges(uid: u32) -> Result<Ids> {
     Ok(Ids::Ranges { uids, gids, newuidmap, newgidmap })
 }
 
-fn user_name(passwd: &str, uid: u32) -> Option<&str> {
+/// The name of an id in the text of a passwd or a group file.
+pub fn name(passwd: &str, uid: u32) -> Option<&str> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
@@ -260,7 +261,7 @@ mod tests {
 
     #[test]
     fn names() {
-        assert_eq!(user_name("root:x:0:0::/:/bin/sh\nme:x:1001:1::/:/bin/sh\n", 1001), Some("me"));
+        assert_eq!(name("root:x:0:0::/:/bin/sh\nme:x:1001:1::/:/bin/sh\n", 1001), Some("me"));
         assert_eq!(
             parse_map("         0       1001          1\n 1 100000 65536\n"),
             [(0, 1001, 1), (1, 100_000, 65_536)]

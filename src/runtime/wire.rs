@@ -85,6 +85,9 @@ pub struct State {
     pub pid: i32,
     /// Field 22 of /proc/PID/stat: tells the process from a later one with its pid.
     pub start_time: u64,
+    /// Its user namespace lies below the engine's.
+    #[serde(default)]
+    pub nested: bool,
 }
 
 /// File names of one shim in its run directory.

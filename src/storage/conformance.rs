@@ -5,6 +5,7 @@ use super::apply::{Limits, Options, apply};
 use super::diff::{self, Change, Packer, Trees};
 use super::fuse::FuseOverlay;
 use super::overlay::Overlay;
+use super::owners::{self, Exchange, Owners};
 use super::vfs::Vfs;
 use super::{Driver, RwOptions, probe};
 use crate::error::Result;
@@ -131,7 +132,8 @@ fn conformance(driver: &dyn Driver) {
     let upper = driver.upper_root("rw1").unwrap();
     let merged = driver.mount_rw("rw1", &layers, RwOptions::default()).unwrap();
     let upper = upper.as_ref().map(AsFd::as_fd);
-    let trees = Trees { upper, lower: Some(ro.as_fd()), merged: merged.as_fd(), ignore: &|_| false, epoch: None };
+    let trees =
+        Trees { upper, lower: Some(ro.as_fd()), merged: merged.as_fd(), ignore: &|_| false, epoch: None, owners: None };
     let changes: Vec<(String, Change)> = diff::changes(&trees)
         .unwrap()
         .into_iter()
@@ -169,6 +171,7 @@ fn conformance(driver: &dyn Driver) {
         assert!(names.iter().any(|n| n == wanted), "{wanted} in {names:?}");
     }
     assert!(!names.iter().any(|n| n.contains(".wh.") || n == "keep/a"));
+    copies(driver, &layers);
     drop((ro, one, merged, committed));
 
     let (mut rws, mut chains) = driver.list().unwrap();
@@ -183,6 +186,34 @@ fn conformance(driver: &dyn Driver) {
     }
     driver.clean_up().unwrap();
     assert_eq!(driver.list().unwrap(), (Vec::new(), Vec::new()));
+}
+
+/// The copy with other owners shows the same tree, and is there by its own name.
+fn copies(driver: &dyn Driver, layers: &[String]) {
+    let root = if probe::ids().single { 0 } else { 7 };
+    let exchange = Exchange { kept: 9, root };
+    let owners = Owners { uid: exchange, gid: exchange };
+    for _ in 0..2 {
+        owners::make(driver, layers, &owners).unwrap();
+    }
+    let found = owners::copies(driver).unwrap();
+    assert_eq!(found, [(owners.lowers(layers).remove(0), 19)]);
+    driver.create_rw("copied", &owners.lowers(layers), RwOptions::default()).unwrap();
+    let rw = driver.mount_rw("copied", &owners.lowers(layers), RwOptions::default()).unwrap();
+    assert_eq!(read(rw.as_fd(), "/keep/a").unwrap(), "changed");
+    for gone in ["/etc/gone", "/opaque/below"] {
+        assert_eq!(read(rw.as_fd(), gone).unwrap_err(), Errno::ENOENT);
+    }
+    for path in [c".", c"keep", c"keep/b"] {
+        let found = sysfs::open_in(rw.as_fd(), path, OFlag::O_PATH, Mode::empty()).unwrap();
+        let stat = nix::sys::stat::fstat(&found).unwrap();
+        assert_eq!((stat.st_uid, stat.st_gid), (root, root), "{path:?}");
+        assert!(path != c"keep/b" || stat.st_mode & 0o7777 == 0o4755);
+    }
+    drop(rw);
+    driver.remove_rw("copied").unwrap();
+    // Here no layer's removal shall take it along.
+    driver.remove_layer(&found[0].0).unwrap();
 }
 
 fn run(name: &str, open: impl FnOnce(&Path) -> Result<Box<dyn Driver>>) {

@@ -5,6 +5,7 @@
 //! root with no symlink followed, a file that shrinks while it is read does not
 //! tear the tar, and entries come in one order whatever the file system gives.
 
+use super::owners::Owners;
 use super::tar::{Entry, Kind, Time, write};
 use super::tree;
 use crate::error::{Context, Error, Result};
@@ -40,6 +41,8 @@ pub struct Trees<'a> {
     pub ignore: &'a dyn Fn(&[u8]) -> bool,
     /// Later times become this one in a layer, in unix seconds.
     pub epoch: Option<i64>,
+    /// On the disk they have changed places; in a layer they have not.
+    pub owners: Option<Owners>,
 }
 
 /// Every changed path, without a slash in front, in order.
@@ -57,6 +60,7 @@ pub fn layer(trees: &Trees<'_>, out: &mut dyn Write) -> Result<()> {
     let changes = changes(trees)?;
     let mut packer = Packer::new(out);
     packer.epoch = trees.epoch;
+    packer.owners = trees.owners;
     for (path, change) in &changes {
         match change {
             Change::Deleted => packer.whiteout(path)?,
@@ -173,11 +177,13 @@ pub struct Packer<'a> {
     buffer: Vec<u8>,
     /// Later times become this one, in unix seconds.
     pub epoch: Option<i64>,
+    /// See [`Trees::owners`].
+    pub owners: Option<Owners>,
 }
 
 impl<'a> Packer<'a> {
     pub fn new(out: &'a mut dyn Write) -> Self {
-        Self { out, links: HashMap::new(), buffer: vec![0; 128 << 10], epoch: None }
+        Self { out, links: HashMap::new(), buffer: vec![0; 128 << 10], epoch: None, owners: None }
     }
 
     /// The end marker.
@@ -220,6 +226,10 @@ impl<'a> Packer<'a> {
         if let Some(epoch) = self.epoch {
             entry.mtime.secs = entry.mtime.secs.min(epoch);
         }
+        if let Some(owners) = &self.owners {
+            let (uid, gid) = owners.shown(stat.st_uid, stat.st_gid);
+            (entry.uid, entry.gid) = (uid.into(), gid.into());
+        }
         if kind(&stat) != SFlag::S_IFDIR && stat.st_nlink > 1 {
             let inode = (stat.st_dev, stat.st_ino);
             if let Some(first) = self.links.get(&inode) {
@@ -241,6 +251,11 @@ impl<'a> Packer<'a> {
             Err(e) => return Err(Error::from(e).context(String::from_utf8_lossy(path))),
         };
         entry.xattrs = xattrs(file.as_fd(), &mut entry.mode, &mut entry.uid, &mut entry.gid);
+        if let Some(owners) = &self.owners {
+            for (name, value) in &mut entry.xattrs {
+                *value = owners.shown_xattr(name, std::mem::take(value));
+            }
+        }
         self.out.write_all(&write::header(&entry))?;
         if entry.kind == Kind::File { self.content(&mut file, entry.size) } else { Ok(()) }
     }
@@ -385,6 +400,7 @@ mod tests {
             merged: now.as_fd(),
             ignore: &|p| p == b"mine",
             epoch: None,
+            owners: None,
         };
         let found: Vec<(String, Change)> =
             changes(&trees).unwrap().into_iter().map(|(p, c)| (String::from_utf8(p).unwrap(), c)).collect();

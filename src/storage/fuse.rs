@@ -86,7 +86,7 @@ impl Driver for FuseOverlay {
         Ok(self.layers.stage(Whiteouts::Overlay)?)
     }
     fn remove_layer(&self, chain_id: &str) -> Result<()> {
-        self.layers.discard(&self.layers.layer(chain_id))
+        self.layers.remove(chain_id)
     }
     fn layer_root(&self, chain_id: &str) -> Result<File> {
         self.layers.diff(chain_id)

@@ -7,7 +7,7 @@
 //! one rename from `staging` and leaves by one rename back into it, so a kill at
 //! any moment leaves litter in `staging` only, which start-up removes.
 
-use super::{Staging, Whiteouts, tree};
+use super::{Staging, Whiteouts, owners, tree};
 use crate::error::{Context, Result};
 use crate::util::id;
 use crate::util::thread;
@@ -98,6 +98,15 @@ impl Layers {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e).with_context(|| format!("remove {}", path.display())),
         }
+    }
+
+    /// Removes a layer, and the copies of it with other owners first: none is
+    /// ever without what it is named after.
+    pub fn remove(&self, chain_id: &str) -> Result<()> {
+        for name in self.list()?.1.iter().filter(|name| owners::original(name) == Some(chain_id)) {
+            self.discard(&self.layer(name))?;
+        }
+        self.discard(&self.layer(chain_id))
     }
 
     pub fn clean_up(&self) -> Result<()> {

@@ -19,6 +19,7 @@ pub mod diff;
 pub mod fuse;
 mod layers;
 pub mod overlay;
+pub mod owners;
 pub mod probe;
 pub mod split;
 pub mod tar;

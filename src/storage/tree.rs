@@ -10,7 +10,7 @@ use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -28,12 +28,20 @@ pub fn open_dir(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd> {
 /// lookup is saved.
 pub struct Dirs<'a> {
     root: BorrowedFd<'a>,
+    /// Whose the directories are that are made.
+    owner: Option<(u32, u32)>,
     recent: Vec<(Vec<u8>, Rc<OwnedFd>)>,
 }
 
 impl<'a> Dirs<'a> {
     pub fn new(root: BorrowedFd<'a>) -> Self {
-        Self { root, recent: Vec::new() }
+        Self { root, owner: None, recent: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn owned_by(mut self, owner: Option<(u32, u32)>) -> Self {
+        self.owner = owner;
+        self
     }
 
     /// To be called whenever something was removed or replaced.
@@ -77,6 +85,10 @@ impl<'a> Dirs<'a> {
                     Mode::from_bits_truncate(0o755),
                     nix::sys::stat::FchmodatFlags::FollowSymlink,
                 )?;
+                if let Some((uid, gid)) = self.owner {
+                    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+                    fchownat(&*dir, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+                }
             }
             above = prefix;
         }

@@ -47,12 +47,13 @@ impl Driver for Vfs {
     fn stage(&self, parent: Option<&str>) -> Result<Box<dyn Staging>> {
         let staged = self.layers.stage(Whiteouts::Apply)?;
         if let Some(parent) = parent {
-            copy_tree(self.layers.diff(parent)?.as_fd(), staged.root().as_fd()).context("copy the parent layer")?;
+            copy_tree(self.layers.diff(parent)?.as_fd(), staged.root().as_fd(), None, &[])
+                .context("copy the parent layer")?;
         }
         Ok(staged)
     }
     fn remove_layer(&self, chain_id: &str) -> Result<()> {
-        self.layers.discard(&self.layers.layer(chain_id))
+        self.layers.remove(chain_id)
     }
     fn layer_root(&self, chain_id: &str) -> Result<File> {
         self.layers.diff(chain_id)
@@ -65,7 +66,7 @@ impl Driver for Vfs {
         super::layers::make_dir(&staged.join("fs"))?;
         let result = (|| {
             let (from, to) = (File::open(self.top(layers))?, File::open(staged.join("fs"))?);
-            copy_tree(from.as_fd(), to.as_fd()).context("copy the image")?;
+            copy_tree(from.as_fd(), to.as_fd(), None, &[]).context("copy the image")?;
             Ok(std::fs::rename(&staged, self.layers.rw(id))?)
         })();
         if result.is_err() {

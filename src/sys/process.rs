@@ -14,6 +14,7 @@ pub const CLONE_NEWNET: u64 = 0x4000_0000;
 pub const CLONE_NEWNS: u64 = 0x0002_0000;
 pub const CLONE_NEWPID: u64 = 0x2000_0000;
 pub const CLONE_NEWUTS: u64 = 0x0400_0000;
+pub const CLONE_NEWUSER: u64 = 0x1000_0000;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -237,6 +238,16 @@ pub fn pidfd_exit(pidfd: BorrowedFd<'_>) -> Option<Status> {
 pub fn enter(pidfd: BorrowedFd<'_>, namespaces: u64) -> Result<()> {
     // SAFETY: integers.
     check(unsafe { libc::setns(pidfd.as_raw_fd(), namespaces as libc::c_int) }).map(drop)
+}
+
+/// The user namespace that an open one lies in. EPERM: that is not below ours.
+pub fn parent_user_namespace(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+    // _IO(0xb7, 2), ioctl_ns(2)
+    const NS_GET_PARENT: u64 = 0xb702;
+    // SAFETY: the request takes no argument.
+    let fd = check(i64::from(unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PARENT as _) }))?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Limits as raw numbers: nix's enum does not carry unknown ones.

@@ -11,6 +11,8 @@ mod crash;
 mod exec;
 /// What a container must not be able to do.
 mod isolation;
+/// The user shows as himself.
+mod keep_id;
 /// create, start, stop, kill, restart, pause, wait, rename, rm, ps.
 mod lifecycle;
 /// --link of the default bridge.

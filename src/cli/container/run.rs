@@ -314,7 +314,7 @@ pub struct Run {
     /// user name or UID, and group (name|uid[:group|gid])
     #[argh(option, short = 'u', arg_name = "string")]
     pub user: Option<String>,
-    /// user namespace
+    /// user namespace ("host" | "keep-id[:uid=N,gid=N]")
     #[argh(option, arg_name = "string")]
     pub userns: Option<String>,
     /// UTS namespace

@@ -119,7 +119,7 @@ fn host_config(run: &Run, network_mode: String) -> Result<HostConfig> {
     let modes = [
         (&run.pid, mode_pid as fn(&str) -> bool, "--pid: invalid PID mode"),
         (&run.uts, mode_host, "--uts: invalid UTS mode"),
-        (&run.userns, mode_host, "--userns: invalid USER mode"),
+        (&run.userns, mode_userns, "--userns: invalid USER mode"),
         (&run.cgroupns, mode_cgroup, "--cgroupns: invalid CGROUP mode"),
     ];
     for (value, valid, message) in modes {
@@ -208,6 +208,10 @@ fn mode_pid(mode: &str) -> bool {
 }
 fn mode_host(mode: &str) -> bool {
     matches!(mode, "" | "host")
+}
+/// The options of keep-id are the daemon's to judge.
+fn mode_userns(mode: &str) -> bool {
+    mode_host(mode) || mode == "keep-id" || mode.starts_with("keep-id:")
 }
 fn mode_cgroup(mode: &str) -> bool {
     matches!(mode, "" | "host" | "private")

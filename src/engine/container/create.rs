@@ -3,7 +3,7 @@
 
 use super::image::{self, Facts};
 use super::record::{MountKind, MountRecord, Record};
-use super::{Container, log_options, merge, mounts, publish, validate};
+use super::{Container, keep_id, log_options, merge, mounts, publish, validate};
 use crate::api::container::{CreateRequest, CreateResponse, HostConfig};
 use crate::engine::volume::{self, Data};
 use crate::engine::{Engine, names};
@@ -55,6 +55,10 @@ fn make(
         (None, reference) => image::facts_for(engine, reference, platform)?,
     };
     merge::merge(&mut config, &facts.config)?;
+    let owners = match step {
+        Some(_) => None,
+        None => keep_id::settle(&host, &mut config.user, engine.config.rootless)?,
+    };
     log_options::settle(&mut host.log_config, &engine.config)?;
     super::spec::check_security(&host)?;
     for link in host.links.iter().flatten() {
@@ -75,6 +79,7 @@ fn make(
         created: time::now().into(),
         image_id: facts.id.clone(),
         layers: facts.layers.clone(),
+        owners,
         driver: engine.driver.name().into(),
         platform: if facts.os.is_empty() { "linux".into() } else { facts.os.clone() },
         path,
@@ -88,7 +93,8 @@ fn make(
     crate::engine::network::connect::check_create(engine, &record.networks)?;
     record.asked_macs = asked_macs(&record.networks);
     let options = RwOptions { volatile: record.volatile };
-    engine.driver.create_rw(&id, &record.layers, options)?;
+    keep_id::prepare(engine, &record.layers, owners.as_ref())?;
+    engine.driver.create_rw(&id, &record.lowers(), options)?;
     undo.rw = true;
     let mut secret_env = Vec::new();
     record.mounts = match step {
@@ -101,6 +107,7 @@ fn make(
     record.config = config;
     record.host_config = host;
     copy_up(engine, &record)?;
+    keep_id::name_user(engine, &record)?;
 
     let dir = engine.config.data_root.join("containers").join(&id);
     std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
@@ -311,7 +318,7 @@ fn copy_up(engine: &Engine, record: &Record) -> Result<()> {
         if record.layers.is_empty() {
             continue;
         }
-        let root = engine.driver.mount_ro(&record.layers)?;
+        let root = engine.driver.mount_ro(&record.lowers())?;
         let shared = engine.volumes.users(&mount.name).iter().any(|user| *user != record.id);
         volume::populate::populate(root, &mount.destination, &folder, shared)?;
     }

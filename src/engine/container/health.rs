@@ -96,6 +96,10 @@ fn record(health: &mut Health, probe: Probe, retries: i64, in_start_period: bool
     log.drain(..surplus);
 }
 
+fn starting() -> Health {
+    Health { status: "starting".into(), failing_streak: 0, log: Some(Vec::new()) }
+}
+
 /// A container has started.
 pub fn begin(engine: &Arc<Engine>, container: &Arc<Container>) {
     let (timings, run) = {
@@ -106,21 +110,24 @@ pub fn begin(engine: &Arc<Engine>, container: &Arc<Container>) {
             return;
         };
         let timings = Timings::of(check);
-        live.record.health = Some(Health { status: "starting".into(), failing_streak: 0, log: Some(Vec::new()) });
+        live.record.health = Some(starting());
         (timings, live.run)
     };
     schedule(engine, container, run, timings.pause("starting", Duration::ZERO));
 }
 
-/// A daemon came back to a container that runs.
+/// A daemon came back to a container that runs. One that was killed before the
+/// first probe has written no word of it.
 pub fn resume(engine: &Arc<Engine>, container: &Arc<Container>) {
     let (timings, run) = {
-        let live = container.live();
+        let mut live = container.live();
         let config = &live.record.config;
         let Some(check) = config.healthcheck.as_ref().filter(|c| command(c, config.shell.as_deref()).is_some()) else {
             return;
         };
-        (Timings::of(check), live.run)
+        let timings = Timings::of(check);
+        live.record.health.get_or_insert_with(starting);
+        (timings, live.run)
     };
     schedule(engine, container, run, timings.interval);
 }

@@ -81,7 +81,7 @@ fn state(record: &Record) -> State {
 fn graph_driver(engine: &Engine, container: &Container, record: &Record) -> GraphDriver {
     let mut data: BTreeMap<String, String> = engine
         .driver
-        .paths(&container.id, &record.layers)
+        .paths(&container.id, &record.lowers())
         .into_iter()
         .map(|(key, path)| (key.to_owned(), path.display().to_string()))
         .collect();

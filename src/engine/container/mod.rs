@@ -13,6 +13,7 @@ pub mod exit;
 pub mod health;
 pub mod image;
 pub mod inspect;
+pub mod keep_id;
 pub mod limits;
 pub mod links;
 pub mod list;

@@ -4,6 +4,7 @@
 use super::state::{Nanos, State};
 use crate::api::container::{ContainerConfig, Health, HostConfig, MountPoint};
 use crate::api::network::{EndpointSettings, PortMap};
+use crate::storage::owners::Owners;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -18,6 +19,9 @@ pub struct Record {
     pub image_id: String,
     /// Chain IDs, bottom first.
     pub layers: Vec<String>,
+    /// It is in a user namespace in which these have changed places.
+    #[serde(default)]
+    pub owners: Option<Owners>,
     /// The storage driver that made the writable layer.
     pub driver: String,
     /// `os` of the image, and what else its platform says.
@@ -46,6 +50,19 @@ pub struct Record {
     /// It runs one step of a build, and ends with it.
     #[serde(default)]
     pub build_step: bool,
+}
+
+impl Record {
+    /// What the writable layer lies on, bottom first: the image's layers, or the
+    /// copy of them that has the container's owners.
+    pub fn lowers(&self) -> Vec<String> {
+        self.lowers_of(&self.layers)
+    }
+
+    /// The same of another image that the container mounts.
+    pub fn lowers_of(&self, layers: &[String]) -> Vec<String> {
+        self.owners.map_or_else(|| layers.to_vec(), |o| o.lowers(layers))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

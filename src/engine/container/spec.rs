@@ -3,7 +3,7 @@
 //! thread of the start; looks at host paths, starts nothing.
 
 use super::record::Record;
-use super::{Container, caps, cdi, cgroup, links, log_options, merge, spec_mounts};
+use super::{Container, caps, cdi, cgroup, keep_id, links, log_options, merge, spec_mounts};
 use crate::api::container::HostConfig;
 use crate::engine::network::{Namespace as NetNamespace, Sandbox};
 use crate::engine::{Engine, EngineConfig};
@@ -91,7 +91,8 @@ pub fn build(
     let host = &record.host_config;
     let mut fds = Fds::default();
     let options = RwOptions { volatile: record.volatile };
-    let rootfs = fds.add(engine.driver.mount_rw(&record.id, &record.layers, options)?);
+    keep_id::prepare(engine, &record.layers, record.owners.as_ref())?;
+    let rootfs = fds.add(engine.driver.mount_rw(&record.id, &record.lowers(), options)?);
     let private_network = !matches!(sandbox.as_ref().map(|s| &s.namespace), Some(NetNamespace::Host));
     let namespaces = namespaces(engine, host, sandbox, &mut fds)?;
     let mut mounts = spec_mounts::mounts(engine, container, record, &mut fds)?;
@@ -138,6 +139,7 @@ pub fn build(
         hostname: record.config.hostname.clone(),
         domainname: record.config.domainname.clone(),
         namespaces,
+        user_namespace: record.owners.map(|o| keep_id::namespace(&o)).transpose()?,
         process,
         stdio: Stdio {
             tty: record.config.tty,

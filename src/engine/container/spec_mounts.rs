@@ -3,11 +3,12 @@
 
 use super::record::{MountKind, MountRecord, Record};
 use super::spec::Fds;
-use super::{Container, mounts};
+use super::{Container, keep_id, mounts};
 use crate::engine::Engine;
 use crate::engine::volume::Data;
 use crate::error::{Context, Error, Result};
 use crate::runtime::spec::{Mount, Propagation, Source};
+use crate::storage::owners::Owners;
 use crate::sys::fs::Root;
 use crate::util::id;
 use crate::util::order;
@@ -41,18 +42,17 @@ pub fn mounts(engine: &Engine, container: &Container, record: &Record, fds: &mut
         list.push(Mount { nosuid: true, nodev: true, noexec: true, ..mount(Source::Cgroup, "/sys/fs/cgroup") });
     }
     let asked = |target: &str| record.mounts.iter().any(|m| m.destination == target);
-    for (target, file) in [("/etc/hosts", "hosts"), ("/etc/hostname", "hostname"), ("/etc/resolv.conf", "resolv.conf")]
-    {
-        let path = files_dir(engine, container, record).join(file);
-        if !asked(target) {
-            list.push(mount(Source::Path { path, recursive: false }, target));
+    for file in FILES {
+        let (path, target) = (files_dir(engine, container, record).join(file), format!("/etc/{file}"));
+        if !asked(&target) {
+            list.push(mount(Source::Path { path, recursive: false }, &target));
         }
     }
     for (target, options) in host.tmpfs.iter().flatten() {
         list.push(tmpfs(&mounts::clean(target), options)?);
     }
     for point in &record.mounts {
-        list.push(point_mount(engine, point, fds)?);
+        list.push(point_mount(engine, record, point, fds)?);
     }
     // Stable: what is equally deep keeps its order.
     order::sort_by_key(&mut list, |m| mounts::depth(&m.target));
@@ -94,7 +94,7 @@ fn shm(engine: &Engine, record: &Record, fds: &mut Fds) -> Result<Option<Mount>>
     Ok(Some(restricted(Source::Filesystem { fstype: "tmpfs".into(), data })))
 }
 
-fn point_mount(engine: &Engine, point: &MountRecord, fds: &mut Fds) -> Result<Mount> {
+fn point_mount(engine: &Engine, record: &Record, point: &MountRecord, fds: &mut Fds) -> Result<Mount> {
     let source = match point.kind {
         MountKind::Tmpfs => return tmpfs(&point.destination, &point.tmpfs_options),
         MountKind::Bind => {
@@ -117,7 +117,8 @@ fn point_mount(engine: &Engine, point: &MountRecord, fds: &mut Fds) -> Result<Mo
             }
         },
         MountKind::Image => {
-            let root = engine.driver.mount_ro(&point.layers)?;
+            keep_id::prepare(engine, &point.layers, record.owners.as_ref())?;
+            let root = engine.driver.mount_ro(&record.lowers_of(&point.layers))?;
             let fd = if point.subpath.is_empty() { root } else { part_of_mount(engine, root, &point.subpath)? };
             Source::Fd { fd: fds.add(fd), recursive: true }
         }
@@ -260,6 +261,18 @@ fn tmpfs(target: &str, options: &str) -> Result<Mount> {
     }
     let source = Source::Filesystem { fstype: "tmpfs".into(), data: data.join(",") };
     Ok(Mount { readonly, nosuid, nodev, noexec, ..mount(source, target) })
+}
+
+const FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
+
+/// The container's own files belong to its root.
+pub fn own_files(dir: &Path, owners: &Owners) -> Result<()> {
+    let (uid, gid) = owners.stored(0, 0);
+    for name in FILES {
+        let path = dir.join(name);
+        std::os::unix::fs::chown(&path, Some(uid), Some(gid)).with_context(|| format!("chown {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Writes hosts, hostname and resolv.conf into the container's folder. In place:

@@ -113,6 +113,9 @@ fn launch(
     };
     if let Some(sandbox) = &sandbox {
         spec_mounts::write_files(&container.dir, &record.config.hostname, &sandbox.hosts, &sandbox.resolv_conf)?;
+        if let Some(owners) = &record.owners {
+            spec_mounts::own_files(&container.dir, owners)?;
+        }
         let mut live = container.live();
         live.record.networks.clone_from(&sandbox.endpoints);
         live.record.ports.clone_from(&sandbox.ports);

@@ -1,7 +1,7 @@
 //! What a create request is refused for, in Docker's order and words, and the
 //! defaults it gets. Pure apart from the look at bind sources.
 
-use super::{caps, limits, mounts, restart};
+use super::{caps, keep_id, limits, mounts, restart};
 use crate::api::container::{ContainerConfig, CreateRequest, Healthcheck, HostConfig};
 use crate::engine::{EngineConfig, LiveConfig, signal};
 use crate::error::{Error, Result};
@@ -26,6 +26,9 @@ pub fn request(request: &mut CreateRequest, engine: &EngineConfig, support: &lim
     decoded(&request.config, host)?;
     container(&mut request.config)?;
     portable(host)?;
+    if host.userns_mode.is_empty() {
+        host.userns_mode = keep_id::default_mode(host, &engine.live().userns_mode);
+    }
     let mut warnings = platform(host, support)?;
     if host.network_mode == "host" && host.port_bindings.as_ref().is_some_and(|p| !p.is_empty()) {
         warnings.push("Published ports are discarded when using host network mode".into());
@@ -196,12 +199,7 @@ fn platform(host: &mut HostConfig, support: &limits::Support) -> Result<Vec<Stri
     if host.shm_size < 0 {
         return refuse("SHM size can not be less than 0");
     }
-    if !["", "host"].contains(&host.userns_mode.as_str()) {
-        return refuse(format!(
-            "invalid user namespace mode: {}: every container is in the engine's own",
-            host.userns_mode
-        ));
-    }
+    keep_id::parse(&host.userns_mode)?;
     if !RUNTIMES.contains(&host.runtime.as_str()) {
         return refuse(format!("unknown or invalid runtime name: {}", host.runtime));
     }

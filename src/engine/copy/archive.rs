@@ -2,6 +2,7 @@
 //! Runs on the thread that sends it.
 
 use crate::error::{Context, Error, Result};
+use crate::storage::owners::Owners;
 use crate::storage::tar::write::{END, header, padding};
 use crate::storage::tar::{Entry, Kind, Time};
 use crate::sys::fs::{fgetxattr, lgetxattr};
@@ -23,13 +24,15 @@ pub struct Archiver<'a> {
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Folders that replace a directory, by the path in the container.
     over: Vec<(String, Arc<OwnedFd>)>,
+    /// Those of the container's user namespace.
+    owners: Option<Owners>,
 }
 
 const CAPABILITY: &CStr = c"security.capability";
 
 impl<'a> Archiver<'a> {
-    pub fn new(out: &'a mut dyn Write) -> Self {
-        Self { out, links: HashMap::new(), over: Vec::new() }
+    pub fn new(out: &'a mut dyn Write, owners: Option<Owners>) -> Self {
+        Self { out, links: HashMap::new(), over: Vec::new(), owners }
     }
 
     #[must_use]
@@ -42,8 +45,8 @@ impl<'a> Archiver<'a> {
     /// is in the container.
     pub fn directory(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: &str) -> Result<()> {
         let stat = fstat(dir)?;
-        let mut entry = describe(&stat, Kind::Dir, name);
-        entry.xattrs = capability(dir);
+        let mut entry = self.describe(&stat, Kind::Dir, name);
+        entry.xattrs = self.capability(dir);
         self.out.write_all(&header(&entry)).map_err(gone)?;
         self.content(dir, name, path)
     }
@@ -98,19 +101,19 @@ impl<'a> Archiver<'a> {
         }
         if stat.st_nlink > 1 && kind != SFlag::S_IFSOCK {
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
-                let mut entry = describe(&stat, Kind::HardLink, name);
+                let mut entry = self.describe(&stat, Kind::HardLink, name);
                 entry.link.clone_from(first);
                 return self.out.write_all(&header(&entry)).map_err(gone);
             }
             self.links.insert((stat.st_dev, stat.st_ino), name.to_vec());
         }
-        let mut entry = describe(&stat, Kind::File, name);
+        let mut entry = self.describe(&stat, Kind::File, name);
         match kind {
             SFlag::S_IFREG => {
                 let flags = nofollow | OFlag::O_RDONLY | OFlag::O_NONBLOCK;
                 let file = File::from(openat(dir, child, flags, Mode::empty()).map_err(vanished)?);
                 entry.size = file.metadata()?.len();
-                entry.xattrs = capability(file.as_fd());
+                entry.xattrs = self.capability(file.as_fd());
                 self.out.write_all(&header(&entry)).map_err(gone)?;
                 return self.payload(file, entry.size);
             }
@@ -138,6 +141,29 @@ impl<'a> Archiver<'a> {
         Ok(())
     }
 
+    fn describe(&self, stat: &FileStat, kind: Kind, name: &[u8]) -> Entry {
+        let (uid, gid) = self.owners.map_or((stat.st_uid, stat.st_gid), |o| o.shown(stat.st_uid, stat.st_gid));
+        Entry {
+            name: name.to_vec(),
+            kind,
+            mode: stat.st_mode & 0o7777,
+            uid: uid.into(),
+            gid: gid.into(),
+            mtime: Time { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 },
+            ..Entry::default()
+        }
+    }
+
+    fn capability(&self, fd: BorrowedFd<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let value = fgetxattr(fd, CAPABILITY).or_else(|_| {
+            let path = CString::new(crate::sys::fd::proc_path(&fd)).map_err(|_| Errno::EINVAL)?;
+            lgetxattr(&path, CAPABILITY)
+        });
+        let Ok(value) = value else { return Vec::new() };
+        let name = CAPABILITY.to_bytes();
+        vec![(name.to_vec(), self.owners.map_or_else(|| value.clone(), |o| o.shown_xattr(name, value.clone())))]
+    }
+
     pub fn finish(self) -> Result<()> {
         self.out.write_all(&END).and_then(|()| self.out.flush()).map_err(gone)
     }
@@ -151,26 +177,6 @@ fn gone(e: std::io::Error) -> Error {
     }
 }
 
-fn capability(fd: BorrowedFd<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let value = fgetxattr(fd, CAPABILITY).or_else(|_| {
-        let path = CString::new(crate::sys::fd::proc_path(&fd)).map_err(|_| Errno::EINVAL)?;
-        lgetxattr(&path, CAPABILITY)
-    });
-    value.map(|v| vec![(CAPABILITY.to_bytes().to_vec(), v)]).unwrap_or_default()
-}
-
-fn describe(stat: &FileStat, kind: Kind, name: &[u8]) -> Entry {
-    Entry {
-        name: name.to_vec(),
-        kind,
-        mode: stat.st_mode & 0o7777,
-        uid: stat.st_uid.into(),
-        gid: stat.st_gid.into(),
-        mtime: Time { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 },
-        ..Entry::default()
-    }
-}
-
 /// A path in a view as a tar whose root is the path's own last name.
 pub fn path(view: &super::view::View, path: &str, container: &str, out: &mut dyn Write) -> Result<()> {
     use super::path::{absolute, base, follows};
@@ -181,7 +187,7 @@ pub fn path(view: &super::view::View, path: &str, container: &str, out: &mut dyn
     let stat = fstat(&found)?;
     let name = base(&full).as_bytes();
     let over = view.over.iter().map(|o| (o.destination.clone(), o.root.clone())).collect();
-    let mut archiver = Archiver::new(out).with_over(over);
+    let mut archiver = Archiver::new(out, view.record.owners).with_over(over);
     if super::stat::is_dir(&stat) {
         archiver.directory(found.as_fd(), name, &crate::engine::container::mounts::clean(&full))?;
     } else {
@@ -201,7 +207,7 @@ pub fn export(engine: &crate::engine::Engine, container: &crate::engine::contain
         return Err(Error::conflict(format!("You cannot export container {} which is Dead", container.id)));
     }
     let options = crate::storage::RwOptions { volatile: record.volatile };
-    engine.driver.mount_rw(&record.id, &record.layers, options)
+    engine.driver.mount_rw(&record.id, &record.lowers(), options)
 }
 
 impl From<std::ffi::NulError> for Error {
@@ -223,7 +229,7 @@ mod tests {
         std::fs::hard_link(base.join("d/f"), base.join("d/g")).unwrap();
         std::os::unix::fs::symlink("/x", base.join("l")).unwrap();
         let mut bytes = Vec::new();
-        let mut archiver = Archiver::new(&mut bytes);
+        let mut archiver = Archiver::new(&mut bytes, None);
         archiver.directory(File::open(&base).unwrap().as_fd(), b"t", "/t").unwrap();
         archiver.finish().unwrap();
         let mut reader = Reader::new(&bytes[..], Discard);

@@ -34,7 +34,7 @@ pub fn changes(engine: &Engine, record: &Record) -> Result<Vec<Change>> {
         Some(upper) => found.upper(upper.as_fd(), "", false)?,
         None => {
             let options = crate::storage::RwOptions { volatile: record.volatile };
-            let tree = engine.driver.mount_rw(&record.id, &record.layers, options)?;
+            let tree = engine.driver.mount_rw(&record.id, &record.lowers(), options)?;
             found.compare(tree.as_fd(), "")?;
         }
     }

@@ -124,8 +124,9 @@ pub fn layer(engine: &Arc<Engine>, record: &Record, epoch: Option<i64>) -> Resul
         None => None,
     };
     let upper = engine.driver.upper_root(&record.id)?;
-    let merged = engine.driver.mount_rw(&record.id, &record.layers, RwOptions { volatile: record.volatile })?;
-    let lower = if record.layers.is_empty() { None } else { Some(engine.driver.mount_ro(&record.layers)?) };
+    let (lowers, owners) = (record.lowers(), record.owners);
+    let merged = engine.driver.mount_rw(&record.id, &lowers, RwOptions { volatile: record.volatile })?;
+    let lower = if lowers.is_empty() { None } else { Some(engine.driver.mount_ro(&lowers)?) };
     let (mut ours, theirs) = UnixStream::pair().context("make a socket pair")?;
     let writer = std::thread::Builder::new()
         .name("commit".into())
@@ -138,6 +139,7 @@ pub fn layer(engine: &Arc<Engine>, record: &Record, epoch: Option<i64>) -> Resul
                 merged: merged.as_fd(),
                 ignore: &ignore,
                 epoch,
+                owners,
             };
             let mut out = BufWriter::with_capacity(64 << 10, theirs);
             diff::layer(&trees, &mut out)?;

@@ -9,6 +9,7 @@ use super::view::{View, path_error};
 use crate::error::{Error, Result};
 use crate::image::compress;
 use crate::storage::apply::{Limits, clean};
+use crate::storage::owners::Owners;
 use crate::storage::tar::read::{Discard, Reader};
 use crate::storage::tar::{Entry, Kind};
 use crate::storage::tree::{self, Dirs};
@@ -42,7 +43,9 @@ pub fn extract(view: &View, path: &str, container: &str, input: &mut dyn Read, o
     }
     view.check_writable(&resolved)?;
     let place = view.place(&resolved);
-    let mut this = Extract { dirs: Dirs::new(place.root), prefix: place.path, options, times: Vec::new() };
+    let owners = view.record.owners;
+    let dirs = Dirs::new(place.root).owned_by(owners.map(|o| o.stored(0, 0)));
+    let mut this = Extract { dirs, prefix: place.path, options, owners, times: Vec::new() };
     let unpacked = compress::auto(input).map_err(|e| Error::invalid(e.to_string()))?;
     let mut reader = Reader::new(BufReader::with_capacity(64 << 10, unpacked), Discard);
     while let Some(entry) = reader.entry().map_err(tar_error)? {
@@ -63,6 +66,8 @@ struct Extract<'a> {
     dirs: Dirs<'a>,
     prefix: String,
     options: Options,
+    /// Those of the container's user namespace.
+    owners: Option<Owners>,
     /// Directories get their times when nothing touches them any more.
     times: Vec<(Vec<u8>, TimeSpec)>,
 }
@@ -136,6 +141,7 @@ impl Extract<'_> {
 
     fn owner(&self, entry: &Entry) -> (Uid, Gid) {
         let (uid, gid) = self.options.owner.unwrap_or((entry.uid as u32, entry.gid as u32));
+        let (uid, gid) = self.owners.map_or((uid, gid), |o| o.stored(uid, gid));
         (Uid::from_raw(uid), Gid::from_raw(gid))
     }
 

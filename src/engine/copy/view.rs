@@ -44,7 +44,7 @@ pub fn open(engine: &Engine, container: &Container) -> Result<View> {
     {
         return Ok(View { record, root, over: Vec::new() });
     }
-    let root = engine.driver.mount_rw(&record.id, &record.layers, RwOptions { volatile: record.volatile })?;
+    let root = engine.driver.mount_rw(&record.id, &record.lowers(), RwOptions { volatile: record.volatile })?;
     let mut over = Vec::new();
     for mount in &record.mounts {
         // What a tmpfs held is gone with the container's end.
@@ -143,5 +143,5 @@ pub fn path_error(e: Errno, path: &str, container: &str) -> Error {
 
 /// A fresh read-only mount of the container's image, to compare with.
 pub fn base(engine: &Engine, record: &Record) -> Result<OwnedFd> {
-    engine.driver.mount_ro(&record.layers).context("mount the image")
+    engine.driver.mount_ro(&record.lowers()).context("mount the image")
 }

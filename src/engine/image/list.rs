@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::image::digest::{self, Digest};
 use crate::image::reference::Reference;
 use crate::image::store::Image;
+use crate::storage::owners;
 use crate::util::glob::Pattern;
 use crate::util::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -181,7 +182,8 @@ impl Shared {
     }
 }
 
-/// The images of `system df`, and the bytes of all layers.
+/// The images of `system df`, and the bytes of all layers and of the copies with
+/// other owners.
 pub fn disk_usage(engine: &Engine, version: Version) -> (i64, Vec<ImageSummary>) {
     let images = engine.images.list();
     let shared = Shared::count(engine, &images);
@@ -201,5 +203,7 @@ pub fn disk_usage(engine: &Engine, version: Version) -> (i64, Vec<ImageSummary>)
         line.containers = users.get(&image.id).copied().unwrap_or_default();
         lines.push(line);
     }
-    (shared.total(), lines)
+    let copies = owners::copies(&*engine.driver).unwrap_or_default();
+    let copied: u64 = copies.iter().map(|(_, size)| size).sum();
+    (shared.total().saturating_add_unsigned(copied), lines)
 }

@@ -244,6 +244,7 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<ImagePruneReport> {
     // What interrupted pulls and loads left counts as well.
     let before: u64 = engine.images.layer_sizes().values().sum();
     reclaimed += engine.images.give_up_unfinished();
+    reclaimed += crate::engine::container::keep_id::prune(engine)?;
     engine.images.collect(&|| layers_in_use(engine))?;
     reclaimed += before - engine.images.layer_sizes().values().sum::<u64>().min(before);
     let attributes = Attributes::from([("reclaimed".to_owned(), reclaimed.to_string())]);

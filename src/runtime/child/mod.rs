@@ -13,7 +13,7 @@
 mod root;
 mod step;
 
-use self::root::{fill_root, make_target, open_root, prepare_root, protect_root};
+use self::root::{become_root, fill_root, make_target, open_root, prepare_root, protect_root};
 use self::step::at;
 pub use self::step::{Failure, Step};
 use crate::runtime::plan::{Plan, ProcessPlan, RootPlan};
@@ -53,17 +53,23 @@ fn steps(plan: &Plan, ends: &Ends<'_>) -> Result<std::convert::Infallible, Failu
     // descriptors or our program through /proc.
     let _ = nix::sys::prctl::set_dumpable(false);
     let _ = nix::unistd::setsid();
+    if plan.user_namespace.is_some() {
+        wait_for_maps(ends).map_err(at(Step::Namespaces, 2))?;
+    }
     for ns in &plan.joins {
         nix::sched::setns(ns, nix::sched::CloneFlags::empty()).map_err(at(Step::Namespaces, 0))?;
     }
     let mut made = Vec::new();
     let root = match &plan.root {
         RootPlan::Start(start) => {
-            made = prepare_root(start)?;
+            made = prepare_root(start, plan.nested)?;
             open_root().map_err(at(Step::Root, 1))?
         }
         RootPlan::Enter { init, flags } => {
             process::enter(init.as_fd(), *flags).map_err(at(Step::Namespaces, 0))?;
+            if plan.nested {
+                become_root()?;
+            }
             open_root().map_err(at(Step::Root, 1))?
         }
     };
@@ -82,6 +88,15 @@ fn steps(plan: &Plan, ends: &Ends<'_>) -> Result<std::convert::Infallible, Failu
     }
     become_user(process, &identity)?;
     execute(plan, &identity)
+}
+
+/// Until they are written the process is nobody in its own user namespace.
+fn wait_for_maps(ends: &Ends<'_>) -> nix::Result<()> {
+    let mut word = [0];
+    match socket::receive(ends.sync, &mut word, true)? {
+        (1, _) => Ok(()),
+        _ => Err(Errno::EPERM),
+    }
 }
 
 /// Pipes, or a terminal of the container's own devpts, onto 0, 1 and 2.

@@ -5,7 +5,7 @@
 //! root, and through openat2 where a magic link could lead out.
 
 use super::step::{Failure, Step, at};
-use crate::runtime::plan::{MountStep, StartPlan, What};
+use crate::runtime::plan::{MountStep, StartPlan, What, make_filesystem};
 use crate::sys::{fs, mount, process, socket};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -19,7 +19,7 @@ pub(super) type Made = Option<nix::Result<OwnedFd>>;
 /// Mount namespace: everything of the host out of sight. The file systems are
 /// made while the host's are still there: in a user namespace the kernel allows
 /// a new proc or sysfs only beside one that shows everything already.
-pub(super) fn prepare_root(start: &StartPlan) -> Result<Vec<Made>, Failure> {
+pub(super) fn prepare_root(start: &StartPlan, nested: bool) -> Result<Vec<Made>, Failure> {
     if start.new_cgroup_ns {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).map_err(at(Step::Namespaces, 1))?;
     }
@@ -37,6 +37,10 @@ pub(super) fn prepare_root(start: &StartPlan) -> Result<Vec<Made>, Failure> {
     // and nothing that happens here goes out.
     mount::set_root_propagation(libc::MS_SLAVE).map_err(&fail)?;
     mount::attach_at(start.rootfs.as_fd(), &start.anchor).map_err(&fail)?;
+    // Only now: the way to the anchor leads through directories of the user's.
+    if nested {
+        become_root()?;
+    }
     let made = start.mounts.iter().map(|m| match &m.what {
         What::Filesystem { fstype, options, .. } => Some(make_filesystem(fstype, options, m.attributes)),
         What::Ready { .. } | What::Symlink(_) | What::Mark => None,
@@ -46,6 +50,17 @@ pub(super) fn prepare_root(start: &StartPlan) -> Result<Vec<Made>, Failure> {
     change_root(start).map_err(&fail)?;
     nix::unistd::chdir(c"/").map_err(&fail)?;
     Ok(made)
+}
+
+/// In a user namespace of its own a process begins as the one who made that:
+/// what it makes shall belong to the container's root. Changes of the id from
+/// and to 0 take capabilities away; this is one to 0.
+pub(super) fn become_root() -> Result<(), Failure> {
+    let fail = at(Step::Identity, 1);
+    let (uid, gid) = (nix::unistd::Uid::from_raw(0), nix::unistd::Gid::from_raw(0));
+    nix::unistd::setgroups(&[gid]).map_err(&fail)?;
+    nix::unistd::setresgid(gid, gid, gid).map_err(&fail)?;
+    nix::unistd::setresuid(uid, uid, uid).map_err(&fail)
 }
 
 /// The working directory becomes the root, and the old one goes away. A host that
@@ -118,19 +133,6 @@ fn mount_step(step: &MountStep, made: &Made, root: &OwnedFd) -> Result<(), (Step
             }
         }
     }
-}
-
-fn make_filesystem(fstype: &CStr, options: &[(CString, Option<CString>)], attributes: u64) -> nix::Result<OwnedFd> {
-    let context = mount::Context::open(fstype)?;
-    // What mount(8) shows in its first column.
-    let _ = context.string(c"source", fstype);
-    for (key, value) in options {
-        match value {
-            Some(value) => context.string(key, value)?,
-            None => context.flag(key)?,
-        }
-    }
-    context.mount(attributes)
 }
 
 fn relative(path: &CStr) -> &CStr {

@@ -12,8 +12,9 @@ mod client;
 mod keys;
 mod serve;
 
+use crate::error::Context;
 use crate::runtime::plan::{self, Plan, Refusal, Table};
-use crate::runtime::spec::{LogDriver, LogSpec, Stdio};
+use crate::runtime::spec::{LogDriver, LogSpec, Stdio, UserNamespace};
 use crate::runtime::wire::{self, AttachMeta, FromShim, Job, Names, Spawn, State, Work};
 use crate::runtime::{child, logs, sentence};
 use crate::sys::process::{self, Forked, Who, exit_now};
@@ -106,7 +107,8 @@ fn run(place: &Place, control: &OwnedFd, work: OwnedFd, fds: Vec<OwnedFd>) -> Re
     let listener =
         socket::listen_at(dir.as_fd(), &place.names.socket).map_err(|e| failed("bind the shim's socket", &e))?;
     let started = start(&plan, &stdio)?;
-    let state = State { pid: started.pid, start_time: start_time(started.pid).unwrap_or_default() };
+    let state =
+        State { pid: started.pid, start_time: start_time(started.pid).unwrap_or_default(), nested: plan.nested };
     if let Ok(json) = json::to_vec(&state) {
         let _ = atomic_file::write(&place.run_dir.join(&place.names.state), &json, Durability::Renamed);
     }
@@ -127,6 +129,17 @@ fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
 pub fn start_time(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat[stat.rfind(')')? + 1..].split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// From outside, in the namespace above: only there may somebody map more than
+/// the one id.
+fn write_maps(pid: i32, maps: &UserNamespace) -> Result<(), crate::error::Error> {
+    for (file, lines) in [("uid_map", &maps.uid_map), ("gid_map", &maps.gid_map)] {
+        let text: String = lines.iter().map(|(inside, outside, n)| format!("{inside} {outside} {n}\n")).collect();
+        let path = format!("/proc/{pid}/{file}");
+        std::fs::write(&path, text).with_context(|| format!("write {path}"))?;
+    }
+    Ok(())
 }
 
 /// Clones the child and waits until it has executed its program or failed.
@@ -163,6 +176,13 @@ fn start(plan: &Plan, stdio: &Stdio) -> Result<Started, Refusal> {
         Forked::Parent { pid, pidfd } => (pid, pidfd),
     };
     drop(theirs);
+    if let Some(maps) = &plan.user_namespace
+        && let Err(e) = write_maps(pid, maps).and_then(|()| Ok(socket::send(ours.as_fd(), b"M", &[])?))
+    {
+        let _ = process::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
+        let _ = process::wait(Who::Pidfd(pidfd.as_fd()), true);
+        return Err(Refusal::new(format!("{}map the ids of its user namespace: {e}", sentence::prefix(false))));
+    }
     let mut started = Started { pid, pidfd, sink: None, outputs: [None, None] };
     if let Some((stdin, stdout, stderr)) = streams {
         started.sink = stdin.1;

@@ -89,10 +89,11 @@ fn changes_of(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
 fn export(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     let container = engine.containers.get(request.param("id"))?;
     let tree = archive::export(engine, &container)?;
+    let owners = container.record().owners;
     publish(engine, &container, "export", &[]);
     let run = move |out: &mut dyn Write| {
         let mut out = BufWriter::with_capacity(64 << 10, out);
-        let mut archiver = archive::Archiver::new(&mut out);
+        let mut archiver = archive::Archiver::new(&mut out, owners);
         archiver.content(tree.as_fd(), b"", "")?;
         archiver.finish()
     };

@@ -182,6 +182,7 @@ fn squash(build: &Build<'_>, made: &Made, config: &mut ImageConfig) -> Result<La
     let layer = std::thread::scope(|scope| {
         let pack = scope.spawn(move || -> Result<()> {
             let trees = Trees {
+                owners: None,
                 upper: None,
                 lower: lower.as_ref().map(AsFd::as_fd),
                 merged: merged.as_fd(),
