@@ -70,8 +70,23 @@ impl Signals {
     pub fn take(proxy: bool, tty: bool) -> Result<Option<Self>> {
         let mut mask = SigSet::empty();
         let ending = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
-        let other =
-            [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGCONT, Signal::SIGALRM, Signal::SIGIO, Signal::SIGWINCH];
+        // All that somebody may send, but those that say something of ourselves.
+        let other = [
+            Signal::SIGABRT,
+            Signal::SIGALRM,
+            Signal::SIGCONT,
+            Signal::SIGIO,
+            Signal::SIGPWR,
+            Signal::SIGSYS,
+            Signal::SIGTRAP,
+            Signal::SIGTSTP,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGVTALRM,
+            Signal::SIGWINCH,
+            Signal::SIGXCPU,
+            Signal::SIGXFSZ,
+        ];
         if proxy || tty {
             ending.iter().for_each(|s| mask.add(*s));
         }
@@ -138,12 +153,12 @@ pub fn check_tty(stdin: bool, tty: bool) -> Result<()> {
 /// `ctrl-p,ctrl-q`: one character or `ctrl-` and one of `a-z@[\]^_`, by commas.
 pub fn parse_keys(text: &str) -> Result<Vec<u8>> {
     let key = |word: &str| -> Option<u8> {
-        if word.eq_ignore_ascii_case("DEL") {
+        if word == "DEL" {
             return Some(127);
         }
         match *word.as_bytes() {
             [b] => Some(b),
-            _ => match *word.to_ascii_lowercase().strip_prefix("ctrl-")?.as_bytes() {
+            _ => match *word.strip_prefix("ctrl-")?.as_bytes() {
                 [c @ b'a'..=b'z'] => Some(c - b'a' + 1),
                 [b'@'] => Some(0),
                 [c @ b'['..=b'_'] => Some(c - b'[' + 27),

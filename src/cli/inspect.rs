@@ -4,9 +4,10 @@
 use crate::util::json;
 use std::io::Write;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use crate::cli::context::Context;
-use crate::cli::format::shape;
+use crate::cli::format::gotypes;
 use crate::cli::format::template::Template;
 use crate::cli::format::value::Value;
 use crate::error::{Error, Result};
@@ -14,17 +15,31 @@ use crate::error::{Error, Result};
 /// Docker's status for a template that cannot be read.
 pub const BAD_TEMPLATE: u8 = 64;
 
-/// Prints the object behind each name. `get` gives its JSON as the daemon sent it.
+/// What each kind of object is to Go; the others are raw JSON.
+pub fn type_of(kind: &str) -> &'static str {
+    match kind {
+        "container" => "container.InspectResponse",
+        "image" => "image.InspectResponse",
+        "network" => "network.Inspect",
+        "volume" => "volume.Volume",
+        _ => gotypes::RAW,
+    }
+}
+
+/// Prints the object behind each name. `get` gives its kind and its JSON as the
+/// daemon sent it.
 pub fn run(
     cx: &mut Context,
     format: Option<&str>,
     names: &[String],
-    mut get: impl FnMut(&mut Context, &str) -> Result<Vec<u8>>,
+    mut get: impl FnMut(&mut Context, &str) -> Result<(&'static str, Vec<u8>)>,
 ) -> Result<ExitCode> {
-    let parse = |bytes: Vec<u8>| -> Result<Value> {
-        json::from_slice(&bytes).map_err(|e| Error::system(format!("unexpected answer of the daemon: {e}")))
+    let parse = |(kind, bytes): (&str, Vec<u8>)| -> Result<Value> {
+        let raw =
+            json::from_slice(&bytes).map_err(|e| Error::system(format!("unexpected answer of the daemon: {e}")))?;
+        Ok(Value::Go(type_of(kind), Rc::new(raw)))
     };
-    print(cx, format, names, true, |cx, name| get(cx, name).and_then(parse).map(shape::object))
+    print(cx, format, names, true, |cx, name| get(cx, name).and_then(parse))
 }
 
 /// The same for values that are made here. `raw` objects have the daemon's JSON,
@@ -40,7 +55,7 @@ pub fn print(
     let template = match format {
         "" | "json" => None,
         source => match Template::parse(source) {
-            Ok(template) => Some(if raw { template.inspecting() } else { template }),
+            Ok(template) => Some(template),
             Err(e) => {
                 writeln!(cx.err, "template parsing error: {e}")?;
                 return Ok(ExitCode::from(BAD_TEMPLATE));

@@ -109,6 +109,10 @@ pub fn instant(text: &str) -> Result<String> {
         return Ok(String::new());
     }
     let shown = |t: Timestamp| format!("{}.{:09}", t.secs(), t.nanos());
+    // A duration too, but Docker means the beginning of time.
+    if text == "0" {
+        return Ok(text.to_owned());
+    }
     if let Ok(nanos) = crate::util::units::parse_duration(text) {
         return Ok(shown(Timestamp(time::now().0 - i128::from(nanos))));
     }
@@ -131,6 +135,7 @@ mod tests {
     #[test]
     fn instants() {
         assert_eq!(instant("1700000000.5").unwrap(), "1700000000.5");
+        assert_eq!(instant("0").unwrap(), "0");
         assert_eq!(instant("2024-01-01").unwrap(), "1704067200.000000000");
         assert_eq!(instant("2024-01-01T00:00:01.5Z").unwrap(), "1704067201.500000000");
         assert_eq!(instant("2024-01-01T01:00").unwrap(), "1704070800.000000000");

@@ -197,7 +197,7 @@ fn copies(driver: &dyn Driver, layers: &[String]) {
         owners::make(driver, layers, &owners).unwrap();
     }
     let found = owners::copies(driver).unwrap();
-    assert_eq!(found, [(owners.lowers(layers).remove(0), 19)]);
+    assert_eq!(found, [(owners.lowers(layers).remove(0), 18)]);
     driver.create_rw("copied", &owners.lowers(layers), RwOptions::default()).unwrap();
     let rw = driver.mount_rw("copied", &owners.lowers(layers), RwOptions::default()).unwrap();
     assert_eq!(read(rw.as_fd(), "/keep/a").unwrap(), "changed");

@@ -181,3 +181,106 @@ fn prune_takes_what_does_not_run() {
         d.with(c, &["ps", "-a", "--format", "{{.Names}}"]).prints("stays");
     }
 }
+
+#[test]
+fn wait_conditions() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let wait =
+        |id: &str, condition: &str| d.api("POST", &format!("/v1.51/containers/{id}/wait?condition={condition}"), None);
+    let id = d.docker(&["create", "busybox", "sh", "-c", "exit 3"]).ok();
+    let id = id.trim();
+    // Not running: at once. The next exit: not this one.
+    assert_eq!(wait(id, "not-running"), (200, "{\"StatusCode\":0}\n".into()));
+    std::thread::scope(|scope| {
+        let waiters = ["next-exit", "next-exit"].map(|condition| scope.spawn(move || wait(id, condition)));
+        eventually("both to wait", || {
+            // A start that comes before them would be missed.
+            d.docker(&["start", id]).ok();
+            waiters.iter().all(std::thread::ScopedJoinHandle::is_finished)
+        });
+        for waiter in waiters {
+            assert_eq!(waiter.join().unwrap(), (200, "{\"StatusCode\":3}\n".into()));
+        }
+        let removed = scope.spawn(|| wait(id, "removed"));
+        d.docker(&["start", "-a", id]).fails(3);
+        assert!(!removed.is_finished());
+        // It may ask only now, when there is nothing left to wait for.
+        d.docker(&["rm", id]).ok();
+        let (status, body) = removed.join().unwrap();
+        assert!(status == 404 || body == "{\"StatusCode\":3}\n", "{status} {body}");
+    });
+    let (status, body) = wait("nosuch", "removed");
+    assert!(status == 404 && body.contains("No such container: nosuch"), "{status} {body}");
+    let other = d.run_detached(&["busybox", "sleep", "1000"]);
+    let (status, body) = wait(&other, "sometimes");
+    assert!(status == 400 && body.contains("invalid condition: \\\"sometimes\\\""), "{status} {body}");
+    let two = d.docker(&["create", "busybox", "sh", "-c", "exit 5"]).ok();
+    d.docker(&["start", "-a", two.trim()]).fails(5);
+    d.docker(&["kill", &other]).ok();
+    d.docker(&["wait", two.trim(), &other]).prints("5\n137");
+}
+
+#[test]
+fn each_restart_waits_twice_as_long() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let id = d.run_detached(&["--restart", "on-failure:4", "busybox", "false"]);
+    eventually("the last attempt", || d.inspect(&id, "{{.RestartCount}} {{.State.Status}}") == "4 exited");
+    let format = "--format={{.Action}} {{.TimeNano}}";
+    let events = d.docker(&["events", "--since=0", "--until=0s", &format!("--filter=container={id}"), format]).ok();
+    let times = |action: &str| -> Vec<u128> {
+        let of = events.lines().filter_map(|l| l.strip_prefix(action)?.trim().parse().ok());
+        of.collect()
+    };
+    let (starts, ends) = (times("start "), times("die "));
+    assert_eq!((starts.len(), ends.len()), (5, 5), "{events}");
+    for (n, (end, start)) in ends.iter().zip(&starts[1..]).enumerate() {
+        assert!(start - end >= 100_000_000 << n, "restart {n} after {} ns", start - end);
+    }
+    assert_eq!(d.inspect(&id, "{{.State.ExitCode}}"), "1");
+}
+
+#[test]
+fn policies_change_while_it_runs() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for c in d.clients() {
+        let id = d.run_detached(&["--restart", "always", "busybox", "sleep", "0.05"]);
+        eventually("a restart", || d.inspect(&id, "{{.RestartCount}}") != "0");
+        d.with(c, &["update", "--restart", "no", &id]).prints(&id);
+        eventually("the last end", || d.inspect(&id, "{{.State.Status}} {{.State.Restarting}}") == "exited false");
+        let count = d.inspect(&id, "{{.RestartCount}}");
+        d.with(c, &["update", "--restart", "on-failure:1", &id]).ok();
+        d.docker(&["start", &id]).ok();
+        d.docker(&["wait", &id]).prints("0");
+        assert!(d.inspect(&id, "{{.RestartCount}}").len() <= count.len());
+        // A container that goes by itself takes no policy.
+        let temporary = d.run_detached(&["--rm", "busybox", "sleep", "1000"]);
+        let words = d.with(c, &["update", "--restart", "always", &temporary]).fails(1);
+        assert!(words.contains("Restart policy cannot be updated because AutoRemove is enabled"), "{words}");
+        d.docker(&["rm", "-f", &id, &temporary]).ok();
+    }
+}
+
+#[test]
+fn removals_may_meet() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for _ in 0..5 {
+        let ids: Vec<String> = (0..4)
+            .map(|_| d.run_detached(&["--rm", "--network=none", "-v", "/a", "busybox", "sleep", "0.05"]))
+            .collect();
+        std::thread::scope(|scope| {
+            for id in &ids {
+                // They end by themselves, are stopped and removed, all at once.
+                scope.spawn(|| d.docker(&["rm", "-fv", id]));
+                scope.spawn(|| d.docker(&["stop", "-t", "0", id]));
+                scope.spawn(|| d.docker(&["wait", id]));
+            }
+        });
+    }
+    eventually("all to be gone", || d.docker(&["ps", "-aq"]).ok().is_empty());
+    d.docker(&["volume", "ls", "-q"]).prints("");
+    crate::harness::daemon::comes_clean(&d);
+}

@@ -9,6 +9,8 @@ mod compose;
 mod crash;
 /// exec: streams, users, environment, exit codes.
 mod exec;
+/// Health checks.
+mod health;
 /// What a container must not be able to do.
 mod isolation;
 /// The user shows as himself.
@@ -27,5 +29,7 @@ mod nested;
 mod prune;
 /// `docker run`: output, exit codes, environment, users, errors.
 mod run;
+/// Signals, detach keys, chosen streams, exit codes.
+mod streams;
 /// Refusals in the original's words.
 mod words;

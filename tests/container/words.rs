@@ -1,7 +1,7 @@
 //! Refusals in the original's words (recorded from dockerd 28.5), by table: the
 //! arguments, the exit status, a part of what is said.
 
-use crate::harness::{Daemon, probe};
+use crate::harness::{Client, Daemon, probe};
 use crate::need;
 
 fn check(d: &Daemon, cases: &[(&str, i32, &str)]) {
@@ -137,4 +137,96 @@ fn verbs() {
     let exec = r#"{"Cmd":["true"],"DetachKeys":"bogus"}"#;
     let (status, body) = d.api("POST", "/containers/up/exec", Some(exec));
     assert!(status == 500 && body.contains("Invalid escape keys (bogus) provided"), "{status} {body}");
+}
+
+/// A pointer inside something else is an address, which says nothing.
+fn without_addresses(text: &str) -> String {
+    let mut parts = text.split("0xc");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out += "ADDRESS";
+        out += part.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+    }
+    out
+}
+
+#[test]
+fn templates_see_gos_types() {
+    need!(probe::busybox());
+    need!(probe::real_docker());
+    let d = Daemon::with_busybox();
+    d.docker(&["network", "create", "net"]).ok();
+    let limits =
+        ["--ulimit", "nofile=1000:2000", "--stop-timeout", "3", "--label", "a=b", "-p", "80", "--device", "/dev/null"];
+    let check = ["--health-cmd", "true", "--health-interval", "90s", "--network", "net", "--network-alias", "other"];
+    let mounts = [
+        "--mount=type=volume,src=vol,dst=/v,volume-label=x=y",
+        "--mount=type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1750",
+        "--mount=type=bind,src=/,dst=/host,ro,bind-propagation=rprivate",
+        "-v=/anonymous",
+        "--tmpfs=/scratch",
+    ];
+    let id = d.run_detached(&[&limits[..], &check, &mounts, &["busybox", "sleep", "1000"]].concat());
+    d.docker(&["create", "--name", "plain", "busybox"]).ok();
+    let container = [
+        "{{.}}",
+        "{{.State}} {{.Config}}",
+        "{{.HostConfig}}",
+        "{{.HostConfig.Resources}}",
+        "{{.NetworkSettings}} {{.NetworkSettings.Ports}}",
+        "{{.Mounts}} {{.HostConfig.Mounts}} {{.HostConfig.Tmpfs}} {{.GraphDriver}}",
+        "{{printf \"%v %+v %T\" .State .State .State}}",
+        "{{printf \"%+v\" .HostConfig}}",
+        "{{printf \"%+v %T\" .Mounts .Mounts}} {{printf \"%T %T %T\" .HostConfig.NetworkMode .Config.Env .HostConfig.Init}}",
+        "{{println .State.Health .Config.Healthcheck}}{{print .Config.StopTimeout .RestartCount .Name}}",
+        "{{range .HostConfig.Mounts}}{{.Type}} {{.TmpfsOptions}} {{.BindOptions}} {{.VolumeOptions}}{{end}}",
+        "{{range $k, $v := .NetworkSettings.Networks}}{{$k}} {{$v.Aliases}} {{$v}}{{end}}",
+        "{{.Id}} {{.ID}} {{.Created}} {{.HostConfig.CpuShares}} {{.HostConfig.CPUShares}} {{.SizeRw}}",
+        "{{index .Config.Labels \"none\"}}|{{.Config.Labels.none}}|{{.Config.Labels}}|{{len .Mounts}}|{{len .Config.Labels}}",
+        "{{json .State}} {{json .Config.Healthcheck}} {{json .HostConfig.Ulimits}}",
+        "{{with .State.Health}}{{.FailingStreak}} {{.Log}}{{end}}{{if .HostConfig.Privileged}}p{{else}}n{{end}}",
+        "{{eq .State.Status \"running\"}} {{gt .State.Pid 1}} {{join .Config.Cmd \",\"}} {{upper .State.Status}}",
+        "{{(index .HostConfig.Ulimits 0).Hard}} {{index .HostConfig.Ulimits 0}} {{.HostConfig.Ulimits}}",
+        "{{printf \"%d %s %q %x\" .RestartCount .Name .Path .Driver}} {{printf \"%s %d\" .Config.Healthcheck.Interval .Config.Healthcheck.Interval}}",
+        "{{.Nope}}",
+        "{{.State.Nope}}",
+        "{{.State.Health.Nope}}",
+        "{{.State.Status.Nope}}",
+        "{{.Config.Nope.More}}",
+    ];
+    let image = [
+        "{{.}}",
+        "{{.Config}} {{.RootFS}} {{.Metadata}} {{.Os}} {{.Architecture}}",
+        "{{printf \"%+v\" .Config}} {{.Config.Cmd}} {{.Config.Env}} {{.ContainerConfig}}",
+    ];
+    let network = [
+        "{{.}}",
+        "{{.IPAM}} {{.IPAM.Config}} {{.Created}}",
+        "{{range .Containers}}{{.}}{{.Name}}{{end}}{{.ConfigFrom}}",
+    ];
+    let volume = ["{{.}}", "{{.Labels}} {{.Options}} {{.UsageData}}", "{{printf \"%+v\" .}}"];
+    let kinds: [(&str, &[&str], &[&str]); 4] = [
+        ("container", &[&id, "plain"], &container),
+        ("image", &["busybox"], &image),
+        ("network", &["net", "host"], &network),
+        ("volume", &["vol"], &volume),
+    ];
+    for (kind, names, templates) in kinds {
+        for (name, template) in names.iter().flat_map(|n| templates.iter().map(move |t| (n, t))) {
+            let [ours, theirs] =
+                [Client::Ours, Client::Real].map(|c| d.with(c, &[kind, "inspect", "-f", template, name]));
+            assert_eq!(without_addresses(&ours.stdout), without_addresses(&theirs.stdout), "{kind} {name} {template}");
+            assert_eq!((ours.code, ours.stderr), (theirs.code, theirs.stderr), "{kind} {name} {template}");
+        }
+    }
+}
+
+#[test]
+fn the_old_way_to_name_a_volume() {
+    let d = Daemon::start();
+    for c in d.clients() {
+        d.with(c, &["volume", "create", "--name", "old"]).prints("old");
+        let both = d.with(c, &["volume", "create", "--name", "one", "two"]).fails(1);
+        assert!(both.contains("cannot specify a volume-name through both --name and as a positional arg"), "{both}");
+    }
 }

@@ -30,7 +30,8 @@ fn one_program_is_enough() {
     // What needs a second id says so instead of half working.
     let other = g.user("docker run --rm --user 1000 board:1 id");
     assert_ne!(other.code, 0, "{other}");
-    g.user("docker run --rm --userns=keep-id board:1 id").contains("takes a second id for the container's root");
+    let kept = g.user("docker run --rm --userns=keep-id board:1 id").fails(125);
+    assert!(kept.contains("takes a second id for the container's root"), "{kept}");
     // Volumes, limits discarded by name, and a stop in order.
     g.user("docker run --rm -v data:/data board:1 sh -c 'echo kept >/data/f'").ok();
     g.user("docker run --rm -v data:/data board:1 cat /data/f").prints("kept");

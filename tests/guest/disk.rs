@@ -80,7 +80,13 @@ fn a_full_disk_is_survived() {
     g.user("docker ps -aq --filter ancestor=big:1").prints("");
     g.user("docker exec ticker dd if=/dev/zero of=/fat bs=1M count=2").ok();
     fill(&mut g, 1500);
-    full(&mut g, "docker cp /big.tar other:/big.tar");
+    // A copy that fails leaves what was there.
+    g.sh("echo before >/run/before && chmod 644 /run/before").ok();
+    g.user("docker cp /run/before other:/big.tar").ok();
+    let said = full(&mut g, "docker cp /big.tar other:/big.tar");
+    assert!(said.contains("/big.tar: ") && said.contains("Nothing was copied."), "{said}");
+    g.user("docker cp other:/big.tar - | tar -xO").prints("before");
+    g.user("docker diff other").prints("A /big.tar");
     full(&mut g, "docker commit ticker made");
     g.user("docker exec ticker echo runs").prints("runs");
     g.sh("mkdir -p /run/context && echo 'FROM busybox\nRUN dd if=/dev/zero of=/fat bs=1M count=8' >/run/context/Dockerfile && chmod 755 /run/context").ok();

@@ -25,7 +25,7 @@ impl Verb for Inspect {
     fn run(self, cx: &mut Context) -> Result<ExitCode> {
         let client = cx.client()?;
         inspect::run(cx, self.format.as_deref(), &self.containers, |_, name| {
-            client.container_inspect_raw(name, self.size)
+            Ok(("container", client.container_inspect_raw(name, self.size)?))
         })
     }
 }

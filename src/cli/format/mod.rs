@@ -3,6 +3,7 @@
 //! A list command has a table of columns (`List`) and rows of its own type; what
 //! `--format` says is decided here, once for all of them. Pure.
 
+pub mod gotypes;
 pub mod human;
 pub mod shape;
 pub mod table;

@@ -19,7 +19,6 @@ pub struct Template {
     source: String,
     name: String,
     tree: parse::Tree,
-    strict: bool,
 }
 
 impl Template {
@@ -30,20 +29,12 @@ impl Template {
 
     pub fn parse_named(name: &str, source: &str) -> Result<Self, String> {
         match parse::parse(source) {
-            Ok(tree) => Ok(Self { source: source.to_owned(), name: name.to_owned(), tree, strict: false }),
+            Ok(tree) => Ok(Self { source: source.to_owned(), name: name.to_owned(), tree }),
             Err((message, pos)) => {
                 let line = source[..pos.min(source.len())].matches('\n').count() + 1;
                 Err(format!("template: {name}:{line}: {message}"))
             }
         }
-    }
-
-    /// For an inspected object: its structs have Docker's optional fields and
-    /// second names, and errors read as those about its raw JSON.
-    #[must_use]
-    pub fn inspecting(mut self) -> Self {
-        self.strict = true;
-        self
     }
 
     pub fn render(&self, value: &Value) -> Result<String, String> {
@@ -66,7 +57,6 @@ impl Template {
             name: &self.name,
             named: &self.tree.named,
             header,
-            strict: self.strict,
             out: String::new(),
             variables: exec::root(value),
             at: None,
@@ -191,11 +181,5 @@ mod tests {
         ] {
             assert_eq!(run(template, r#"{"S":"s"}"#), expected, "{template}");
         }
-        let strict = Template::parse("{{.Config.Nope}}").unwrap().inspecting();
-        let object = crate::cli::format::shape::object(value(r#"{"Config":{}}"#));
-        assert_eq!(
-            strict.render(&object).unwrap_err(),
-            "template: :1:9: executing \"\" at <.Config.Nope>: map has no entry for key \"Nope\""
-        );
     }
 }

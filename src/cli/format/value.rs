@@ -3,6 +3,7 @@
 //! not a struct (a missing key against an unknown field), a nil list is not a
 //! nil pointer. Pure.
 
+use super::gotypes;
 use crate::util::json;
 use crate::util::order;
 use std::cmp::Ordering;
@@ -33,8 +34,8 @@ pub enum Value {
     Struct(Rc<Fields>),
     /// A row whose fields are made when asked for.
     Object(Rc<dyn Object>),
-    /// A value whose type prints itself: the text, and what everything else sees.
-    Shown(Rc<(String, Value)>),
+    /// JSON and the name of Go's type for it.
+    Go(&'static str, Rc<Value>),
 }
 
 pub struct Fields {
@@ -88,9 +89,24 @@ impl Value {
         match self {
             Value::Map(m) => find(m).map(|i| &m[i].1),
             Value::Struct(s) => find(&s.fields).map(|i| &s.fields[i].1),
-            Value::Shown(s) => s.1.get(key),
+            Value::Go(_, raw) => raw.get(key),
             _ => None,
         }
+    }
+    /// The value itself, where Go's type of it is known; what is in it keeps its own.
+    #[must_use]
+    pub fn open(&self) -> Self {
+        match self {
+            Value::Go(ty, raw) => gotypes::open(ty, raw),
+            other => other.clone(),
+        }
+    }
+    /// Go's Sprint of it: a pointer to a struct is marked. `names` is `%+v`.
+    pub fn sprint(&self, names: bool) -> String {
+        let Value::Go(ty, raw) = self else { return self.to_string() };
+        let mut out = String::from(if gotypes::is_reference(ty, raw) { "&" } else { "" });
+        let _ = gotypes::print(&mut out, ty, raw, names);
+        out
     }
     /// Go's truth: false, zero, nil and whatever is empty are false.
     pub fn truth(&self) -> bool {
@@ -103,7 +119,7 @@ impl Value {
             Value::List(l) => !l.is_empty(),
             Value::Map(m) => !m.is_empty(),
             Value::Struct(_) | Value::Object(_) => true,
-            Value::Shown(s) => s.1.truth(),
+            Value::Go(..) => self.open().truth(),
         }
     }
     /// The name that Go's errors give the type.
@@ -118,7 +134,8 @@ impl Value {
             Value::Map(_) | Value::NilMap => "map[string]interface {}",
             Value::Struct(s) => s.type_name,
             Value::Object(o) => o.type_name(),
-            Value::Shown(s) => s.1.type_name(),
+            Value::Go(gotypes::RAW, raw) => raw.type_name(),
+            Value::Go(ty, _) => ty,
         }
     }
     /// Entries in the order in which Go ranges over a map.
@@ -129,8 +146,6 @@ impl Value {
     }
     pub fn compare(&self, other: &Value) -> Option<Ordering> {
         match (self, other) {
-            (Value::Shown(s), other) => s.1.compare(other),
-            (this, Value::Shown(s)) => this.compare(&s.1),
             (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
             (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
             (Value::Str(a), Value::Str(b)) => Some(a.cmp(b)),
@@ -177,7 +192,7 @@ impl Value {
             }
             Value::Map(m) => json_members(out, m, escape, indent, depth),
             Value::Struct(s) => json_members(out, &s.fields, escape, indent, depth),
-            Value::Shown(s) => s.1.write_json(out, escape, indent, depth),
+            Value::Go(ty, raw) => gotypes::json(ty, raw).write_json(out, escape, indent, depth),
             Value::Object(o) => {
                 let mut members: Vec<(Rc<str>, Value)> =
                     o.names().iter().filter_map(|n| Some((Rc::from(*n), o.field(n)?))).collect();
@@ -293,7 +308,7 @@ impl fmt::Display for Value {
                 f.write_char(']')
             }
             Value::Struct(s) => braces(f, s.fields.iter().map(|(_, v)| v.clone())),
-            Value::Shown(s) => f.write_str(&s.0),
+            Value::Go(ty, raw) => gotypes::print(f, ty, raw, false),
             Value::Object(o) => braces(f, o.names().into_iter().filter_map(|n| o.field(n))),
         }
     }

@@ -29,7 +29,7 @@ impl Verb for Inspect {
         let platform = platform(self.platform.as_deref())?;
         inspect::run(cx, self.format.as_deref(), &self.images, |_, name| {
             let request = client.get(format!("/images/{}/json", segment(name)));
-            request.query_opt("platform", platform.as_deref()).bytes()
+            Ok(("image", request.query_opt("platform", platform.as_deref()).bytes()?))
         })
     }
 }

@@ -27,7 +27,8 @@ impl Verb for Inspect {
         let client = cx.client()?;
         inspect::run(cx, self.format.as_deref(), &self.networks, |_, name| {
             let request = client.get(format!("/networks/{}", segment(name)));
-            if self.verbose { request.query("verbose", "true") } else { request }.bytes()
+            let request = if self.verbose { request.query("verbose", "true") } else { request };
+            Ok(("network", request.bytes()?))
         })
     }
 }

@@ -81,7 +81,7 @@ impl Verb for Inspect {
                 let request = client.get(path.replace("{}", &segment(name)));
                 match request.query_if("size", self.size && *kind == "container").bytes() {
                     Err(e) if !single && absent(&e) => {}
-                    other => return other,
+                    other => return Ok((kind, other?)),
                 }
             }
             Err(Error::not_found(format!("Error: No such object: {name}")))

@@ -23,7 +23,7 @@ impl Verb for Inspect {
     fn run(self, cx: &mut Context) -> Result<ExitCode> {
         let client = cx.client()?;
         inspect::run(cx, self.format.as_deref(), &self.volumes, |_, name| {
-            client.get(format!("/volumes/{}", segment(name))).bytes()
+            Ok(("volume", client.get(format!("/volumes/{}", segment(name))).bytes()?))
         })
     }
 }

@@ -3,6 +3,9 @@
 //!
 //! An entry's parents are resolved inside the container's root, symlinks
 //! included; the entry itself never follows one: what is there is replaced.
+//!
+//! Invariant: a file comes into its place whole. One that failed, for want of room
+//! or of the rest of the stream, is not there, and what it was to replace still is.
 
 use super::view::{View, path_error};
 
@@ -15,12 +18,12 @@ use crate::storage::tar::{Entry, Kind};
 use crate::storage::tree::{self, Dirs};
 use crate::sys::fs::fsetxattr;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{
     FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, LinkatFlags, Uid, fchown, fchownat, linkat, symlinkat};
+use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
@@ -48,8 +51,13 @@ pub fn extract(view: &View, path: &str, container: &str, input: &mut dyn Read, o
     let mut this = Extract { dirs, prefix: place.path, options, owners, times: Vec::new() };
     let unpacked = compress::auto(input).map_err(|e| Error::invalid(e.to_string()))?;
     let mut reader = Reader::new(BufReader::with_capacity(64 << 10, unpacked), Discard);
+    let mut before = 0;
     while let Some(entry) = reader.entry().map_err(tar_error)? {
-        this.entry(&mut reader, &entry)?;
+        this.entry(&mut reader, &entry).map_err(|e| match before {
+            0 => e.with_hint("Nothing was copied."),
+            n => e.with_hint(format!("{n} entries of the archive before it were copied; nothing was after it.")),
+        })?;
+        before += 1;
     }
     reader.finish().map_err(tar_error)?;
     this.directory_times();
@@ -107,14 +115,18 @@ impl Extract<'_> {
                 let shown = shown(path);
                 return Err(Error::invalid(format!("cannot overwrite {old} \"{shown}\" with {new} \"{shown}\"")));
             }
-            if !(there && is_dir) {
+            // A file takes the place of another in one step, at its end.
+            if there != is_dir || !(is_dir || entry.kind == Kind::File) {
+                if entry.kind == Kind::File {
+                    return self.file(reader, parent, name, entry, true);
+                }
                 tree::remove(parent, name)?;
                 self.dirs.forget();
             }
         }
         match entry.kind {
             Kind::Dir => return self.directory(parent, name, path, entry),
-            Kind::File => return self.file(reader, parent, name, entry),
+            Kind::File => return self.file(reader, parent, name, entry, false),
             Kind::Symlink => symlinkat(CString::new(entry.link.clone())?.as_c_str(), parent, name)?,
             Kind::HardLink => return self.hard_link(parent, name, entry),
             Kind::Fifo => mknodat(parent, name, SFlag::S_IFIFO, Mode::from_bits_truncate(entry.mode), 0)?,
@@ -168,9 +180,28 @@ impl Extract<'_> {
         Ok(())
     }
 
-    fn file(&mut self, reader: &mut Source<'_>, parent: BorrowedFd<'_>, name: &CStr, entry: &Entry) -> Result<()> {
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mut file = File::from(openat(parent, name, flags, Mode::from_bits_truncate(0o600))?);
+    /// `over`: the place is a directory's, which goes when the file is whole.
+    fn file(
+        &mut self,
+        reader: &mut Source<'_>,
+        parent: BorrowedFd<'_>,
+        name: &CStr,
+        entry: &Entry,
+        over: bool,
+    ) -> Result<()> {
+        let new = NewFile::make(parent)?;
+        self.fill(reader, &new.file, entry)?;
+        self.attributes(new.file.as_fd(), entry)?;
+        let time = time(entry);
+        nix::sys::stat::futimens(new.file.as_fd(), &time, &time)?;
+        if over {
+            tree::remove(parent, name)?;
+            self.dirs.forget();
+        }
+        new.place(name)
+    }
+
+    fn fill(&self, reader: &mut Source<'_>, mut file: &File, entry: &Entry) -> Result<()> {
         let pieces = match &entry.sparse {
             Some(sparse) => sparse.pieces.clone(),
             None => vec![(0, entry.size)],
@@ -193,9 +224,6 @@ impl Extract<'_> {
         if entry.sparse.is_some() {
             file.set_len(entry.length())?;
         }
-        self.attributes(file.as_fd(), entry)?;
-        let time = time(entry);
-        nix::sys::stat::futimens(file.as_fd(), &time, &time)?;
         Ok(())
     }
 
@@ -216,6 +244,57 @@ impl Extract<'_> {
             {
                 let _ = utimensat(&*dir, last.as_c_str(), &time, &time, UtimensatFlags::NoFollowSymlink);
             }
+        }
+    }
+}
+
+/// A file on its way to its place: without a name where the file system has such
+/// files, else under one of ours, which goes with a failure.
+struct NewFile<'p> {
+    parent: BorrowedFd<'p>,
+    file: File,
+    name: Option<CString>,
+}
+
+impl<'p> NewFile<'p> {
+    fn make(parent: BorrowedFd<'p>) -> Result<Self> {
+        let (flags, mode) = (OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::from_bits_truncate(0o600));
+        if let Ok(file) = openat(parent, c".", flags | OFlag::O_TMPFILE, mode) {
+            return Ok(Self { parent, file: file.into(), name: None });
+        }
+        let name = Self::own_name();
+        let file = openat(parent, &*name, flags | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW, mode)?;
+        Ok(Self { parent, file: file.into(), name: Some(name) })
+    }
+
+    fn own_name() -> CString {
+        CString::new(format!(".copied-{}", &crate::util::id::random()[..16])).unwrap_or_default()
+    }
+
+    fn place(mut self, name: &CStr) -> Result<()> {
+        if self.name.is_none() {
+            let own = crate::sys::fd::proc_path(&self.file);
+            let link = |to: &CStr| linkat(AT_FDCWD, own.as_str(), self.parent, to, LinkatFlags::AT_SYMLINK_FOLLOW);
+            let temporary = Self::own_name();
+            match link(name) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EEXIST) => link(&temporary)?,
+                Err(e) => return Err(e.into()),
+            }
+            self.name = Some(temporary);
+        }
+        if let Some(own) = &self.name {
+            renameat(self.parent, own.as_c_str(), self.parent, name)?;
+        }
+        self.name = None;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            let _ = unlinkat(self.parent, name.as_c_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::funcs;
 use super::parse::{Arg, ArgKind, Branch, Call, Command, List, Node, Pipe};
-use crate::cli::format::{shape, value::Value};
+use crate::cli::format::{gotypes, shape, value::Value};
 
 /// Templates that call themselves end here.
 const MAX_DEPTH: usize = 500;
@@ -24,8 +24,6 @@ pub(super) struct Exec<'t> {
     pub name: &'t str,
     pub named: &'t HashMap<String, List>,
     pub header: bool,
-    /// The value is an inspected object (`format::shape`).
-    pub strict: bool,
     pub out: String,
     pub variables: Vec<(&'t str, Value)>,
     pub at: Option<(usize, &'t dyn fmt::Display)>,
@@ -109,7 +107,7 @@ impl<'t> Exec<'t> {
 
     fn range(&mut self, dot: &Value, branch: &'t Branch) -> Result<Flow> {
         let scope = self.variables.len();
-        let value = self.commands(dot, &branch.pipe)?;
+        let value = self.commands(dot, &branch.pipe)?.open();
         let items: Vec<(Value, Value)> = match &value {
             Value::List(items) => items.iter().enumerate().map(|(i, v)| (Value::Int(i as i128), v.clone())).collect(),
             Value::Map(m) => Value::sorted(m).into_iter().map(|(k, v)| (Value::Str(k), v)).collect(),
@@ -257,7 +255,9 @@ impl<'t> Exec<'t> {
         let Some((final_name, path)) = names.split_last() else { return Ok(value) };
         for name in path {
             value = self.field(&value, name)?;
-            if self.strict && matches!(value, Value::Nil) {
+            if let Value::Go(ty, raw) = &value
+                && gotypes::is_nil(ty, raw)
+            {
                 // Left out of the JSON, which is what the error is about.
                 return self.fail(format!("map has no entry for key {name:?}"));
             }
@@ -301,22 +301,31 @@ impl<'t> Exec<'t> {
             Value::NilMap => Ok(Value::Missing),
             Value::Struct(s) => match value.get(name).cloned().or_else(|| shape::renamed(value, name)) {
                 Some(found) => Ok(found),
-                None if self.strict => match shape::absent(value, name) {
-                    Some(found) => Ok(found),
-                    None => self.fail(format!("map has no entry for key {name:?}")),
-                },
                 None => self.fail(format!("can't evaluate field {name} in type {}", s.type_name)),
             },
             Value::Object(row) => match row.field(name) {
                 Some(found) => Ok(found),
                 None => self.fail(format!("can't evaluate field {name} in type {}", row.type_name())),
             },
-            Value::Shown(shown) => self.field(&shown.1, name),
+            Value::Go(ty, raw) => self.typed_field(ty, raw, name),
             Value::Missing => Ok(Value::Missing),
-            Value::Nil if self.strict => self.fail(format!("map has no entry for key {name:?}")),
             Value::Nil => self.fail(format!("nil pointer evaluating interface {{}}.{name}")),
-            _ if self.strict => self.fail(format!("can't evaluate field {name} in type interface {{}}")),
             other => self.fail(format!("can't evaluate field {name} in type {}", other.type_name())),
+        }
+    }
+
+    /// By the type, else by the JSON, whose errors are the last word.
+    fn typed_field(&self, ty: &'static str, raw: &Value, name: &str) -> Result<Value> {
+        if let Some(found) = gotypes::member(ty, raw, name) {
+            return Ok(found);
+        }
+        match raw.get(name) {
+            Some(found) => Ok(Value::Go(gotypes::RAW, Rc::new(found.clone()))),
+            None if matches!(gotypes::open(ty, raw), Value::Map(_) | Value::NilMap) && ty != gotypes::RAW => {
+                Ok(Value::Missing)
+            }
+            None if matches!(raw, Value::Map(_)) => self.fail(format!("map has no entry for key {name:?}")),
+            None => self.fail(format!("can't evaluate field {name} in type interface {{}}")),
         }
     }
 
@@ -375,7 +384,7 @@ impl<'t> Exec<'t> {
     /// Go checks constants while it reads them and other values by their type.
     fn suits(&self, name: &str, index: usize, value: &Value, arg: Option<&Arg>) -> Result<()> {
         let Some((wanted, type_name)) = funcs::wanted(name, index) else { return Ok(()) };
-        if wanted(value) || (self.header && name != "truncate" && name != "pad") {
+        if wanted(&value.open()) || (self.header && name != "truncate" && name != "pad") {
             return Ok(());
         }
         let constant = arg.filter(|a| matches!(a.kind, ArgKind::Bool(_) | ArgKind::Number(_) | ArgKind::Str(..)));

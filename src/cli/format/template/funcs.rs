@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::rc::Rc;
 
 use super::printf::sprintf;
+use crate::cli::format::gotypes;
 use crate::cli::format::value::Value;
 
 /// Name, least number of arguments, exact number if there is one.
@@ -64,6 +65,15 @@ pub(super) fn wanted(name: &str, index: usize) -> Option<(Test, &'static str)> {
 type Answer = Result<Value, String>;
 
 pub(super) fn call(name: &str, args: &[Value]) -> Answer {
+    // Those see what a value is; the others what it is to the eye or in JSON.
+    const LOOKING: [&str; 9] = ["json", "print", "println", "printf", "html", "js", "urlquery", "and", "or"];
+    let opened: Vec<Value>;
+    let args = if LOOKING.contains(&name) || name == "index" {
+        args
+    } else {
+        opened = args.iter().map(Value::open).collect();
+        &opened
+    };
     let text = |i: usize| args.get(i).and_then(Value::as_str).unwrap_or("");
     let count = |i: usize| match args.get(i) {
         Some(Value::Int(n)) => usize::try_from(*n).unwrap_or(0),
@@ -87,7 +97,7 @@ pub(super) fn call(name: &str, args: &[Value]) -> Answer {
         "truncate" => Value::str(crate::cli::format::human::cut_bytes(text(0), count(1))),
         "print" => Value::from(print(args)),
         "println" => {
-            let words: Vec<String> = args.iter().map(Value::to_string).collect();
+            let words: Vec<String> = args.iter().map(|a| a.sprint(false)).collect();
             Value::from(words.join(" ") + "\n")
         }
         "printf" => Value::from(sprintf(text(0), &args[1..])),
@@ -136,10 +146,10 @@ fn title(s: &str) -> String {
 fn print(args: &[Value]) -> String {
     let mut out = String::new();
     for (i, arg) in args.iter().enumerate() {
-        if i > 0 && !matches!(arg, Value::Str(_)) && !matches!(args[i - 1], Value::Str(_)) {
+        if i > 0 && !matches!(arg.open(), Value::Str(_)) && !matches!(args[i - 1].open(), Value::Str(_)) {
             out.push(' ');
         }
-        out.push_str(&arg.to_string());
+        out.push_str(&arg.sprint(false));
     }
     out
 }
@@ -216,7 +226,12 @@ fn index(args: &[Value]) -> Answer {
         return Err("index of untyped nil".to_owned());
     }
     for key in &args[1..] {
-        item = match &item {
+        let key = &key.open();
+        let nothing = match &item {
+            Value::Go(ty, _) => Some(gotypes::nothing_in(ty)),
+            _ => None,
+        };
+        item = match &item.open() {
             Value::List(items) => items[position(key, items.len(), false)?].clone(),
             Value::Str(s) => Value::Int(i128::from(s.as_bytes()[position(key, s.len(), false)?])),
             Value::Map(m) => {
@@ -225,13 +240,14 @@ fn index(args: &[Value]) -> Answer {
                 };
                 match m.iter().find(|(k, _)| &**k == key) {
                     Some((_, v)) => v.clone(),
+                    None if nothing.is_some() => nothing.unwrap_or(Value::Missing),
                     // A map of strings gives the empty string, others nil.
                     None if m.iter().all(|(_, v)| matches!(v, Value::Str(_))) => Value::str(""),
                     None => Value::Missing,
                 }
             }
             Value::NilList => Value::Int(position(key, 0, false)? as i128),
-            Value::NilMap => Value::str(""),
+            Value::NilMap => nothing.unwrap_or(Value::str("")),
             Value::Missing | Value::Nil => return Err("index of nil pointer".to_owned()),
             other => return Err(format!("can't index item of type {}", other.type_name())),
         };
@@ -296,7 +312,7 @@ fn same(a: &Value, b: &Value) -> Result<bool, String> {
 
 fn order(args: &[Value]) -> Result<Ordering, String> {
     match (&args[0], &args[1]) {
-        (Value::Int(_) | Value::Float(_) | Value::Str(_) | Value::Shown(_), _) => {
+        (Value::Int(_) | Value::Float(_) | Value::Str(_), _) => {
             args[0].compare(&args[1]).ok_or_else(|| "incompatible types for comparison".to_owned())
         }
         _ => Err("invalid type for comparison".to_owned()),

@@ -82,17 +82,22 @@ fn size(
     digits.map(|n| n.min(10_000))
 }
 
-fn operand(arg: &Value, verb: char, flags: &Flags) -> String {
+fn operand(typed: &Value, verb: char, flags: &Flags) -> String {
+    let arg = &typed.open();
     let text = match (verb, arg) {
-        ('v', Value::Int(_)) => Some(integer(arg, 'd', flags)),
+        ('T', _) if matches!(typed, Value::Missing | Value::Nil) => Some("<nil>".to_owned()),
+        ('T', _) => Some(typed.type_name().to_owned()),
         ('v', Value::Str(s)) if flags.sharp => Some(quote(s)),
+        ('v' | 's', _) if matches!(typed, Value::Go(..)) && !matches!(arg, Value::Str(_) | Value::Int(_)) => {
+            Some(typed.sprint(flags.plus && verb == 'v'))
+        }
+        ('v', Value::Int(_)) if typed.to_string() != arg.to_string() => Some(typed.to_string()),
+        ('s', Value::Int(_)) if typed.to_string() != arg.to_string() => Some(typed.to_string()),
+        ('v', Value::Int(_)) => Some(integer(arg, 'd', flags)),
         ('v', Value::Float(f)) => Some(go_float(*f)),
         ('v', _) => Some(arg.to_string()),
-        ('T', _) => Some(arg.type_name().to_owned()),
         ('s', Value::Str(s)) => Some(cut(s, flags)),
-        ('s', Value::List(_) | Value::Map(_) | Value::Struct(_) | Value::Object(_) | Value::Shown(_)) => {
-            Some(arg.to_string())
-        }
+        ('s', Value::List(_) | Value::Map(_) | Value::Struct(_) | Value::Object(_)) => Some(arg.to_string()),
         ('q', Value::Str(s)) => Some(quote(&cut(s, flags))),
         ('q', Value::Int(n)) => {
             let c = u32::try_from(*n).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
@@ -121,7 +126,7 @@ fn operand(arg: &Value, verb: char, flags: &Flags) -> String {
                 other => other.to_string(),
             };
             pad(&mut inner, &shown, flags);
-            format!("%!{verb}({}={inner})", arg.type_name())
+            format!("%!{verb}({}={inner})", typed.type_name())
         }
     })
 }

@@ -66,8 +66,12 @@ pub(super) fn open(context: &str, file: Option<&str>) -> Result<Source> {
     if is_remote(context) {
         return remote(source(Kind::Empty), context, file);
     }
-    let root =
-        fs::canonicalize(context).with_context(|| format!("unable to prepare context: path {context:?} not found"))?;
+    let root = fs::canonicalize(context).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::not_found(format!("unable to prepare context: path {context:?} not found"))
+        }
+        _ => Error::from(e).context(format_args!("unable to prepare context: {context:?}")),
+    })?;
     if !root.is_dir() {
         return Err(Error::invalid(format!(
             "unable to prepare context: context must be a directory: {}",
