@@ -4,6 +4,7 @@
 use crate::harness::daemon::signal;
 use crate::harness::{Client, Daemon, eventually, probe};
 use crate::need;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -11,21 +12,38 @@ use std::sync::{Arc, Mutex};
 /// A program whose output is read while it runs.
 struct Live {
     child: Child,
+    input: Box<dyn Write>,
     seen: Arc<Mutex<String>>,
 }
 
 impl Live {
     fn start(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self::reading(child, input, output)
+    }
+
+    /// With a terminal of its own.
+    fn in_terminal(command: &mut Command) -> Self {
+        let pty = nix::pty::openpty(None, None).unwrap();
+        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let child = command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        // Ours of the slave's ends go, so that the master hears of the last one.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let master = File::from(pty.master);
+        Self::reading(child, master.try_clone().unwrap(), master)
+    }
+
+    fn reading(child: Child, input: impl Write + 'static, mut output: impl Read + Send + 'static) -> Self {
         let seen = Arc::new(Mutex::new(String::new()));
-        let (mut stdout, sink) = (child.stdout.take().unwrap(), seen.clone());
+        let sink = seen.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while let Ok(n @ 1..) = stdout.read(&mut buffer) {
+            while let Ok(n @ 1..) = output.read(&mut buffer) {
                 sink.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..n]));
             }
         });
-        Self { child, seen }
+        Self { child, input: Box::new(input), seen }
     }
 
     fn saw(&self, words: &str) -> bool {
@@ -38,15 +56,13 @@ impl Live {
     }
 
     fn types(&mut self, keys: &[u8]) {
-        self.child.stdin.as_mut().unwrap().write_all(keys).unwrap();
+        self.input.write_all(keys).unwrap();
     }
 
     /// Its exit status as a shell shows it, and all that it printed.
     #[track_caller]
     fn end(mut self) -> (i32, String) {
         use std::os::unix::process::ExitStatusExt;
-        // script(1) waits for the end of its input.
-        drop(self.child.stdin.take());
         let mut status = None;
         eventually("the end of a client", || {
             status = self.child.try_wait().unwrap();
@@ -59,14 +75,6 @@ impl Live {
         let seen = self.seen.lock().unwrap().clone();
         (code, seen)
     }
-}
-
-/// With a terminal of its own.
-fn in_terminal(d: &Daemon, client: Client, line: &str) -> Live {
-    let program = d.cli(client).get_program().to_string_lossy().into_owned();
-    let mut command = d.command("/usr/bin/script");
-    command.args(["-qec", &format!("{program} {line}"), "/dev/null"]).env("TERM", "xterm");
-    Live::start(&mut command)
 }
 
 const SIGNALS: &[&str] = &[
@@ -121,12 +129,12 @@ fn signals_are_handed_on() {
 
 #[test]
 fn detach_keys() {
-    need!(probe::busybox(), probe::program("script", "bsdutils"));
+    need!(probe::busybox());
     let d = Daemon::with_busybox();
-    let shell = "busybox sh -c 'echo ready; read x; echo x=$x.; sleep 1000'";
+    let shell = ["busybox", "sh", "-c", "echo ready; read x; echo x=$x.; sleep 1000"];
     for c in d.clients() {
         for (flag, keys) in [
-            ("", &b"\x10\x11"[..]),
+            ("--tty", &b"\x10\x11"[..]),
             ("--detach-keys=ctrl-x,x", b"\x18x"),
             ("--detach-keys=a", b"a"),
             ("--detach-keys=ctrl-@", b"\x00"),
@@ -134,9 +142,10 @@ fn detach_keys() {
             ("--detach-keys=ctrl-[,ctrl-_", b"\x1b\x1f"),
             ("--detach-keys=", b"\x10\x11"),
             // A beginning that was none goes on to the container.
-            ("--detach-keys=a,b,c", b"ababc"),
+            ("--detach-keys=a,b,c", b"abXabc"),
         ] {
-            let mut client = in_terminal(&d, c, &format!("run -it --name left {flag} {shell}"));
+            let args = [&["run", "-it", "--name", "left", flag][..], &shell].concat();
+            let mut client = Live::in_terminal(d.cli(c).args(args));
             client.awaits("ready");
             client.types(keys);
             let (code, seen) = client.end();
@@ -151,7 +160,7 @@ fn detach_keys() {
             (format!("exec -it {id} sh"), b"\x10\x11"),
             (format!("exec -it --detach-keys=z {id} sh"), b"z"),
         ] {
-            let mut client = in_terminal(&d, c, &line);
+            let mut client = Live::in_terminal(d.cli(c).args(line.split(' ')));
             client.types(b"echo a\"\"live\n");
             client.awaits("alive");
             client.types(keys);
@@ -161,7 +170,7 @@ fn detach_keys() {
         }
         d.docker(&["kill", id]).ok();
         // start -a -i: what is typed arrives, the code comes back.
-        let mut client = in_terminal(&d, c, &format!("start -a -i {id}"));
+        let mut client = Live::in_terminal(d.cli(c).args(["start", "-a", "-i", id]));
         client.types(b"echo a\"\"live; exit 7\n");
         let (code, seen) = client.end();
         assert!(code == 7 && seen.contains("alive"), "{code} {seen}");
@@ -170,9 +179,9 @@ fn detach_keys() {
     // Keys that are none are refused before anything is made.
     for keys in ["aab", "ctrl-1", "a,,b", "é", "ctrl-P,ctrl-q"] {
         let flag = format!("--detach-keys={keys}");
-        let said = d.docker(&["run", "--name", "none", &flag, "busybox", "true"]).fails(125);
+        let said = d.docker(&["run", "--name", "never", &flag, "busybox", "true"]).fails(125);
         assert!(said.contains(&format!("invalid detach keys ({keys})")), "{said}");
-        assert_eq!(d.docker(&["inspect", "none"]).code, 1);
+        assert_eq!(d.docker(&["inspect", "never"]).code, 1);
     }
 }
 
