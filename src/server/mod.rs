@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod gone;
+mod grpc;
 pub mod hijack;
 pub mod http;
 pub mod metrics;

@@ -135,3 +135,18 @@ fn the_classic_client() {
     ])
     .ok();
 }
+
+/// buildx hears what this engine is and what to do, and looks for no other builder.
+#[test]
+fn buildx_is_told() {
+    need!(probe::busybox(), probe::plugin("buildx"));
+    let d = Daemon::with_busybox();
+    d.scratch.dir("home/.docker/cli-plugins");
+    let plugin = d.scratch.join("home/.docker/cli-plugins/docker-buildx");
+    std::os::unix::fs::symlink(probe::plugin("buildx").unwrap(), plugin).unwrap();
+    let folder = super::context(&d, "x", &[("Dockerfile", "FROM busybox\n")]).display().to_string();
+    let mut command = d.cli(Client::Real);
+    let shown = crate::harness::run(command.args(["build", &folder]).env("DOCKER_BUILDKIT", "1"));
+    assert!(shown.code != 0 && shown.stderr.contains("set DOCKER_BUILDKIT=0"), "{shown}");
+    assert!(!shown.stderr.contains("booting buildkit"), "{shown}");
+}

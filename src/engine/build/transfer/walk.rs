@@ -4,12 +4,13 @@ use super::stream::Content;
 use super::tree::{Root, Target, file_name, from_stat, is, join};
 use super::{Layer, Overrides};
 use crate::engine::build::state::clean;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::storage::tar::Kind;
 use crate::storage::tree;
 use crate::util::glob::{self, Pattern};
 use crate::util::order;
-use nix::sys::stat::{FileStat, SFlag};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FileStat, SFlag, fstatat};
 use std::os::fd::AsFd;
 
 pub(super) struct Walk<'a> {
@@ -71,7 +72,9 @@ impl Walk<'_> {
         order::sort(&mut names);
         for name in names {
             let child = join(path, &name);
-            let stat = self.root.stat(&child)?;
+            // One name in a folder that was opened inside of the root leads nowhere else.
+            let stat = fstatat(&dir, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
+                .with_context(|| format!("{child} in the {}", self.root.name))?;
             self.add(layer, &child, &join(to, &name), &stat, true)?;
         }
         Ok(())
