@@ -12,6 +12,7 @@ import json, multiprocessing, os, resource, socket, ssl, statistics, subprocess,
 
 SECONDS = float(os.environ.get("CORACLE_BENCH_SECONDS", "2"))
 CLIENTS = 4
+ROUNDS = int(os.environ.get("CORACLE_BENCH_API_ROUNDS", "3"))
 IDLE = 2000
 NAMES = ["api-latency", "api-rate", "api-cpu", "api-handshakes", "api-idle"]
 PATHS = ["/_ping", "/v1.41/containers/json"]
@@ -216,9 +217,9 @@ def measure(row, engines, want, place, kind, pss_kib):
     for path in PATHS:
         short = path.split("/")[-1] if "ping" in path else "containers/json"
         if want("api-latency"):
-            row(f"{short}, {kind}, latency", "µs", engines, on(lambda p: p.run("sequential", path)["p50"]), 3)
+            row(f"{short}, {kind}, latency", "µs", engines, on(lambda p: p.run("sequential", path)["p50"]), ROUNDS)
         if want("api-rate"):
-            row(f"{short}, {kind}, {CLIENTS} clients", "1/s", engines, on(lambda p: p.run("rate", path) / SECONDS), 3)
+            row(f"{short}, {kind}, {CLIENTS} clients", "1/s", engines, on(lambda p: p.run("rate", path) / SECONDS), ROUNDS)
         if want("api-cpu"):
             def cpu(p):
                 before = p.cpu()
@@ -228,7 +229,7 @@ def measure(row, engines, want, place, kind, pss_kib):
                 return used / count
             row(f"{short}, {kind}, daemon's CPU", "µs", engines, on(each), 1)
     if want("api-handshakes") and kind == "tls":
-        row("handshakes with a request", "1/s", engines, on(lambda p: p.run("handshakes")), 3)
+        row("handshakes with a request", "1/s", engines, on(lambda p: p.run("handshakes")), ROUNDS)
     if want("api-idle"):
         row(f"a silent connection, {kind}", "kB", engines, on(lambda p: silent(p, pss_kib)), 1)
 
