@@ -1,6 +1,7 @@
 //! What a stream is packed with, by its first bytes, and the way out of it.
 //! Streaming, bounded memory; any thread.
 
+use super::gzip::Gzip;
 use crate::error::{Error, Result};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
@@ -51,7 +52,7 @@ impl Compression {
     pub fn decoder<'a>(self, input: Box<dyn BufRead + 'a>) -> Box<dyn Read + 'a> {
         match self {
             Self::None => input,
-            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+            Self::Gzip => Box::new(Gzip::new(input)),
             Self::Zstd => Box::new(Zstd::new(input)),
             Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY)),
             Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),

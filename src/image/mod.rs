@@ -8,6 +8,7 @@ pub mod config;
 pub mod digest;
 mod flow;
 pub mod gc;
+mod gzip;
 pub mod layer;
 pub mod manifest;
 pub mod platforms;

@@ -10,7 +10,7 @@ use super::behind::Behind;
 use super::tar::read::Reader;
 use crate::error::{Error, Result};
 use crate::util::units::human_size;
-use flate2::Crc;
+use crc32fast::Hasher;
 use nix::errno::Errno;
 use nix::sys::statvfs::fstatvfs;
 use std::fs::File;
@@ -33,7 +33,7 @@ pub(super) fn whole<R: BufRead, W: Write>(
     if size >= LARGE {
         fits(file, size)?;
     }
-    let mut crc = Crc::new();
+    let mut crc = Hasher::new();
     let (mut end, mut hole) = (0, false);
     loop {
         let data = reader.payload().map_err(tar_error)?;
@@ -58,7 +58,7 @@ pub(super) fn whole<R: BufRead, W: Write>(
     if hole {
         file.set_len(end)?;
     }
-    Ok(crc.sum())
+    Ok(crc.finalize())
 }
 
 /// A claim that cannot come true.
@@ -76,7 +76,7 @@ pub(super) fn pieces<R: BufRead, W: Write>(
     file: &File,
     pieces: &[(u64, u64)],
 ) -> Result<u32> {
-    let mut crc = Crc::new();
+    let mut crc = Hasher::new();
     for (offset, length) in pieces {
         let mut done = 0;
         while done < *length {
@@ -91,5 +91,5 @@ pub(super) fn pieces<R: BufRead, W: Write>(
             done += n as u64;
         }
     }
-    Ok(crc.sum())
+    Ok(crc.finalize())
 }

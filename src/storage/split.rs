@@ -13,7 +13,7 @@
 use crate::error::Result;
 use crate::storage::tar::read::Capture;
 use crate::util::json;
-use flate2::Crc;
+use crc32fast::Hasher;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 use nix::fcntl::OFlag;
@@ -160,7 +160,7 @@ struct Payload {
     pieces: Vec<(u64, u64)>,
     /// Index of the piece and offset in it.
     at: (usize, u64),
-    crc: Crc,
+    crc: Hasher,
     expected: u32,
 }
 
@@ -242,7 +242,7 @@ impl Assemble {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let file = crate::sys::fs::open_beneath(dir.as_fd(), &place, flags, Mode::empty())
             .map_err(|e| changed(&path, e.desc()))?;
-        Ok(State::Payload(Payload { file: file.into(), path, pieces, at: (0, 0), crc: Crc::new(), expected }))
+        Ok(State::Payload(Payload { file: file.into(), path, pieces, at: (0, 0), crc: Hasher::new(), expected }))
     }
 }
 
@@ -269,7 +269,7 @@ impl Payload {
             self.at.1 += n as u64;
             return Ok(n);
         }
-        if self.crc.sum() != self.expected {
+        if self.crc.clone().finalize() != self.expected {
             return Err(changed(&self.path, "its content differs"));
         }
         super::behind::done_reading(&self.file, self.pieces.iter().map(|p| p.1).sum());
