@@ -189,6 +189,7 @@ fn templates_see_gos_types() {
         "{{eq .State.Status \"running\"}} {{gt .State.Pid 1}} {{join .Config.Cmd \",\"}} {{upper .State.Status}}",
         "{{range .HostConfig.Ulimits}}{{.Hard}} {{.}}{{end}} {{.HostConfig.Ulimits}}",
         "{{printf \"%d %s %q %x\" .RestartCount .Name .Path .Driver}} {{printf \"%s %d\" .Config.Healthcheck.Interval .Config.Healthcheck.Interval}}",
+        "{{index .HostConfig.Ulimits 0}} {{index .Config.Env 0}}",
         "{{.Nope}}",
         "{{.State.Nope}}",
         "{{.State.Health.Nope}}",

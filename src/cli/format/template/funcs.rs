@@ -213,6 +213,8 @@ fn position(value: &Value, length: usize, inclusive: bool) -> Result<usize, Stri
     match value {
         Value::Int(n) => match usize::try_from(*n) {
             Ok(i) if i < length || (inclusive && i == length) => Ok(i),
+            // Go's check lets the end pass, on which its reflection then stumbles.
+            Ok(i) if i == length => Err("reflect: slice index out of range".to_owned()),
             _ => Err(format!("index out of range: {n}")),
         },
         Value::Missing => Err("cannot index slice/array with nil".to_owned()),
