@@ -217,7 +217,7 @@ def rows(row, engines, want, pss_kib):
         return
     os.setpriority(os.PRIO_PROCESS, 0, int(os.environ.get("CORACLE_BENCH_NICE", "0")))
     everyone = [*engines, Loopback()]
-    rounds = 3
+    rounds = int(os.environ.get("CORACLE_BENCH_NET_ROUNDS", "3"))
 
     def throughput(title, who, measure):
         meter = Throughput()

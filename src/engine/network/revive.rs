@@ -88,7 +88,10 @@ fn restore(engine: &Engine, netd: &Conversation<'_>, starting: &Starting) -> Res
     for (id, (spec, namespace)) in starting.iter().filter(|(id, _)| lost(id)) {
         settle(engine, id, netd.adopt(spec.clone(), namespace));
     }
-    for container in engine.containers.all() {
+    // Whose record does not say what it had gets an address that nobody has: last.
+    let (complete, others): (Vec<_>, Vec<_>) =
+        engine.containers.all().into_iter().partition(|c| !c.record().sandbox_id.is_empty());
+    for container in complete.into_iter().chain(others) {
         let record = container.record();
         let mode = record.host_config.network_mode.as_str();
         let own = !mode.starts_with("container:") && mode != "host" && mode != "none";
