@@ -45,12 +45,23 @@ pub struct Trees<'a> {
     pub owners: Option<Owners>,
 }
 
-/// Every changed path, without a slash in front, in order.
+/// Every changed path, without a slash in front, in order. No walk here recurses:
+/// containers nest as deep as a path is long.
 pub fn changes(trees: &Trees<'_>) -> Result<BTreeMap<Vec<u8>, Change>> {
     let mut found = BTreeMap::new();
     match trees.upper {
-        Some(upper) => overlay(trees, upper, b"", false, &mut found)?,
-        None => compare(trees, b"", &mut found)?,
+        Some(upper) => {
+            let mut open = vec![(Vec::new(), false)];
+            while let Some((dir, hidden)) = open.pop() {
+                overlay(trees, upper, &dir, hidden, &mut found, &mut open)?;
+            }
+        }
+        None => {
+            let mut open = vec![Vec::new()];
+            while let Some(dir) = open.pop() {
+                compare(trees, &dir, &mut found, &mut open)?;
+            }
+        }
     }
     Ok(found)
 }
@@ -80,14 +91,15 @@ fn is_mark(name: &[u8]) -> bool {
     name.starts_with(b".wh.")
 }
 
-/// Walks overlay's upper. `hidden`: an opaque directory above hides the lower
-/// tree, so nothing below it can be a modification.
+/// One directory of overlay's upper. `hidden`: an opaque directory above hides the
+/// lower tree, so nothing below it can be a modification.
 fn overlay(
     trees: &Trees<'_>,
     upper: BorrowedFd<'_>,
     dir: &[u8],
     hidden: bool,
     found: &mut BTreeMap<Vec<u8>, Change>,
+    open: &mut Vec<(Vec<u8>, bool)>,
 ) -> Result<()> {
     let fd = open_dir(upper, dir)?;
     let opaque = hidden || sysfs::fgetxattr(fd.as_fd(), c"user.overlay.opaque").is_ok_and(|v| v == b"y");
@@ -109,7 +121,7 @@ fn overlay(
         let was_dir = before.as_ref().is_some_and(|b| kind(b) == SFlag::S_IFDIR);
         found.insert(path.clone(), if before.is_some() { Change::Modified } else { Change::Added });
         if kind(&stat) == SFlag::S_IFDIR {
-            overlay(trees, upper, &path, opaque || !was_dir, found)?;
+            open.push((path, opaque || !was_dir));
         }
     }
     if opaque && !hidden {
@@ -117,7 +129,7 @@ fn overlay(
         let lower = trees.lower.and_then(|lower| open_dir(lower, dir).ok());
         for (name, _) in lower.map(|l| sorted(l.as_fd())).transpose()?.unwrap_or_default() {
             let path = below(dir, &name);
-            if !here.contains(&path) {
+            if here.binary_search(&path).is_err() {
                 found.insert(path, Change::Deleted);
             }
         }
@@ -125,15 +137,20 @@ fn overlay(
     Ok(())
 }
 
-/// Compares two whole trees by type, mode, owner, size, time and target.
-fn compare(trees: &Trees<'_>, dir: &[u8], found: &mut BTreeMap<Vec<u8>, Change>) -> Result<()> {
+/// Compares one directory of two trees by type, mode, owner, size, time and target.
+fn compare(
+    trees: &Trees<'_>,
+    dir: &[u8],
+    found: &mut BTreeMap<Vec<u8>, Change>,
+    open: &mut Vec<Vec<u8>>,
+) -> Result<()> {
     let now = open_dir(trees.merged, dir)?;
     let before = trees.lower.and_then(|lower| open_dir(lower, dir).ok());
     let names = |fd: Option<BorrowedFd<'_>>| -> Result<Vec<CString>> {
         Ok(fd.map(sorted).transpose()?.unwrap_or_default().into_iter().map(|(n, _)| n).collect())
     };
     let (new, old) = (names(Some(now.as_fd()))?, names(before.as_ref().map(AsFd::as_fd))?);
-    for name in old.iter().filter(|n| !new.contains(n)) {
+    for name in old.iter().filter(|n| new.binary_search(n).is_err()) {
         found.insert(below(dir, name), Change::Deleted);
     }
     for name in &new {
@@ -150,7 +167,7 @@ fn compare(trees: &Trees<'_>, dir: &[u8], found: &mut BTreeMap<Vec<u8>, Change>)
             Some(_) => {}
         }
         if kind(&stat) == SFlag::S_IFDIR {
-            compare(trees, &path, found)?;
+            open.push(path);
         }
     }
     Ok(())
@@ -195,20 +212,23 @@ impl<'a> Packer<'a> {
     /// `path` and everything below it, under the name `name` ("" for what is
     /// below alone). What vanishes meanwhile is left out.
     pub fn tree(&mut self, root: BorrowedFd<'_>, path: &[u8], name: &[u8]) -> Result<()> {
-        let Some(stat) = stat_at(root, path) else { return Ok(()) };
-        if !name.is_empty() {
-            self.entry(root, path, name)?;
-        }
-        if kind(&stat) != SFlag::S_IFDIR {
-            return Ok(());
-        }
-        let dir = match open_dir(root, path) {
-            Ok(dir) => dir,
-            Err(_) if stat_at(root, path).is_none() => return Ok(()),
-            Err(e) => return Err(e),
-        };
-        for (child, _) in sorted(dir.as_fd())? {
-            self.tree(root, &below(path, &child), &below(name, &child))?;
+        let mut open = vec![(path.to_vec(), name.to_vec())];
+        while let Some((path, name)) = open.pop() {
+            let Some(stat) = stat_at(root, &path) else { continue };
+            if !name.is_empty() {
+                self.entry(root, &path, &name)?;
+            }
+            if kind(&stat) != SFlag::S_IFDIR {
+                continue;
+            }
+            let dir = match open_dir(root, &path) {
+                Ok(dir) => dir,
+                Err(_) if stat_at(root, &path).is_none() => continue,
+                Err(e) => return Err(e),
+            };
+            for (child, _) in sorted(dir.as_fd())?.into_iter().rev() {
+                open.push((below(&path, &child), below(&name, &child)));
+            }
         }
         Ok(())
     }

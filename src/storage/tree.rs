@@ -10,7 +10,7 @@ use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -78,16 +78,12 @@ impl<'a> Dirs<'a> {
             if matches!(self.existing(prefix), Err(Errno::ENOENT)) {
                 let dir = self.existing(above)?;
                 mkdirat(&*dir, name, Mode::from_bits_truncate(0o755))?;
-                // The mode is not the umask's business.
-                nix::sys::stat::fchmodat(
-                    &*dir,
-                    name,
-                    Mode::from_bits_truncate(0o755),
-                    nix::sys::stat::FchmodatFlags::FollowSymlink,
-                )?;
+                // By descriptor: a container may have put a symlink there meanwhile, which
+                // ends on the host. The mode is not the umask's business.
+                let made = openat(&*dir, name, DIRECTORY, Mode::empty())?;
+                nix::sys::stat::fchmod(&made, Mode::from_bits_truncate(0o755))?;
                 if let Some((uid, gid)) = self.owner {
-                    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-                    fchownat(&*dir, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+                    fchown(&made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
                 }
             }
             above = prefix;
@@ -192,22 +188,26 @@ pub fn list(dir: BorrowedFd<'_>) -> Result<Vec<(CString, Option<Type>)>> {
 /// Removes what is below `path` except paths that `keep` names (and what leads
 /// to them).
 pub fn remove_children_except(root: BorrowedFd<'_>, path: &[u8], keep: &dyn Fn(&[u8]) -> bool) -> Result<()> {
-    let place = CString::new(if path.is_empty() { b"." } else { path }).map_err(|_| Errno::EINVAL)?;
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-    let dir = match sysfs::open_in(root, &place, flags, Mode::empty()) {
-        Ok(dir) => dir,
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(()),
-        Err(e) => return Err(e.into()),
-    };
-    for (name, _) in list(dir.as_fd())? {
-        let below = if path.is_empty() { name.to_bytes().to_vec() } else { [path, b"/", name.to_bytes()].concat() };
-        if keep(&below) {
+    let mut open = vec![path.to_vec()];
+    while let Some(path) = open.pop() {
+        let place = CString::new(if path.is_empty() { b"." } else { path.as_slice() }).map_err(|_| Errno::EINVAL)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let dir = match sysfs::open_in(root, &place, flags, Mode::empty()) {
+            Ok(dir) => dir,
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
+            Err(e) => return Err(e.into()),
+        };
+        for (name, _) in list(dir.as_fd())? {
+            let below =
+                if path.is_empty() { name.to_bytes().to_vec() } else { [&path, &b"/"[..], name.to_bytes()].concat() };
+            if !keep(&below) {
+                remove(dir.as_fd(), &name)?;
+                continue;
+            }
             let stat = fstatat(&dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
             if SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR {
-                remove_children_except(root, &below, keep)?;
+                open.push(below);
             }
-        } else {
-            remove(dir.as_fd(), &name)?;
         }
     }
     Ok(())

@@ -154,6 +154,15 @@ fn symlinks_do_not_lead_out() {
     std::fs::write(outside.join("secret"), "secret").unwrap();
     let out = d.docker(&["cp", "links:/out/secret", "-"]);
     assert_ne!(out.code, 0, "{out}");
+    // A part of a volume is what it is inside the volume, also while nothing runs.
+    let part = "type=volume,src=shared,dst=/part,volume-subpath=part";
+    d.docker(&["run", "--rm", "-v", "shared:/all", "busybox", "mkdir", "/all/part"]).ok();
+    d.docker(&["run", "--name", "part", "--mount", part, "busybox", "touch", "/part/mine"]).ok();
+    d.docker(&["cp", "part:/part/mine", "-"]).contains("mine");
+    let swap = format!("rm -r /all/part && ln -s {} /all/part", outside.display());
+    d.docker(&["run", "--rm", "-v", "shared:/all", "busybox", "sh", "-c", &swap]).ok();
+    let out = d.docker(&["cp", "part:/part/secret", "-"]);
+    assert_ne!(out.code, 0, "{out}");
 }
 
 /// Layers that try to write beside their root.
@@ -210,5 +219,33 @@ fn hostile_layers_stay_in_their_root() {
         assert!(!std::path::Path::new("/tmp/coracle-escape").exists(), "{name}");
         // The daemon is as well as before.
         d.docker(&["run", "--rm", "busybox", "true"]).ok();
+    }
+}
+
+/// A container that nests its directories deeper than a thread's stack would go,
+/// and then deeper than a path is long.
+#[test]
+fn deep_trees_end_no_daemon() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let nest = "p=$(yes d | head -n 1900 | tr '\\n' /) && mkdir -p /root/$p && cd -P /root/$p";
+    for (name, script, fits) in [("deep", nest.to_owned(), true), ("deeper", format!("{nest} && mkdir -p $p"), false)] {
+        d.docker(&["run", "--name", name, "busybox", "sh", "-c", &script]).ok();
+        let archive = d.scratch.path().join(name);
+        let archive = archive.to_str().unwrap();
+        let (place, tagged) = (format!("{name}:/root"), format!("{name}-image"));
+        for verb in [&["diff", name][..], &["cp", &place, "-"], &["export", "-o", archive, name]] {
+            let out = d.docker(verb);
+            assert_eq!(
+                out.code == 0,
+                fits,
+                "{verb:?}: {}",
+                String::from_utf8_lossy(&out.raw[..out.raw.len().min(500)])
+            );
+        }
+        // Layers have a limit of their own.
+        let _ = d.docker(&["commit", name, &tagged]);
+        d.docker(&["ps", "-as"]).ok();
+        d.docker(&["rm", name]).ok();
     }
 }

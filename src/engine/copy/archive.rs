@@ -28,7 +28,44 @@ pub struct Archiver<'a> {
     owners: Option<Owners>,
 }
 
+/// PATH_MAX without its NUL.
+const MAX_PATH: usize = 4095;
 const CAPABILITY: &CStr = c"security.capability";
+
+/// A directory that is being written.
+struct Level {
+    dir: OwnedFd,
+    names: std::vec::IntoIter<CString>,
+    name: Vec<u8>,
+    path: String,
+}
+
+impl Level {
+    fn open(dir: BorrowedFd<'_>, name: &[u8], path: &str) -> Result<Self> {
+        let list = openat(dir, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let dir = list.try_clone()?;
+        let mut names: Vec<CString> = Vec::new();
+        for entry in nix::dir::Dir::from_fd(list)?.iter() {
+            let found = entry?.file_name().to_owned();
+            if found.as_c_str() != c"." && found.as_c_str() != c".." {
+                names.push(found);
+            }
+        }
+        order::sort(&mut names);
+        let path = path.trim_end_matches('/').to_owned();
+        Ok(Self { dir, names: names.into_iter(), name: name.to_vec(), path })
+    }
+
+    /// Name and path of an entry in it.
+    fn below(&self, child: &CStr) -> (Vec<u8>, String) {
+        let mut name = self.name.clone();
+        if !name.is_empty() && !name.ends_with(b"/") {
+            name.push(b'/');
+        }
+        name.extend_from_slice(child.to_bytes());
+        (name, format!("{}/{}", self.path, child.to_string_lossy()))
+    }
+}
 
 impl<'a> Archiver<'a> {
     pub fn new(out: &'a mut dyn Write, owners: Option<Owners>) -> Self {
@@ -44,45 +81,60 @@ impl<'a> Archiver<'a> {
     /// The directory itself as `name` and all that is in it. `path` is where it
     /// is in the container.
     pub fn directory(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: &str) -> Result<()> {
-        let stat = fstat(dir)?;
-        let mut entry = self.describe(&stat, Kind::Dir, name);
-        entry.xattrs = self.capability(dir);
-        self.out.write_all(&header(&entry)).map_err(gone)?;
+        self.own_header(dir, name)?;
         self.content(dir, name, path)
     }
 
-    /// What is in a directory; `name` is put in front.
+    fn own_header(&mut self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+        let mut entry = self.describe(&fstat(dir)?, Kind::Dir, name);
+        entry.xattrs = self.capability(dir);
+        self.out.write_all(&header(&entry)).map_err(gone)
+    }
+
+    /// What is in a directory; `name` is put in front. A container can nest its
+    /// directories as deep as it likes, so the way down is a list and no recursion.
     pub fn content(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: &str) -> Result<()> {
-        let list = openat(dir, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        let mut names: Vec<CString> = Vec::new();
-        for entry in nix::dir::Dir::from_fd(list)?.iter() {
-            let found = entry?.file_name().to_owned();
-            if found.as_c_str() != c"." && found.as_c_str() != c".." {
-                names.push(found);
+        let mut open = vec![Level::open(dir, name, path)?];
+        while let Some(level) = open.last_mut() {
+            let Some(child) = level.names.next() else {
+                open.pop();
+                continue;
+            };
+            let (name, path) = level.below(&child);
+            // What is deeper has no path, and the original says so too.
+            if path.len() > MAX_PATH {
+                return Err(Error::from(Errno::ENAMETOOLONG).context(path));
             }
-        }
-        order::sort(&mut names);
-        for child in names {
-            let mut full = name.to_vec();
-            if !full.is_empty() && !full.ends_with(b"/") {
-                full.push(b'/');
+            if let Some(inner) = self.visible(level.dir.as_fd(), &child, &name, &path)? {
+                open.push(Level::open(inner.as_fd(), &name, &path)?);
             }
-            full.extend_from_slice(child.as_bytes());
-            let below = format!("{}/{}", path.trim_end_matches('/'), child.to_string_lossy());
-            self.entry(dir, &child, &full, &below)?;
         }
         Ok(())
     }
 
     /// One entry of a directory. What has vanished meanwhile is left out.
     pub fn entry(&mut self, dir: BorrowedFd<'_>, child: &CStr, name: &[u8], path: &str) -> Result<()> {
+        match self.visible(dir, child, name, path)? {
+            Some(inner) => self.content(inner.as_fd(), name, path),
+            None => Ok(()),
+        }
+    }
+
+    /// The entry itself; a directory is given back, for what is in it.
+    fn visible(&mut self, dir: BorrowedFd<'_>, child: &CStr, name: &[u8], path: &str) -> Result<Option<Arc<OwnedFd>>> {
         match self.try_entry(dir, child, name, path) {
-            Err(e) if e.kind() == crate::error::Kind::NotFound => Ok(()),
+            Err(e) if e.kind() == crate::error::Kind::NotFound => Ok(None),
             other => other,
         }
     }
 
-    fn try_entry(&mut self, dir: BorrowedFd<'_>, child: &CStr, name: &[u8], path: &str) -> Result<()> {
+    fn try_entry(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        child: &CStr,
+        name: &[u8],
+        path: &str,
+    ) -> Result<Option<Arc<OwnedFd>>> {
         let vanished = |e: Errno| match e {
             Errno::ENOENT => Error::not_found("vanished"),
             e => Error::from(e).context(path.to_owned()),
@@ -91,19 +143,22 @@ impl<'a> Archiver<'a> {
         let stat = fstatat(dir, child, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(vanished)?;
         let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
         if kind == SFlag::S_IFDIR {
-            if let Some((_, root)) = self.over.iter().find(|(d, _)| d == path) {
-                let root = root.clone();
-                return self.directory(root.as_fd(), name, path);
-            }
-            let flags = nofollow | OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-            let inner = openat(dir, child, flags, Mode::empty()).map_err(vanished)?;
-            return self.directory(inner.as_fd(), name, path);
+            let inner = match self.over.iter().find(|(d, _)| d == path) {
+                Some((_, root)) => root.clone(),
+                None => {
+                    let flags = nofollow | OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+                    Arc::new(openat(dir, child, flags, Mode::empty()).map_err(vanished)?)
+                }
+            };
+            self.own_header(inner.as_fd(), name)?;
+            return Ok(Some(inner));
         }
         if stat.st_nlink > 1 && kind != SFlag::S_IFSOCK {
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
                 let mut entry = self.describe(&stat, Kind::HardLink, name);
                 entry.link.clone_from(first);
-                return self.out.write_all(&header(&entry)).map_err(gone);
+                self.out.write_all(&header(&entry)).map_err(gone)?;
+                return Ok(None);
             }
             self.links.insert((stat.st_dev, stat.st_ino), name.to_vec());
         }
@@ -115,7 +170,8 @@ impl<'a> Archiver<'a> {
                 entry.size = file.metadata()?.len();
                 entry.xattrs = self.capability(file.as_fd());
                 self.out.write_all(&header(&entry)).map_err(gone)?;
-                return self.payload(file, entry.size);
+                self.payload(file, entry.size)?;
+                return Ok(None);
             }
             SFlag::S_IFLNK => {
                 entry.kind = Kind::Symlink;
@@ -128,9 +184,10 @@ impl<'a> Archiver<'a> {
             }
             SFlag::S_IFIFO => entry.kind = Kind::Fifo,
             // Sockets cannot be archived.
-            _ => return Ok(()),
+            _ => return Ok(None),
         }
-        self.out.write_all(&header(&entry)).map_err(gone)
+        self.out.write_all(&header(&entry)).map_err(gone)?;
+        Ok(None)
     }
 
     /// A file that grows or shrinks while it is read gives what its header says.

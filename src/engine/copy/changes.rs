@@ -5,14 +5,14 @@ use super::view;
 use crate::api::container::Change;
 use crate::engine::Engine;
 use crate::engine::container::record::Record;
-use crate::error::Result;
-use crate::sys::fs::{fgetxattr, open_in};
+use crate::error::{Error, Result};
+use crate::sys::fs::{fgetxattr, open_beneath, open_in};
 use crate::util::order;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const MODIFIED: u8 = 0;
@@ -31,11 +31,11 @@ pub fn changes(engine: &Engine, record: &Record) -> Result<Vec<Change>> {
     let base = if record.layers.is_empty() { None } else { Some(view::base(engine, record)?) };
     let mut found = Found { base: base.as_ref(), changes: BTreeMap::new(), quiet: BTreeSet::new() };
     match engine.driver.upper_root(&record.id)? {
-        Some(upper) => found.upper(upper.as_fd(), "", false)?,
+        Some(upper) => found.walk(upper.as_fd(), true)?,
         None => {
             let options = crate::storage::RwOptions { volatile: record.volatile };
             let tree = engine.driver.mount_rw(&record.id, &record.lowers(), options)?;
-            found.compare(tree.as_fd(), "")?;
+            found.walk(tree.as_fd(), false)?;
         }
     }
     Ok(found.changes.into_iter().map(|(path, kind)| Change { path, kind }).collect())
@@ -46,6 +46,21 @@ struct Found<'a> {
     changes: BTreeMap<String, u8>,
     /// Directories in which something was hidden: their time says nothing.
     quiet: BTreeSet<String>,
+}
+
+/// A directory that is still to be read.
+struct Folder {
+    /// Below the root; the text beside it may not be what the bytes are.
+    place: Vec<u8>,
+    path: String,
+    /// Nothing of the image shows in it.
+    opaque: bool,
+}
+
+impl Folder {
+    fn inner(&self, name: &CString, path: &str, opaque: bool) -> Self {
+        Self { place: [&self.place, &b"/"[..], name.as_bytes()].concat(), path: path.to_owned(), opaque }
+    }
 }
 
 impl Found<'_> {
@@ -66,12 +81,53 @@ impl Found<'_> {
         self.changes.insert(path, kind);
     }
 
-    /// `opaque`: nothing of the image shows below here.
-    fn upper(&mut self, dir: BorrowedFd<'_>, path: &str, opaque: bool) -> Result<()> {
+    /// Goes through a tree without recursion, since a container nests as deep as
+    /// it likes. A directory is judged when all of it was seen.
+    fn walk(&mut self, root: BorrowedFd<'_>, upper: bool) -> Result<()> {
+        let mut open = vec![Folder { place: b".".to_vec(), path: String::new(), opaque: false }];
+        let mut later: Vec<(String, Option<FileStat>, FileStat)> = Vec::new();
+        while let Some(folder) = open.pop() {
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let dir = match open_beneath(root, &CString::new(folder.place.clone())?, flags, Mode::empty()) {
+                Ok(dir) => dir,
+                // What is deeper has no path, and the original says so too.
+                Err(e @ Errno::ENAMETOOLONG) => return Err(Error::from(e).context(folder.path)),
+                Err(_) => continue,
+            };
+            let seen = match upper {
+                true => self.upper(dir.as_fd(), &folder, &mut open, &mut later)?,
+                false => self.compare(dir.as_fd(), &folder, &mut open, &mut later)?,
+            };
+            if !upper {
+                self.deleted(&folder.path, &seen)?;
+            }
+        }
+        for (path, before, now) in later.into_iter().rev() {
+            match before {
+                None => self.note(path, ADDED),
+                Some(before) if super::stat::is_dir(&before) => {
+                    if self.changed_directory(&path, &before, &now) {
+                        self.note(path, MODIFIED);
+                    }
+                }
+                Some(_) => self.note(path, MODIFIED),
+            }
+        }
+        Ok(())
+    }
+
+    fn upper(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        folder: &Folder,
+        open: &mut Vec<Folder>,
+        later: &mut Vec<(String, Option<FileStat>, FileStat)>,
+    ) -> Result<BTreeSet<CString>> {
+        let opaque = folder.opaque || fgetxattr(dir, c"user.overlay.opaque").is_ok_and(|v| v == b"y");
         for name in names(dir)? {
-            let full = format!("{path}/{}", name.to_string_lossy());
+            let full = format!("{}/{}", folder.path, name.to_string_lossy());
             if is_runtime_made(&full) {
-                self.quiet.insert(path.to_owned());
+                self.quiet.insert(folder.path.clone());
                 continue;
             }
             let Ok(stat) = fstatat(dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
@@ -81,24 +137,16 @@ impl Found<'_> {
                 continue;
             }
             let before = if opaque { None } else { self.below(&full) };
-            let was_dir = before.as_ref().is_some_and(super::stat::is_dir);
-            let mut inner_opaque = opaque;
-            if kind == SFlag::S_IFDIR {
-                let Some(inner) = open_dir(dir, &name) else { continue };
-                inner_opaque |= fgetxattr(inner.as_fd(), c"user.overlay.opaque").is_ok_and(|v| v == b"y");
-                self.upper(inner.as_fd(), &full, inner_opaque)?;
-            }
             match before {
-                None => self.note(full, ADDED),
-                Some(before) if kind == SFlag::S_IFDIR && was_dir => {
-                    if self.changed_directory(&full, &before, &stat) {
-                        self.note(full, MODIFIED);
-                    }
+                _ if kind == SFlag::S_IFDIR => {
+                    open.push(folder.inner(&name, &full, opaque));
+                    later.push((full, before, stat));
                 }
+                None => self.note(full, ADDED),
                 Some(_) => self.note(full, MODIFIED),
             }
         }
-        Ok(())
+        Ok(BTreeSet::new())
     }
 
     fn changed_directory(&self, path: &str, before: &FileStat, now: &FileStat) -> bool {
@@ -108,36 +156,40 @@ impl Found<'_> {
     }
 
     /// Without an upper directory: the whole tree against the image's.
-    fn compare(&mut self, dir: BorrowedFd<'_>, path: &str) -> Result<()> {
+    fn compare(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        folder: &Folder,
+        open: &mut Vec<Folder>,
+        later: &mut Vec<(String, Option<FileStat>, FileStat)>,
+    ) -> Result<BTreeSet<CString>> {
         let mut seen = BTreeSet::new();
         for name in names(dir)? {
-            let full = format!("{path}/{}", name.to_string_lossy());
+            let full = format!("{}/{}", folder.path, name.to_string_lossy());
             seen.insert(name.clone());
             if is_runtime_made(&full) {
-                self.quiet.insert(path.to_owned());
+                self.quiet.insert(folder.path.clone());
                 continue;
             }
             let Ok(stat) = fstatat(dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
-            let is_dir = super::stat::is_dir(&stat);
             let before = self.below(&full);
-            if is_dir && let Some(inner) = open_dir(dir, &name) {
-                self.compare(inner.as_fd(), &full)?;
+            if super::stat::is_dir(&stat) {
+                open.push(folder.inner(&name, &full, false));
+                later.push((full, before, stat));
+                continue;
             }
+            let state = |s: &FileStat| (s.st_mode, s.st_uid, s.st_gid, s.st_size, s.st_mtime, s.st_mtime_nsec);
             match before {
                 None => self.note(full, ADDED),
-                Some(before) if is_dir && super::stat::is_dir(&before) => {
-                    if self.changed_directory(&full, &before, &stat) {
-                        self.note(full, MODIFIED);
-                    }
-                }
-                Some(before) => {
-                    let state = |s: &FileStat| (s.st_mode, s.st_uid, s.st_gid, s.st_size, s.st_mtime, s.st_mtime_nsec);
-                    if state(&before) != state(&stat) {
-                        self.note(full, MODIFIED);
-                    }
-                }
+                Some(before) if state(&before) != state(&stat) => self.note(full, MODIFIED),
+                Some(_) => {}
             }
         }
+        Ok(seen)
+    }
+
+    /// What the image has in a directory and `seen` has not.
+    fn deleted(&mut self, path: &str, seen: &BTreeSet<CString>) -> Result<()> {
         let text = CString::new(if path.is_empty() { "/" } else { path })?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         if let Some(base) = self.base
@@ -152,11 +204,6 @@ impl Found<'_> {
         }
         Ok(())
     }
-}
-
-fn open_dir(dir: BorrowedFd<'_>, name: &CStr) -> Option<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(dir, name, flags, Mode::empty()).ok()
 }
 
 fn names(dir: BorrowedFd<'_>) -> Result<Vec<CString>> {

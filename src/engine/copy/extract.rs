@@ -144,7 +144,8 @@ impl Extract<'_> {
         let (uid, gid) = self.owner(entry);
         tolerate(fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW))?;
         if entry.kind != Kind::Symlink {
-            fchmodat(parent, name, Mode::from_bits_truncate(entry.mode), FchmodatFlags::FollowSymlink)?;
+            // The container may have put a symlink there meanwhile.
+            fchmodat(parent, name, Mode::from_bits_truncate(entry.mode), FchmodatFlags::NoFollowSymlink)?;
         }
         let time = time(entry);
         utimensat(parent, name, &time, &time, UtimensatFlags::NoFollowSymlink)?;

@@ -13,9 +13,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use std::ffi::CString;
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 pub struct View {
@@ -48,10 +47,8 @@ pub fn open(engine: &Engine, container: &Container) -> Result<View> {
     let mut over = Vec::new();
     for mount in &record.mounts {
         // What a tmpfs held is gone with the container's end.
-        if let Some(folder) = folder(engine, mount)?
-            && let Ok(dir) = File::open(&folder)
-        {
-            let root = Arc::new(OwnedFd::from(dir));
+        if let Some(root) = folder(engine, mount)? {
+            let root = Arc::new(root);
             over.push(Over { destination: mount.destination.clone(), root, rw: mount.rw });
         }
     }
@@ -59,11 +56,25 @@ pub fn open(engine: &Engine, container: &Container) -> Result<View> {
     Ok(View { record, root, over })
 }
 
-fn folder(engine: &Engine, mount: &MountRecord) -> Result<Option<PathBuf>> {
+/// None of what is not there. A part of a volume is found inside the volume: another
+/// container may have put a symlink there.
+fn folder(engine: &Engine, mount: &MountRecord) -> Result<Option<OwnedFd>> {
+    let open = |path: &Path| {
+        // A bind may be a FIFO, whose opening would wait for a writer.
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        nix::fcntl::open(path, flags, Mode::empty()).ok()
+    };
     match mount.kind {
-        MountKind::Bind => Ok(Some(PathBuf::from(&mount.source))),
+        MountKind::Bind => Ok(open(Path::new(&mount.source))),
         MountKind::Volume => match engine.volumes.get(&mount.name)?.data()? {
-            Data::Folder(folder) => Ok(Some(folder.join(&mount.subpath))),
+            Data::Folder(folder) if mount.subpath.is_empty() => Ok(open(&folder)),
+            Data::Folder(folder) => {
+                let part = CString::new(mount.subpath.as_str())?;
+                let inside = |whole: OwnedFd| {
+                    open_in(whole.as_fd(), &part, OFlag::O_RDONLY | OFlag::O_NONBLOCK, Mode::empty()).ok()
+                };
+                Ok(open(&folder).and_then(inside).map(Into::into))
+            }
             Data::Tmpfs(_) => Ok(None),
         },
         MountKind::Tmpfs | MountKind::Image => Ok(None),

@@ -6,6 +6,12 @@ use crate::api::volume::{self as api, VolumeUsage};
 use crate::engine::Engine;
 use crate::engine::events::{Attributes, Kind};
 use crate::error::{Error, Result};
+use crate::storage::tree;
+use crate::sys::fs::open_beneath;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{Mode, SFlag, fstatat};
+use std::ffi::CString;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -45,19 +51,26 @@ pub fn usage(engine: &Engine) -> Vec<api::Volume> {
     engine.volumes.all().iter().map(with_usage).collect()
 }
 
-/// Bytes of all regular files below `dir`; what cannot be read counts nothing.
+/// Bytes of all regular files below `dir`; what cannot be read counts nothing. By
+/// descriptors: whoever swaps a directory for a symlink meanwhile stays inside.
 pub fn folder_size(dir: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
     let mut seen = std::collections::HashSet::new();
-    let mut stack = vec![dir.to_owned()];
-    let mut total = 0;
-    while let Some(dir) = stack.pop() {
-        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let Ok(meta) = entry.metadata() else { continue };
-            if meta.is_dir() {
-                stack.push(entry.path());
-            } else if meta.is_file() && (meta.nlink() == 1 || seen.insert((meta.dev(), meta.ino()))) {
-                total += meta.len();
+    let mut total = 0u64;
+    let Ok(root) = std::fs::File::open(dir) else { return 0 };
+    let mut open = vec![c".".to_owned()];
+    while let Some(path) = open.pop() {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let Ok(dir) = open_beneath(root.as_fd(), &path, flags, Mode::empty()) else { continue };
+        for (name, _) in tree::list(dir.as_fd()).unwrap_or_default() {
+            let Ok(stat) = fstatat(&dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
+            match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+                SFlag::S_IFDIR => {
+                    open.push(CString::new([path.as_bytes(), b"/", name.as_bytes()].concat()).unwrap_or_default());
+                }
+                SFlag::S_IFREG if stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino)) => {
+                    total = total.saturating_add(stat.st_size.unsigned_abs());
+                }
+                _ => {}
             }
         }
     }

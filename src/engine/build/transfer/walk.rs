@@ -20,9 +20,27 @@ pub(super) struct Walk<'a> {
     pub(super) source: &'a str,
 }
 
+/// Something on the way into a layer.
+struct Found {
+    path: String,
+    to: String,
+    stat: FileStat,
+    own: bool,
+}
+
 impl Walk<'_> {
-    /// `own`: the entry itself goes too, not only what a directory holds.
+    /// `own`: the entry itself goes too, not only what a directory holds. No
+    /// recursion, here and below: images nest as deep as a path is long.
     pub(super) fn add(&self, layer: &mut Layer, path: &str, to: &str, stat: &FileStat, own: bool) -> Result<()> {
+        let mut open = vec![Found { path: path.to_owned(), to: to.to_owned(), stat: *stat, own }];
+        while let Some(found) = open.pop() {
+            self.one(layer, &found, &mut open)?;
+        }
+        Ok(())
+    }
+
+    fn one(&self, layer: &mut Layer, found: &Found, open: &mut Vec<Found>) -> Result<()> {
+        let Found { path, to, stat, own } = found;
         let inside = path.strip_prefix(self.source).unwrap_or(path).trim_start_matches('/');
         let name = if inside.is_empty() { file_name(path) } else { inside };
         if !(inside.is_empty() && is(stat, SFlag::S_IFDIR)) && self.excludes.iter().any(|e| e.matches_or_parent(name)) {
@@ -42,10 +60,10 @@ impl Walk<'_> {
         match entry.kind {
             Kind::Dir => {
                 // The destination itself keeps what it was if it was there.
-                if own || !layer.items.contains_key(to.as_bytes()) {
+                if *own || !layer.items.contains_key(to.as_bytes()) {
                     layer.insert(entry, Content::None);
                 }
-                return self.children(layer, path, to);
+                return self.children(path, to, open);
             }
             Kind::Symlink => {
                 entry.link = self.root.read_link(path)?;
@@ -53,7 +71,7 @@ impl Walk<'_> {
             }
             Kind::File => {
                 entry.xattrs = self.root.xattrs(path);
-                layer.insert(entry, Content::File(self.root.clone(), path.to_owned()));
+                layer.insert(entry, Content::File(self.root.clone(), path.clone()));
             }
             // Devices cannot be made by us; sockets and fifos are no content.
             _ => {}
@@ -61,7 +79,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn children(&self, layer: &mut Layer, path: &str, to: &str) -> Result<()> {
+    fn children(&self, path: &str, to: &str, open: &mut Vec<Found>) -> Result<()> {
         let dir = self.root.open_dir(path)?;
         let mut names: Vec<String> = tree::list(dir.as_fd())?
             .into_iter()
@@ -70,12 +88,12 @@ impl Walk<'_> {
             })
             .collect::<Result<_>>()?;
         order::sort(&mut names);
-        for name in names {
-            let child = join(path, &name);
+        for name in names.into_iter().rev() {
+            let (path, to) = (join(path, &name), join(to, &name));
             // One name in a folder that was opened inside of the root leads nowhere else.
             let stat = fstatat(&dir, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
-                .with_context(|| format!("{child} in the {}", self.root.name))?;
-            self.add(layer, &child, &join(to, &name), &stat, true)?;
+                .with_context(|| format!("{path} in the {}", self.root.name))?;
+            open.push(Found { path, to, stat, own: true });
         }
         Ok(())
     }
@@ -100,21 +118,24 @@ pub(super) fn match_source(root: &Root, source: &str, literal: bool) -> Result<V
     let mut found = Vec::new();
     let deep = path.contains("**");
     let depth = path.matches('/').count();
-    search(root, "", depth, deep, &pattern, &mut found)?;
+    search(root, depth, deep, &pattern, &mut found)?;
     order::sort(&mut found);
     Ok(found)
 }
 
-fn search(root: &Root, dir: &str, depth: usize, deep: bool, pattern: &Pattern, found: &mut Vec<String>) -> Result<()> {
-    let Ok(fd) = root.open_dir(dir) else { return Ok(()) };
-    for (name, _) in tree::list(fd.as_fd())? {
-        let Ok(name) = name.into_string() else { continue };
-        let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
-        if pattern.matches(&path) {
-            found.push(path.clone());
-        }
-        if (depth > 0 || deep) && root.stat(&path).is_ok_and(|s| is(&s, SFlag::S_IFDIR)) {
-            search(root, &path, depth.saturating_sub(1), deep, pattern, found)?;
+fn search(root: &Root, depth: usize, deep: bool, pattern: &Pattern, found: &mut Vec<String>) -> Result<()> {
+    let mut open = vec![(String::new(), depth)];
+    while let Some((dir, depth)) = open.pop() {
+        let Ok(fd) = root.open_dir(&dir) else { continue };
+        for (name, _) in tree::list(fd.as_fd())? {
+            let Ok(name) = name.into_string() else { continue };
+            let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+            if pattern.matches(&path) {
+                found.push(path.clone());
+            }
+            if (depth > 0 || deep) && root.stat(&path).is_ok_and(|s| is(&s, SFlag::S_IFDIR)) {
+                open.push((path, depth.saturating_sub(1)));
+            }
         }
     }
     Ok(())
@@ -140,12 +161,16 @@ pub(super) fn below_pivot(pattern: &str, path: &str) -> String {
 /// The whole tree below a root, for `--output type=tar` and `local`.
 pub fn everything(root: &Root) -> Result<Layer> {
     let mut layer = Layer::default();
-    keep_owner(root, &mut layer, "", &root.stat("")?)?;
+    let mut open = vec![String::new()];
+    while let Some(path) = open.pop() {
+        keep_owner(root, &mut layer, &path, &mut open)?;
+    }
     Ok(layer)
 }
 
-fn keep_owner(root: &Root, layer: &mut Layer, path: &str, stat: &FileStat) -> Result<()> {
-    let mut entry = from_stat(&format!("/{path}"), stat);
+/// One entry; what is in a directory goes to `open`.
+fn keep_owner(root: &Root, layer: &mut Layer, path: &str, open: &mut Vec<String>) -> Result<()> {
+    let mut entry = from_stat(&format!("/{path}"), &root.stat(path)?);
     let content = match entry.kind {
         Kind::File => {
             entry.xattrs = root.xattrs(path);
@@ -164,9 +189,7 @@ fn keep_owner(root: &Root, layer: &mut Layer, path: &str, stat: &FileStat) -> Re
         let dir = root.open_dir(path)?;
         for (name, _) in tree::list(dir.as_fd())? {
             let Ok(name) = name.into_string() else { continue };
-            let child = if path.is_empty() { name } else { format!("{path}/{name}") };
-            let stat = root.stat(&child)?;
-            keep_owner(root, layer, &child, &stat)?;
+            open.push(if path.is_empty() { name } else { format!("{path}/{name}") });
         }
     }
     Ok(())

@@ -76,8 +76,9 @@ pub fn repository(url: &GitUrl, dir: &Path, keep: bool, abort: &Abort) -> Result
     fs::create_dir_all(dir)?;
     let path = dir.join("repository");
     fs::create_dir_all(&path)?;
-    let made = url.fetch(&path, &|| abort.cancel.fired()).map_err(|e| e.context(&url.remote))?;
-    let whole = open(&path, &url.remote)?;
+    let made =
+        url.fetch(&path, &|| abort.cancel.fired()).map_err(|e| e.context(http::without_password(&url.remote)))?;
+    let whole = open(&path, &http::without_password(&url.remote))?;
     if !keep {
         tree::remove(whole.fd.as_fd(), c".git")?;
     }
@@ -89,34 +90,52 @@ pub fn repository(url: &GitUrl, dir: &Path, keep: bool, abort: &Abort) -> Result
     let resolved = target.resolve(inside)?;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let name = CString::new(resolved.trim_start_matches('/'))?;
-    let fd = sysfs::open_in(whole.fd.as_fd(), &name, flags, Mode::empty())
-        .map_err(|_| Error::not_found(format!("subdir not a directory: {inside} of {}", url.remote)))?;
+    let fd = sysfs::open_in(whole.fd.as_fd(), &name, flags, Mode::empty()).map_err(|_| {
+        Error::not_found(format!("subdir not a directory: {inside} of {}", http::without_password(&url.remote)))
+    })?;
     Ok((Root { fd: Arc::new(fd.into()), name: whole.name }, made))
 }
 
 /// Takes away what the context's own rules leave out: nobody has filtered it on
 /// the way. The Dockerfile and the rules stay until they are read.
 pub fn filter(root: &Root, rules: &Ignore, keep: &dyn Fn(&str) -> bool) -> Result<()> {
-    if rules.is_empty() { Ok(()) } else { filter_folder(root, rules, keep, "") }
+    if rules.is_empty() {
+        return Ok(());
+    }
+    // Lists and no recursion: a stranger's tree is as deep as a path is long.
+    let (mut open, mut left_out) = (vec![String::new()], Vec::new());
+    while let Some(path) = open.pop() {
+        filter_folder(root, rules, keep, &path, &mut open, &mut left_out)?;
+    }
+    for path in left_out.iter().rev() {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        // Goes if nothing in it was brought back.
+        let _ = nix::unistd::unlinkat(&root.open_dir(folder)?, name, nix::unistd::UnlinkatFlags::RemoveDir);
+    }
+    Ok(())
 }
 
-fn filter_folder(root: &Root, rules: &Ignore, keep: &dyn Fn(&str) -> bool, path: &str) -> Result<()> {
+fn filter_folder(
+    root: &Root,
+    rules: &Ignore,
+    keep: &dyn Fn(&str) -> bool,
+    path: &str,
+    open: &mut Vec<String>,
+    left_out: &mut Vec<String>,
+) -> Result<()> {
     let dir = root.open_dir(path)?;
     for (name, _) in tree::list(dir.as_fd())? {
         let Ok(text) = name.to_str() else { continue };
         let child = if path.is_empty() { text.to_owned() } else { format!("{path}/{text}") };
         let is_dir = root.open_dir(&child).is_ok() && root.read_link(&child).is_err();
-        if !rules.excludes(&child) || keep(&child) {
-            if is_dir {
-                filter_folder(root, rules, keep, &child)?;
-            }
-        } else if is_dir && (rules.has_exceptions() || holds(&child, keep)) {
-            filter_folder(root, rules, keep, &child)?;
-            // Goes if nothing in it was brought back.
-            let flag = nix::unistd::UnlinkatFlags::RemoveDir;
-            let _ = nix::unistd::unlinkat(&dir, name.as_c_str(), flag);
-        } else {
+        let stays = !rules.excludes(&child) || keep(&child);
+        if !stays && !(is_dir && (rules.has_exceptions() || holds(&child, keep))) {
             tree::remove(dir.as_fd(), &name)?;
+        } else if is_dir {
+            if !stays {
+                left_out.push(child.clone());
+            }
+            open.push(child);
         }
     }
     Ok(())
