@@ -28,7 +28,7 @@ use nix::sys::stat::{
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{BufRead, Write};
@@ -84,7 +84,7 @@ struct Apply<'a, W: Write> {
     moved: Vec<Moved>,
     /// What this layer has made, where that must be told from the parent's
     /// (not with `Whiteouts::Overlay`).
-    made: HashSet<Vec<u8>>,
+    made: BTreeSet<Vec<u8>>,
     /// Directory times, set when nothing will touch the directories any more:
     /// seconds, nanos, path length, path.
     times: Vec<u8>,
@@ -109,7 +109,7 @@ pub fn apply<W: Write>(
         dirs: Dirs::new(staging.root().as_fd()),
         split: split.map(Writer::new),
         moved: Vec::new(),
-        made: HashSet::new(),
+        made: BTreeSet::new(),
         times: Vec::new(),
         outcome: Outcome::default(),
         claimed: 0,
@@ -191,6 +191,12 @@ fn split_path(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Whether the layer made what is at `path`, be it as the parent of what it names.
+fn made_here(made: &BTreeSet<Vec<u8>>, path: &[u8]) -> bool {
+    let below = [path, b"/"].concat();
+    made.contains(path) || made.range(below.clone()..).next().is_some_and(|next| next.starts_with(&below))
+}
+
 fn c(name: &[u8]) -> Result<CString> {
     CString::new(name).map_err(|_| Error::invalid("invalid tar entry: NUL in a name"))
 }
@@ -252,11 +258,7 @@ impl<W: Write> Apply<'_, W> {
         self.dirs.forget();
         let stat = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
         let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-        // A directory may be here only as the parent of what this layer made.
-        let below = |made: &Vec<u8>| made.strip_prefix(path).is_some_and(|rest| rest.first() == Some(&b'/'));
-        let ours = self.whiteouts == Whiteouts::Overlay
-            || self.made.contains(path)
-            || (kind == SFlag::S_IFDIR && self.made.iter().any(below));
+        let ours = self.whiteouts == Whiteouts::Overlay || made_here(&self.made, path);
         let recorded = files > 0 && matches!(kind, SFlag::S_IFREG | SFlag::S_IFDIR);
         if ours && recorded {
             let aside = format!("{}", self.moved.len());
@@ -301,7 +303,7 @@ impl<W: Write> Apply<'_, W> {
                 Some(sparse) => split.sparse(path, &sparse.pieces, crc)?,
             }
         }
-        self.outcome.size += entry.length();
+        self.outcome.size = self.outcome.size.saturating_add(entry.length());
         self.attributes(file.as_fd(), entry)?;
         if entry.sparse.is_none() {
             self.trail.push(file, &behind, entry.size);
@@ -475,7 +477,7 @@ impl<W: Write> Apply<'_, W> {
                     other => other.with_context(|| format!("whiteout {}", display(&path))),
                 }
             }
-            _ if self.made.contains(&path) => self.opaque(&path),
+            _ if made_here(&self.made, &path) => self.opaque(&path),
             _ => {
                 let parent = match tree::open_dir(self.root.as_fd(), dir) {
                     Ok(parent) => parent,
@@ -493,9 +495,8 @@ impl<W: Write> Apply<'_, W> {
             Whiteouts::Overlay => self.make_opaque(dir, true),
             _ => {
                 self.dirs.forget();
-                let made = &self.made;
-                let below = |p: &[u8]| made.contains(p);
-                tree::remove_children_except(self.root.as_fd(), dir, &below)
+                let keep = |path: &[u8]| made_here(&self.made, path);
+                tree::remove_children_except(self.root.as_fd(), dir, &keep)
                     .with_context(|| format!("opaque {}", display(dir)))
             }
         }

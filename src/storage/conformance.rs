@@ -310,3 +310,29 @@ fn hostile_layers_stay_inside() {
     }
     assert_eq!(std::fs::read_to_string(outside.join("secret")).unwrap(), "untouched");
 }
+
+/// Whiteouts hide what is below the layer, not what it brings itself, also where a
+/// directory is there only as the parent of a file.
+#[test]
+fn whiteouts_spare_their_own_layer() {
+    let scratch = Scratch::new("own-whiteouts");
+    let drivers: [Box<dyn Driver>; 2] =
+        [Box::new(Vfs::open(&scratch.0.join("v")).unwrap()), Box::new(Overlay::open(&scratch.0.join("o")).unwrap())];
+    for driver in drivers {
+        let name = driver.name();
+        layer(&*driver, "lower", None, &tar_of(&[("a/old", b"x", 0o644), ("b/old", b"x", 0o644)]));
+        let own: &[(&str, &[u8], u32)] = &[
+            ("a/new", b"x", 0o644),
+            (".wh.a", b"", 0o644),
+            ("b/c/d/new", b"x", 0o644),
+            ("b/.wh..wh..opq", b"", 0o644),
+            (".wh..wh..opq", b"", 0o644),
+        ];
+        layer(&*driver, "upper", Some("lower"), &tar_of(own));
+        let root = driver.layer_root("upper").unwrap();
+        for (path, there) in [(c"a/new", true), (c"b/c/d/new", true), (c"a/old", false), (c"b/old", false)] {
+            let found = sysfs::open_in(root.as_fd(), path, OFlag::O_PATH, Mode::empty()).is_ok();
+            assert_eq!(found, there, "{name}: {path:?}");
+        }
+    }
+}

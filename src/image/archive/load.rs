@@ -48,6 +48,8 @@ pub struct Loaded {
 
 /// JSON documents of one archive together.
 const MAX_DOCUMENTS: u64 = 16 << 20;
+/// Each of them has a name that is kept.
+const MAX_ENTRIES: u64 = 100_000;
 const MAX_DOCUMENT: u64 = 8 << 20;
 
 /// A layer of the archive by its entry's name.
@@ -125,8 +127,12 @@ struct Wanted {
 impl Pending<'_> {
     fn read(&mut self, input: impl BufRead, options: &mut Options<'_>) -> Result<()> {
         let mut reader = Reader::new(input, Discard);
-        let mut documents = 0;
+        let (mut documents, mut entries) = (0, 0);
         while let Some(entry) = reader.entry().map_err(stream_error)? {
+            entries += 1;
+            if entries > MAX_ENTRIES {
+                return Err(Error::invalid(format!("the archive has more than {MAX_ENTRIES} entries")));
+            }
             let Ok(name) = String::from_utf8(clean(&entry.name, Limits::default())?) else { continue };
             match entry.kind {
                 Kind::Symlink | Kind::HardLink => {

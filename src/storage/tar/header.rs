@@ -7,6 +7,9 @@ use std::io;
 /// Pieces of one sparse map that are taken before the entry is refused.
 pub const MAX_PIECES: usize = 256 * 1024;
 
+/// Extended attributes of one entry; file systems take a few hundred at most.
+pub const MAX_XATTRS: usize = 1024;
+
 pub fn malformed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "archive/tar: invalid tar header")
 }
@@ -171,6 +174,9 @@ impl Extension {
                 key => {
                     if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                         entry.xattrs.retain(|(n, _)| n != name);
+                        if entry.xattrs.len() == MAX_XATTRS {
+                            return Err(malformed());
+                        }
                         entry.xattrs.push((name.to_vec(), value.clone()));
                     }
                 }

@@ -6,7 +6,8 @@ use super::header::{self, Block, Extension, malformed};
 use super::{BLOCK, Entry, Kind};
 use std::io::{self, BufRead, Read};
 
-/// Extension headers (names, PAX records) larger than this are refused, as Go does.
+/// Extension headers (names, PAX records) of one entry larger than this are refused;
+/// Go does so for each header.
 const MAX_EXTENSION: u64 = 1 << 20;
 
 /// Gets the raw bytes between payloads, in order.
@@ -46,7 +47,9 @@ impl<R: BufRead, C: Capture> Reader<R, C> {
     /// Payload that was not read goes to the capture.
     pub fn entry(&mut self) -> io::Result<Option<Entry>> {
         self.finish_entry()?;
-        let mut extension = Extension { records: self.global.records.clone(), ..Extension::default() };
+        let mut extension = Extension::default();
+        // Any number of extension headers may precede an entry.
+        let mut budget = MAX_EXTENSION;
         loop {
             let Some(block) = self.block()? else { return Ok(None) };
             if header::is_zero(&block) {
@@ -57,21 +60,24 @@ impl<R: BufRead, C: Capture> Reader<R, C> {
             }
             header::check_sum(&block)?;
             match header::type_flag(&block) {
-                header::PAX => extension.records.extend(header::pax_records(&self.extension(&block)?)?),
+                header::PAX => extension.records.extend(header::pax_records(&self.extension(&block, &mut budget)?)?),
                 header::PAX_GLOBAL => {
-                    let records = header::pax_records(&self.extension(&block)?)?;
+                    let records = header::pax_records(&self.extension(&block, &mut budget)?)?;
                     // Entries carry their own times and names; a global header
                     // of layers (git archive's comment) has nothing for us.
-                    self.global.records = records.into_iter().filter(|(k, _)| k == b"uid" || k == b"gid").collect();
-                    extension.records.splice(0..0, self.global.records.iter().cloned());
+                    let last = |key: &[u8]| records.iter().rev().find(|(k, _)| k == key).cloned();
+                    self.global.records = [last(b"uid"), last(b"gid")].into_iter().flatten().collect();
                 }
                 header::GNU_LONG_NAME => {
-                    extension.long_name = Some(header::text(&self.extension(&block)?).to_vec());
+                    extension.long_name = Some(header::text(&self.extension(&block, &mut budget)?).to_vec());
                 }
                 header::GNU_LONG_LINK => {
-                    extension.long_link = Some(header::text(&self.extension(&block)?).to_vec());
+                    extension.long_link = Some(header::text(&self.extension(&block, &mut budget)?).to_vec());
                 }
-                _ => return self.ordinary(&block, &extension).map(Some),
+                _ => {
+                    extension.records.splice(0..0, self.global.records.iter().cloned());
+                    return self.ordinary(&block, &extension).map(Some);
+                }
             }
         }
     }
@@ -226,12 +232,11 @@ impl<R: BufRead, C: Capture> Reader<R, C> {
         Ok(Some(block))
     }
 
-    /// The body of an extension header, captured with its padding.
-    fn extension(&mut self, block: &Block) -> io::Result<Vec<u8>> {
+    /// The body of an extension header, captured with its padding. `budget` is what
+    /// the entry's headers may still bring.
+    fn extension(&mut self, block: &Block, budget: &mut u64) -> io::Result<Vec<u8>> {
         let size = header::size(block)?;
-        if size > MAX_EXTENSION {
-            return Err(malformed());
-        }
+        *budget = budget.checked_sub(size).ok_or_else(malformed)?;
         let mut body = Vec::new();
         while (body.len() as u64) < size {
             body.extend_from_slice(&self.block()?.ok_or_else(eof)?);
@@ -317,5 +322,53 @@ mod tests {
             };
             assert_eq!(run().unwrap_err().to_string(), "unexpected EOF", "{cut}");
         }
+    }
+
+    fn pax(flag: u8, records: &[u8]) -> Vec<u8> {
+        let mut h = tar::Header::new_ustar();
+        h.as_mut_bytes()[156] = flag;
+        h.set_size(records.len() as u64);
+        h.set_cksum();
+        let mut out = h.as_bytes().to_vec();
+        out.extend_from_slice(records);
+        out.resize(out.len().next_multiple_of(BLOCK), 0);
+        out
+    }
+
+    fn file() -> Vec<u8> {
+        let mut h = tar::Header::new_ustar();
+        h.set_path("x").unwrap();
+        h.set_size(0);
+        h.set_cksum();
+        h.as_bytes().to_vec()
+    }
+
+    /// What compresses to nothing must not become memory: neither many extension
+    /// headers before one entry nor one with more than any file can have.
+    #[test]
+    fn extension_headers_have_a_budget() {
+        let large = [b"500000 comment=", vec![b'a'; 500_000 - 16].as_slice(), b"\n"].concat();
+        for (headers, fine) in [(1, true), (2, true), (3, false), (3000, false)] {
+            let tar = [pax(b'x', &large).repeat(headers), file()].concat();
+            assert_eq!(Reader::new(&tar[..], Discard).entry().is_ok(), fine, "{headers}");
+            // Each entry has it anew.
+            let tar = [pax(b'x', &large), file()].concat().repeat(3);
+            let mut reader = Reader::new(&tar[..], Discard);
+            assert!((0..3).all(|_| reader.entry().is_ok_and(|e| e.is_some())));
+        }
+        for (attributes, fine) in [(header::MAX_XATTRS, true), (header::MAX_XATTRS + 1, false)] {
+            let records: String = (0..attributes).map(|n| format!("28 SCHILY.xattr.user.{n:05}=\n")).collect();
+            let tar = [pax(b'x', records.as_bytes()), file()].concat();
+            assert_eq!(Reader::new(&tar[..], Discard).entry().is_ok(), fine, "{attributes}");
+        }
+    }
+
+    #[test]
+    fn the_last_global_owner_counts() {
+        let tar =
+            [pax(b'g', &b"8 uid=1\n".repeat(100)), pax(b'g', b"8 uid=2\n8 uid=3\n8 gid=4\n8 uid=5\n"), file()].concat();
+        let mut reader = Reader::new(&tar[..], Discard);
+        let entry = reader.entry().unwrap().unwrap();
+        assert_eq!((entry.uid, entry.gid, reader.global.records.len()), (5, 4, 2));
     }
 }
