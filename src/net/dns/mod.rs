@@ -35,6 +35,11 @@ const BURST: usize = 64;
 /// Streams of one container at once, and how long one may stay silent.
 const STREAMS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
+/// No honest question is longer.
+const LONGEST: usize = 4096;
+/// Bytes that one stream may have on their way, to us in one turn and from us at all.
+/// Whoever sends more, or does not read, is cut off: this thread serves everybody.
+const BACKLOG: usize = 256 << 10;
 
 /// What one container may resolve, as the control thread sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -154,7 +159,7 @@ impl Server {
     }
 
     fn question(&mut self, key: Key, via: Via, message: &[u8]) {
-        let Some(question) = Question::parse(message) else { return };
+        let Some(question) = Question::parse(message).filter(|_| message.len() <= LONGEST) else { return };
         let Some(client) = self.clients.get_mut(key) else { return };
         let room = match via {
             Via::Udp(_) => question.room,
@@ -194,6 +199,9 @@ impl Server {
                     s.outgoing.extend_from_slice(&(message.len() as u16).to_be_bytes());
                     s.outgoing.extend_from_slice(message);
                     flush(s);
+                    if s.outgoing.len() > BACKLOG {
+                        self.streams.remove(stream);
+                    }
                 }
             }
         }
@@ -217,6 +225,7 @@ impl Server {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.last = Instant::now();
         let mut over = false;
+        let mut taken = 0;
         let mut buffer = [0; 4096];
         loop {
             match inet::receive(&stream.fd, &mut buffer) {
@@ -229,7 +238,11 @@ impl Server {
                         questions.push(message.to_vec());
                         stream.incoming.drain(..end);
                     }
-                    continue;
+                    taken += n;
+                    over = taken > BACKLOG;
+                    if !over {
+                        continue;
+                    }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => over = true,
@@ -308,5 +321,48 @@ impl Handler for Server {
             true => None,
             false => Some(self.sweep.left()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    fn serve() -> (Remote<Server>, SocketAddr) {
+        let (udp, tcp) = (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        udp.set_nonblocking(true).unwrap();
+        tcp.set_nonblocking(true).unwrap();
+        let at = tcp.local_addr().unwrap();
+        let many = (0..200u8).map(|n| IpAddr::from([10, 0, 0, n])).collect();
+        let view = View { names: HashMap::from([("many".to_owned(), many)]), closed: true, ..View::default() };
+        let remote = start().unwrap();
+        let sockets = Sockets { udp: udp.into(), tcp: tcp.into() };
+        remote.ask(move |s| s.add("box".into(), sockets, view)).unwrap();
+        (remote, at)
+    }
+
+    fn question() -> Vec<u8> {
+        let question = crate::util::dns::question(7, "many", crate::util::dns::Type::A).unwrap();
+        [&(question.len() as u16).to_be_bytes(), question.as_slice()].concat()
+    }
+
+    /// A container that asks and asks and reads nothing.
+    #[test]
+    fn who_does_not_read_is_cut_off() {
+        let (remote, at) = serve();
+        let mut honest = TcpStream::connect(at).unwrap();
+        let mut greedy = TcpStream::connect(at).unwrap();
+        let many = question().repeat(1000);
+        // 3 KB of answer for 22 bytes: the socket's buffers are full long before the end.
+        let end = (0..10_000).find(|_| greedy.write_all(&many).is_err());
+        assert!(end.is_some());
+        honest.write_all(&question()).unwrap();
+        let mut length = [0; 2];
+        honest.read_exact(&mut length).unwrap();
+        assert!(u16::from_be_bytes(length) > 3000);
+        let held = remote.ask(|s| s.streams.iter().map(|s| s.outgoing.len() + s.incoming.len()).sum::<usize>());
+        assert!(held.unwrap() <= BACKLOG + 65_537);
     }
 }
