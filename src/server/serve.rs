@@ -158,7 +158,7 @@ fn exchange(reply: &Reply<'_>, head: RequestHead, body: &Body, peer: &Peer, keep
         format!("handling {} request", head.method),
         "method" = head.method,
         "module" = "api",
-        "request-url" = target,
+        "request-url" = shown(&target),
         "peer" = peer.name,
         "subject" = peer.subject.as_deref().unwrap_or("-")
     );
@@ -281,7 +281,7 @@ impl Reply<'_> {
     }
 
     fn log(&self, method: &str, target: &str, e: &Error) {
-        let line = format!("Handler for {method} {target} returned error: {e}");
+        let line = format!("Handler for {method} {} returned error: {e}", shown(target));
         if e.kind() == Kind::System { crate::error!(line) } else { crate::debug!(line) }
     }
 
@@ -358,5 +358,32 @@ impl Reply<'_> {
                 Err(io::ErrorKind::Interrupted.into())
             }
         }
+    }
+}
+
+/// A target for the log, without what may hold passwords: build arguments, URLs.
+fn shown(target: &str) -> String {
+    let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
+    let pair = |pair: &str| {
+        let key = pair.split('=').next().unwrap_or_default();
+        match percent_decode(key, true).as_deref() {
+            Some("buildargs" | "remote" | "fromSrc") => format!("{key}=***"),
+            _ => pair.to_owned(),
+        }
+    };
+    format!("{path}?{}", query.split('&').map(pair).collect::<Vec<_>>().join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_build_argument_in_the_log() {
+        assert_eq!(
+            shown("/build?t=a&buildargs=%7B%22P%22%3A%22pw%22%7D&rem%6fte=https://u:pw@h"),
+            "/build?t=a&buildargs=***&rem%6fte=***"
+        );
+        assert_eq!(shown("/a?b=c&d"), "/a?b=c&d");
     }
 }

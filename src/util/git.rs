@@ -79,9 +79,10 @@ impl GitUrl {
     /// Gets it into the empty folder `dir`.
     pub fn fetch(&self, dir: &Path, cancelled: &dyn Fn() -> bool) -> Result<Checkout> {
         self.check()?;
-        let git = Git { program: program()?, dir, cancelled };
+        let (remote, authorization) = without_secret(&self.remote);
+        let git = Git { program: program()?, dir, cancelled, authorization };
         git.run(&["init", "-q", "."])?;
-        git.run(&["remote", "add", "origin", &self.remote])?;
+        git.run(&["remote", "add", "origin", &remote])?;
         let wanted = match (self.reference.as_str(), self.commit.as_str()) {
             ("", "") => "HEAD",
             ("", commit) => commit,
@@ -98,6 +99,41 @@ impl GitUrl {
         }
         Ok(Checkout { commit: commit.to_owned(), time: time.parse().unwrap_or(0) })
     }
+}
+
+/// A remote without its user and password, and the configuration that says them to
+/// its own host alone. Everybody reads a process's arguments, and git keeps the
+/// remote in the repository, which may become a part of an image.
+fn without_secret(remote: &str) -> (String, Option<(String, String)>) {
+    use base64::Engine;
+    let plain = (remote.to_owned(), None);
+    let Some((scheme @ ("http" | "https"), rest)) = remote.split_once("://") else { return plain };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let Some((secret, host)) = authority.rsplit_once('@') else { return plain };
+    let (user, password) = secret.split_once(':').unwrap_or((secret, ""));
+    let both = [&unescape(user)[..], b":", &unescape(password)].concat();
+    let header = format!("Authorization: Basic {}", base64::engine::general_purpose::STANDARD.encode(both));
+    (format!("{scheme}://{host}{path}"), Some((format!("http.{scheme}://{host}/.extraHeader"), header)))
+}
+
+/// `%41` → `A`; what is no escape stays.
+fn unescape(text: &str) -> Vec<u8> {
+    let (mut out, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).filter(|d| *first == b'%' && d.iter().all(u8::is_ascii_hexdigit));
+        let digits = digits.and_then(|d| std::str::from_utf8(d).ok());
+        match digits.and_then(|d| u8::from_str_radix(d, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    out
 }
 
 /// `user@host:path`, as ssh and scp have it.
@@ -124,6 +160,9 @@ struct Git<'a> {
     program: PathBuf,
     dir: &'a Path,
     cancelled: &'a dyn Fn() -> bool,
+    /// Key and value of git's configuration, told by the environment, which only
+    /// this user can read.
+    authorization: Option<(String, String)>,
 }
 
 impl Git<'_> {
@@ -154,6 +193,9 @@ impl Git<'_> {
         let mut command = Command::new(&self.program);
         for (key, _) in std::env::vars_os().filter(|(k, _)| k.to_string_lossy().starts_with("GIT_")) {
             command.env_remove(key);
+        }
+        if let Some((key, value)) = &self.authorization {
+            command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", key).env("GIT_CONFIG_VALUE_0", value);
         }
         let child = command
             .args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "init.defaultBranch=main"])
@@ -227,6 +269,23 @@ mod tests {
         for text in ["https://h/file.tar.gz", "folder", "user@host", "./a:b@c:d", "https://h/r.git/file"] {
             assert_eq!(all(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn no_password_in_what_others_see() {
+        let (remote, told) = without_secret("https://us%40er:p%3Aw@h:8/r.git");
+        assert_eq!(remote, "https://h:8/r.git");
+        let (key, value) = told.unwrap();
+        // "us@er:p:w"
+        assert_eq!(
+            (key.as_str(), value.as_str()),
+            ("http.https://h:8/.extraHeader", "Authorization: Basic dXNAZXI6cDp3")
+        );
+        assert_eq!(without_secret("https://token@h/r").1.unwrap().1, "Authorization: Basic dG9rZW46");
+        for plain in ["https://h/r@x.git", "git@h:r", "ssh://git@h/r", "git://h/r"] {
+            assert_eq!(without_secret(plain), (plain.to_owned(), None));
+        }
+        assert_eq!(unescape("%4%zz%+1%"), b"%4%zz%+1%");
     }
 
     #[test]
