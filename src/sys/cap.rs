@@ -3,6 +3,9 @@
 use super::{Result, check};
 
 const VERSION_3: u32 = 0x2008_0522;
+/// An argument that prctl wants to be zero. It is variadic and reads whole longs: an
+/// int would leave the upper half to chance.
+const NONE: libc::c_ulong = 0;
 
 #[repr(C)]
 struct Header {
@@ -42,14 +45,15 @@ pub fn set(effective: u64, permitted: u64, inheritable: u64) -> Result<()> {
 
 /// Removes one capability from the bounding set.
 pub fn bounding_drop(capability: u32) -> Result<()> {
-    // SAFETY: prctl with integers.
-    check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) }).map(drop)
+    // SAFETY: prctl with longs.
+    check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), NONE, NONE, NONE) }).map(drop)
 }
 
 /// Whether the bounding set has it; an error for numbers the kernel does not know.
 pub fn bounding_has(capability: u32) -> Result<bool> {
-    // SAFETY: prctl with integers.
-    check(unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) }).map(|r| r == 1)
+    // SAFETY: prctl with longs.
+    check(unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), NONE, NONE, NONE) })
+        .map(|r| r == 1)
 }
 
 pub fn ambient_clear() -> Result<()> {
@@ -61,15 +65,15 @@ pub fn ambient_raise(capability: u32) -> Result<()> {
 }
 
 fn ambient(what: libc::c_int, capability: u32) -> Result<()> {
-    // SAFETY: prctl with integers.
+    // SAFETY: prctl with longs.
     check(unsafe {
-        libc::prctl(libc::PR_CAP_AMBIENT, what as libc::c_ulong, libc::c_ulong::from(capability), 0 as libc::c_ulong, 0)
+        libc::prctl(libc::PR_CAP_AMBIENT, what as libc::c_ulong, libc::c_ulong::from(capability), NONE, NONE)
     })
     .map(drop)
 }
 
 /// Keeps the permitted set over a change from uid 0 to another uid.
 pub fn keep_over_setuid(on: bool) -> Result<()> {
-    // SAFETY: prctl with integers.
-    check(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, libc::c_ulong::from(on), 0, 0, 0) }).map(drop)
+    // SAFETY: prctl with longs.
+    check(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, libc::c_ulong::from(on), NONE, NONE, NONE) }).map(drop)
 }

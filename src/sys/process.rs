@@ -285,8 +285,10 @@ pub fn set_title(title: &CStr) {
     let bytes = title.to_bytes();
     let used = bytes.len().min(room.saturating_sub(1));
     // SAFETY: [start, end) is this process's own argument area on its stack
-    // (from /proc/self/stat), mapped and writable for the life of the process;
-    // std has copied what it needs of it, and there is one thread.
+    // (from /proc/self/stat), mapped and writable for the life of the process, and
+    // nobody holds a reference into it. std and the C library keep pointers to the
+    // old arguments: the last byte stays zero, so whoever follows one finds a string
+    // that ends. There is one thread.
     unsafe {
         let area = std::slice::from_raw_parts_mut(start as *mut u8, room);
         area[..used].copy_from_slice(&bytes[..used]);
