@@ -85,6 +85,40 @@ fn mirror(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// The values of a daemon.json, each of its option's kind.
+pub fn document(bytes: &[u8]) -> Result<BTreeMap<&'static str, Value>, String> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(BTreeMap::new());
+    }
+    let document: Value = json::from_slice(bytes).map_err(|e| format!("invalid JSON: {e}"))?;
+    let Value::Object(map) = document else {
+        return Err("invalid JSON: json: cannot unmarshal array into Go value of type map[string]interface {}".into());
+    };
+    let mut pairs: Vec<(String, Value)> = Vec::new();
+    for (key, value) in map {
+        match value {
+            Value::Object(inner) if key == "proxies" => {
+                pairs.extend(inner.into_iter().map(|(k, v)| (format!("proxies.{k}"), v)));
+            }
+            Value::Object(inner) if inner.is_empty() && options::by_key(&key).is_none() => {}
+            Value::Null => {}
+            value => pairs.push((key, value)),
+        }
+    }
+    let known = |key: &str| OPTIONS.iter().any(|o| o.key == key);
+    let unknown: Vec<&str> =
+        pairs.iter().map(|(k, _)| k.as_str()).filter(|k| !known(k)).map(|k| k.trim_start_matches("proxies.")).collect();
+    if !unknown.is_empty() {
+        return Err(format!("the following directives don't match any configuration option: {}", unknown.join(", ")));
+    }
+    let mut values = BTreeMap::new();
+    for (key, raw) in pairs {
+        let Some(option) = options::by_key(&key) else { continue };
+        values.insert(option.key, value::check(option.kind, &key, raw)?);
+    }
+    Ok(values)
+}
+
 impl Config {
     pub fn load(line: &Line, places: Places) -> Result<Self> {
         let mut flags: BTreeMap<&'static str, Value> = BTreeMap::new();
@@ -140,52 +174,17 @@ impl Config {
     }
 
     fn parse_file(&self, bytes: &[u8]) -> Result<BTreeMap<&'static str, Value>, String> {
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Ok(BTreeMap::new());
-        }
-        let document: Value = json::from_slice(bytes).map_err(|e| format!("invalid JSON: {e}"))?;
-        let Value::Object(map) = document else {
-            return Err(
-                "invalid JSON: json: cannot unmarshal array into Go value of type map[string]interface {}".into()
-            );
-        };
-        let mut pairs: Vec<(String, Value)> = Vec::new();
-        for (key, value) in map {
-            match value {
-                Value::Object(inner) if key == "proxies" => {
-                    pairs.extend(inner.into_iter().map(|(k, v)| (format!("proxies.{k}"), v)));
-                }
-                Value::Object(inner) if inner.is_empty() && options::by_key(&key).is_none() => {}
-                Value::Null => {}
-                value => pairs.push((key, value)),
-            }
-        }
-        let known = |key: &str| OPTIONS.iter().any(|o| o.key == key);
-        let unknown: Vec<&str> = pairs
-            .iter()
-            .map(|(k, _)| k.as_str())
-            .filter(|k| !known(k))
-            .map(|k| k.trim_start_matches("proxies."))
-            .collect();
-        if !unknown.is_empty() {
-            return Err(format!(
-                "the following directives don't match any configuration option: {}",
-                unknown.join(", ")
-            ));
-        }
+        let values = document(bytes)?;
         let mut conflicts: Vec<(&str, String)> = Vec::new();
-        let mut values = BTreeMap::new();
-        for (key, raw) in pairs {
-            let Some(option) = options::by_key(&key) else { continue };
-            let checked = value::check(option.kind, &key, raw)?;
+        for (key, checked) in &values {
+            let Some(option) = options::by_key(key) else { continue };
             if let Some(flag) = self.flags.get(option.key).filter(|_| option.kind != Kind::Runtimes) {
                 let name = key.trim_start_matches("proxies.");
                 conflicts.push((
                     option.flag,
-                    format!("{name}: (from flag: {}, from file: {})", value::go(flag), value::go(&checked)),
+                    format!("{name}: (from flag: {}, from file: {})", value::go(flag), value::go(checked)),
                 ));
             }
-            values.insert(option.key, checked);
         }
         order::sort(&mut conflicts);
         if !conflicts.is_empty() {

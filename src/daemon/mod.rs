@@ -9,20 +9,20 @@
 
 mod activation;
 pub mod bootstrap;
-mod config;
+pub mod config;
 pub mod flags;
 mod host;
 mod install;
 mod life;
 mod listen;
-mod options;
+pub mod options;
 mod ownership;
 mod places;
 mod settings;
 mod signals;
 mod threads;
 mod tls;
-mod value;
+pub mod value;
 
 use crate::api::version::{self, Version};
 use crate::error::{Error, Result};

@@ -23,7 +23,7 @@ pub mod routes;
 mod serve;
 pub mod status;
 pub mod tls;
-mod websocket;
+pub mod websocket;
 
 use crate::api::version::{self, Version};
 use crate::engine::Engine;

@@ -109,7 +109,7 @@ impl Session {
 }
 
 /// Shakes hands within the time limit. The error is a sentence for the log.
-pub(super) fn accept(tls: &Tls, network: BorrowedFd<'_>, peer: &mut Peer) -> Result<Session, String> {
+pub fn accept(tls: &Tls, network: BorrowedFd<'_>, peer: &mut Peer) -> Result<Session, String> {
     let text = |e: &dyn std::fmt::Display| e.to_string();
     let policy = tls.current();
     let mut connection = ServerConnection::new(policy.certificates).map_err(|e| text(&e))?;
@@ -240,7 +240,7 @@ fn shut_write(fd: &impl AsFd) {
 
 /// One end of a pair; a thread moves bytes between the other one and the session until
 /// both directions have ended.
-pub(super) fn pump(session: Session, network: OwnedFd) -> io::Result<OwnedFd> {
+pub fn pump(session: Session, network: OwnedFd) -> io::Result<OwnedFd> {
     struct Seat;
     impl Drop for Seat {
         fn drop(&mut self) {

@@ -71,7 +71,7 @@ fn frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
 
 /// Takes the client's frames apart.
 #[derive(Default)]
-struct Reader {
+pub struct Reader {
     /// The part of a head that has arrived.
     head: Vec<u8>,
     opcode: u8,
@@ -84,7 +84,7 @@ struct Reader {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+pub enum Told {
     Ping(Vec<u8>),
     Close(Vec<u8>),
 }
@@ -92,7 +92,7 @@ enum Told {
 impl Reader {
     /// Data goes to `out`; the first control frame ends the call with the number
     /// of bytes used. Err: the client breaks the rules.
-    fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Option<Told>), &'static str> {
+    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Option<Told>), &'static str> {
         let mut used = 0;
         while used < bytes.len() || (self.open && self.left == 0) {
             if !self.open {

@@ -2,13 +2,13 @@
 //! checks and texts. Values that pflag would refuse are refused by [`check`] while
 //! the line is read; what only makes sense together is judged in [`request`].
 
-mod device;
+pub mod device;
 mod files;
-mod list;
-mod mount;
-mod network;
-mod port;
-mod volume;
+pub mod list;
+pub mod mount;
+pub mod network;
+pub mod port;
+pub mod volume;
 
 pub use files::environment;
 pub use list::{check, csv};

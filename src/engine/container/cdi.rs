@@ -19,11 +19,13 @@ use std::path::{Path, PathBuf};
 
 /// Whose descriptions `--gpus` looks for, in this order.
 const GPU_KINDS: [&str; 2] = ["nvidia.com/gpu", "amd.com/gpu"];
+/// Of one request; a count is what the client says.
+const MOST_GPUS: i64 = 1024;
 const MAX_FILE: u64 = 16 << 20;
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Description {
+pub struct Description {
     kind: String,
     devices: Vec<Named>,
     container_edits: Edits,
@@ -150,7 +152,8 @@ fn gpus(request: &DeviceRequest, known: &[(PathBuf, Description)]) -> Result<Vec
     let ids = request.device_ids.as_deref().unwrap_or_default();
     Ok(match (ids, request.count) {
         ([], count) if count < 0 => vec![format!("{kind}=all")],
-        ([], count) => (0..count).map(|n| format!("{kind}={n}")).collect(),
+        // The first one that nobody has is the one to complain about.
+        ([], count) => (0..count.min(MOST_GPUS)).map(|n| format!("{kind}={n}")).collect(),
         (ids, _) => ids.iter().map(|id| format!("{kind}={id}")).collect(),
     })
 }
@@ -194,15 +197,20 @@ fn read(path: &Path) -> Result<Option<Description>> {
     if std::fs::metadata(path)?.len() > MAX_FILE {
         return Err(Error::invalid("the file is too large"));
     }
-    let mut text = std::fs::read_to_string(path)?.into_bytes();
-    if extension != "json" {
-        text = json::to_vec(&yaml::parse(&String::from_utf8_lossy(&text)).map_err(Error::invalid)?)?;
+    parse(&std::fs::read_to_string(path)?, extension).map(Some)
+}
+
+/// Reads a description; what is not `json` is YAML.
+pub fn parse(text: &str, extension: &str) -> Result<Description> {
+    let description: Description = match extension {
+        "json" => json::from_str(text),
+        _ => json::from_slice(&json::to_vec(&yaml::parse(text).map_err(Error::invalid)?)?),
     }
-    let description: Description = json::from_slice(&text).map_err(|e| Error::invalid(e.to_string()))?;
+    .map_err(|e| Error::invalid(e.to_string()))?;
     if !description.kind.contains('/') {
         return Err(Error::invalid(format!("invalid kind {:?}", description.kind)));
     }
-    Ok(Some(description))
+    Ok(description)
 }
 
 fn apply(edits: &Edits, changes: &mut Changes) -> Result<()> {
