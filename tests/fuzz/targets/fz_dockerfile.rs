@@ -2,11 +2,11 @@
 
 #![no_main]
 
-use coracle::engine::build::instruction::interpret;
-use coracle::engine::build::parser::parse;
+use coracle::engine::build::language::instruction::interpret;
+use coracle::engine::build::language::parser::parse;
 use coracle::engine::build::stage::{Inputs, dependencies, plan};
 use coracle::engine::build::state::{Scope, State};
-use coracle::engine::build::{check, expand};
+use coracle::engine::build::language::{check, expand};
 use libfuzzer_sys::fuzz_target;
 use std::collections::BTreeMap;
 
