@@ -139,10 +139,13 @@ impl Reference {
         if self.domain != DEFAULT_DOMAIN {
             return self.name();
         }
-        match self.path.strip_prefix(OFFICIAL) {
-            Some(short) if !short.contains('/') => short.to_owned(),
-            _ => self.path.clone(),
-        }
+        let short = match self.path.strip_prefix(OFFICIAL) {
+            Some(short) if !short.contains('/') => short,
+            _ => &self.path,
+        };
+        // A namespace that looks like a registry: the short name would be another image's.
+        let back = split_domain(short);
+        if back.0 == self.domain && back.1 == self.path { short.to_owned() } else { self.name() }
     }
     /// `busybox:latest`, `busybox@sha256:…`
     pub fn familiar(&self) -> String {
@@ -305,6 +308,9 @@ mod tests {
             ("127.0.0.1:5000/x:y", "127.0.0.1:5000/x:y", "127.0.0.1:5000/x:y"),
             ("[::1]:5000/x", "[::1]:5000/x", "[::1]:5000/x"),
             ("e/a__b.c---d", "docker.io/e/a__b.c---d", "e/a__b.c---d"),
+            ("docker.io/evil.io/x", "docker.io/evil.io/x", "docker.io/evil.io/x"),
+            ("docker.io/localhost/x", "docker.io/localhost/x", "docker.io/localhost/x"),
+            ("docker.io/docker.io/x", "docker.io/docker.io/x", "docker.io/docker.io/x"),
         ] {
             let r = Reference::parse(given).unwrap();
             assert_eq!((r.to_string().as_str(), r.familiar().as_str()), (full, familiar), "{given}");

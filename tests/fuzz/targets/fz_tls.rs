@@ -34,6 +34,8 @@ fn issue(name: &str, purpose: &Purpose, key: &Key, authority: &Key) -> Certifica
 fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
+        // As the daemon does.
+        coracle::sys::signal::ignore(&[13]);
         let (authority, server, client) = (Key::generate().unwrap(), Key::generate().unwrap(), Key::generate().unwrap());
         let mut roots = RootCertStore::empty();
         roots.add(issue("fuzz CA", &Purpose::Authority, &authority, &authority)).unwrap();
