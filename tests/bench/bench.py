@@ -228,7 +228,7 @@ def row(title, unit, engines, measure, rounds):
                 value = measure(engine)
                 if value is not None:
                     samples[engine.name].append(value)
-            except (RuntimeError, OSError, ValueError, http.client.HTTPException, KeyError) as error:
+            except (RuntimeError, OSError, ValueError, subprocess.SubprocessError, http.client.HTTPException, KeyError) as error:
                 failures[engine.name] = str(error)
     cells = []
     ours = statistics.median(samples["coracle"]) if samples["coracle"] else None

@@ -8,7 +8,8 @@ Throughput rows run in turn with the host's own loopback as yardstick.
 import json, os, re, shutil, socket, subprocess, sys, threading, time
 from contextlib import contextmanager
 
-SECONDS = float(os.environ.get("CORACLE_BENCH_SECONDS", "3"))
+#: Whole ones: iperf3 takes 0.7 for 0, which means for ever.
+SECONDS = max(1, int(float(os.environ.get("CORACLE_BENCH_SECONDS", "3"))))
 NAMES = ["net-out", "net-connect", "net-rate", "net-publish", "net-latency", "net-peer", "net-dns", "net-memory"]
 #: Who carries the packets, by command name.
 CARRIERS = {"docker": ["slirp4netns", "rootlesskit", "exe", "docker-proxy"], "podman": ["pasta", "pasta.avx2", "rootlessport", "rootlessport-c"]}
