@@ -201,7 +201,9 @@ impl Cgroup {
     pub fn apply(&self, limits: &Limits) -> Result<()> {
         let bfq = self.path.join("io.bfq.weight").exists() && !self.path.join("io.weight").exists();
         for (file, value) in limits.files(bfq) {
-            match fs::write(self.path.join(file), &value) {
+            // Not made if it is missing: the kernel would call that a lack of permission.
+            let open = fs::OpenOptions::new().write(true).open(self.path.join(file));
+            match open.and_then(|mut f| io::Write::write_all(&mut f, value.as_bytes())) {
                 Ok(()) => {}
                 // A kernel that does not count swap has none to give: no limit is all there can be.
                 Err(e) if file == "memory.swap.max" && value == "max" && e.kind() == io::ErrorKind::NotFound => {}

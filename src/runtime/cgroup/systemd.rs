@@ -10,7 +10,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -45,7 +45,24 @@ pub(super) fn enter_scope(helpers: &[i32]) -> Result<(), String> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+    await_controllers();
     Ok(())
+}
+
+/// The manager hands its controllers down after it has moved us.
+fn await_controllers() {
+    let read = |dir: &Path| fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+    let Some(own) = super::probe::path_of("self") else { return };
+    let named = |dir: &&Path| dir.file_name().is_some_and(|n| n.to_string_lossy().starts_with("user@"));
+    let given = own.ancestors().find(named).map(read).unwrap_or_default();
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        let have = read(&own);
+        if given.split_ascii_whitespace().all(|name| have.split_ascii_whitespace().any(|h| h == name)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// The caller's uid outside of our user namespace: what 0 is mapped to.
