@@ -257,10 +257,16 @@ impl Store {
 }
 
 fn untar(data: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut archive = tar::Archive::new(Cursor::new(data));
+    // The original's archives stop with the last file's last byte.
+    let mut whole = data.to_vec();
+    whole.resize(data.len().next_multiple_of(512), 0);
+    let mut archive = tar::Archive::new(Cursor::new(whole));
     let mut files = Vec::new();
     for entry in archive.entries().context("read archive")? {
         let mut entry = entry.map_err(|_| Error::invalid("unexpected EOF"))?;
+        if entry.raw_file_position().saturating_add(entry.size()) > data.len() as u64 {
+            return Err(Error::invalid("unexpected EOF"));
+        }
         let path = entry.path().context("read archive")?.to_string_lossy().into_owned();
         if entry.header().entry_type().is_dir() {
             continue;

@@ -41,7 +41,10 @@ Several commands have a long form below a noun and a short one: \"docker contain
                 ("DOCKER_CONTEXT", "Context to use. DOCKER_HOST comes before it."),
                 ("DOCKER_HOST", "Address of the daemon: unix:///path, tcp://host:port or ssh://user@host."),
                 ("DOCKER_TLS_VERIFY", "Not empty: use TLS and check the daemon's certificate."),
+                ("HTTP_PROXY", "Proxy on the way to a tcp:// daemon: http:// or socks5://."),
+                ("HTTPS_PROXY", "The same for one that is reached with TLS."),
                 ("NO_COLOR", "Not empty: no colours."),
+                ("NO_PROXY", "Hosts, domains and ranges that are reached without a proxy."),
             ],
             files: &[
                 ("~/.docker/config.json", "Registries that are logged in, defaults of --format, current context. Mode 0600."),
