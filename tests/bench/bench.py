@@ -6,8 +6,9 @@ usage: bench.py DIRECTORY-OF-THE-BINARY [ROW...]
 Our daemon is started in a scratch directory as the calling user (as root: as
 CORACLE_BENCH_USER, default the owner of the first peer's socket, else root).
 Rows: run-default run-none run-host run-added api exec cold idle idle50 start50 start50x8
-load pull ps1000 cold size scale, those of network.py: net-out net-connect
-net-rate net-publish net-latency net-peer net-dns net-memory, and those of api.py:
+ps1000 cold size scale, those of images.py: load-plain load-gzip
+load-zstd pull-gzip pull-zstd push save layers50, of network.py: net-out net-connect
+net-rate net-publish net-latency net-peer net-dns net-memory, and of api.py:
 api-latency api-rate api-cpu api-handshakes api-idle. Standard library only.
 CORACLE_BENCH_PS_<peer>: containers of that peer in ps1000 (podman takes half a
 minute to remove a hundred; the figure is then scaled and marked).
@@ -17,6 +18,7 @@ from urllib.parse import quote
 
 sys.dont_write_bytecode = True
 import api
+import images
 import network
 import scale
 
@@ -88,13 +90,16 @@ class Engine:
         if isinstance(stream, bytes) and b'"error"' in stream:
             raise RuntimeError(f"{self.name}: pull {name}: {stream[-200:]!r}")
 
-    def forget_big(self):
-        """The image under every name that a row gives it: a layer that stays makes the next round free."""
-        for tag in ("big", "localhost/big", "127.0.0.1:5000/big", "10.0.2.2:5000/big"):
-            try:
-                self.api("DELETE", f"/v1.41/images/{tag}:latest?force=1")
-            except RuntimeError:
-                pass
+    def stream(self, method, path, headers={}):
+        """Reads an answer of any length to its end; errors may come in it, after a 200."""
+        connection = Connection(self.path)
+        connection.request(method, path, headers=headers)
+        answer, last = connection.getresponse(), b""
+        while part := answer.read(1 << 20):
+            last = part[-1000:]
+        connection.close()
+        if answer.status >= 400 or b'"errorDetail"' in last:
+            raise RuntimeError(f"{self.name}: {method} {path}: {answer.status} {last[-300:]!r}")
 
     def version(self):
         return self.api("GET", "/version")["Version"]
@@ -124,6 +129,8 @@ def processes(names, uid, marked=None):
         try:
             comm = open(f"/proc/{pid}/comm").read().strip()
             environ = open(f"/proc/{pid}/environ", "rb").read() if marked else b""
+            if not marked and os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith("coracle"):
+                continue  # our own dockerd is no peer's
         except OSError:
             continue
         if (marked and marked.encode() in environ) or (not marked and any(comm.startswith(n) for n in names)):
@@ -201,6 +208,8 @@ class Ours(Engine):
             pass  # it never came up, and said why
         finally:
             self.down()
+            if os.environ.get("CORACLE_BENCH_KEEP"):
+                return
             shutil.rmtree(self.room, ignore_errors=True)
             if os.path.exists(self.room):
                 subprocess.run([*self.prefix, "unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", self.room], stderr=subprocess.DEVNULL)
@@ -230,19 +239,20 @@ def row(title, unit, engines, measure, rounds):
                     samples[engine.name].append(value)
             except (RuntimeError, OSError, ValueError, subprocess.SubprocessError, http.client.HTTPException, KeyError) as error:
                 failures[engine.name] = str(error)
-    cells = []
+    cells, medians = [], {}
     ours = statistics.median(samples["coracle"]) if samples["coracle"] else None
     for engine in engines:
         got = samples[engine.name]
         if not got:
             cells.append(f"{'-':>16}")
             continue
-        median = statistics.median(got)
+        median = medians[engine.name] = statistics.median(got)
         ratio = f" ×{median / ours:.1f}" if ours and engine.name != "coracle" else ""
         cells.append(f"{median:>10.1f}{ratio:<8}")
     print(f"{title:<34}{unit:<6}" + "".join(f"{c:>20}" for c in cells), flush=True)
     for name, text in failures.items():
         print(f"    {name}: {text}")
+    return medians
 
 
 def measure_run(network):
@@ -284,11 +294,14 @@ class Exec:
         return timed(lambda: engine.run("exec", self.containers[engine.name], "true"))
 
 
-def measure_memory(engine):
+def engine_processes(engine):
     if isinstance(engine, Ours):
-        own = [pid for pid in processes([], 0, f"CORACLE_BENCH={engine.room}")]
-        return pss_kib(own) / 1024
-    return pss_kib(processes(PEER_PROCESSES.get(engine.name, [engine.name]), 0)) / 1024
+        return processes([], 0, f"CORACLE_BENCH={engine.room}")
+    return processes(PEER_PROCESSES.get(engine.name, [engine.name]), 0)
+
+
+def measure_memory(engine):
+    return pss_kib(engine_processes(engine)) / 1024
 
 
 def start_many(count, at_once):
@@ -351,19 +364,6 @@ def main():
             row("start 50, eight at a time", "ms", engines, start_many(50, 8), 1)
             for engine in engines:
                 engine.remove_all()
-        if want("load") and os.path.exists(big):
-            data = open(big, "rb").read()
-            def load(engine):
-                engine.forget_big()
-                return timed(lambda: engine.api("POST", "/v1.41/images/load", raw=data))
-            row("load, 280 MB", "ms", engines, load, 3)
-            del data
-        if want("pull"):
-            def pull(engine):
-                engine.forget_big()
-                host = "10.0.2.2:5000" if engine.name == "docker" else "127.0.0.1:5000"
-                return timed(lambda: engine.pull(f"{host}/big", "latest"))
-            row("pull, 280 MB, local registry", "ms", engines, pull, 3)
         if want("ps1000"):
             counts = {e.name: int(os.environ.get(f"CORACLE_BENCH_PS_{e.name}", "1000")) for e in engines}
             for engine in engines:
@@ -374,11 +374,16 @@ def main():
                 print(f"    {name}: measured with {counts[name]} and scaled")
             for engine in engines:
                 engine.remove_all()
+        def pid_of(engine):
+            return ours.daemon.pid if engine is ours else max(processes(["dockerd" if engine.name == "docker" else engine.name], 0), default=0)
+        if not wanted or wanted & set(images.NAMES):
+            try:
+                images.rows(row, engines, want, timed, engine_processes, pid_of, big, min(ROUNDS, 3))
+            except (RuntimeError, OSError) as error:
+                print(f"    images: {error}")
         if not wanted or wanted & set(network.NAMES):
             network.rows(row, engines, want, pss_kib)
         if not wanted or wanted & set(api.NAMES):
-            def pid_of(engine):
-                return ours.daemon.pid if engine is ours else max(processes(["dockerd" if engine.name == "docker" else engine.name], 0), default=0)
             api.rows(row, engines, want, pss_kib, pid_of)
         if want("cold"):
             ours.down()

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """What one pull costs: time, peak memory, bytes written, page cache that stays.
+The stages alone serve images.py too.
 
 usage: pull.py BINARY IMAGE [RUNS]     e.g. pull.py target/release/coracle 127.0.0.1:5000/big 3
 
 Starts a dockerd of its own for each run, on an empty data root, as the user who
 runs it. What a pull is measured by is its slowest stage alone, for the same blobs:
-the decompressor (zlib of this Python, from memory to nowhere) or the writer of
+the decompressor (zlib of this Python or the zstd command, from memory to nowhere) or the writer of
 trees (GNU tar in a user namespace, from memory, and the sync that a pull ends with).
 
 Nothing is removed before the last run: ext4 does not give away an inode that was
@@ -24,26 +25,42 @@ def manifest(image):
     return base, json.load(urllib.request.urlopen(ask))["layers"]
 
 
-def stages_alone(base, layers, rooms):
-    """Seconds of the decompressor, of the tree writer; packed and unpacked bytes."""
-    inflating, writing, packed, unpacked = 0.0, 0.0, 0, 0
-    room = tempfile.mkdtemp(prefix="tree-")
-    rooms.append(room)
-    for layer in layers:
-        data = urllib.request.urlopen(f"{base}/blobs/{layer['digest']}").read()
-        begin = time.monotonic()
+MAPPED = ["unshare", "--user", "--map-root-user", "--map-auto"] if os.getuid() else []
+
+
+def inflate(data, kind):
+    """Seconds of the decompressor alone, and what came out."""
+    begin = time.monotonic()
+    if kind == "gzip":
         decoder = zlib.decompressobj(31)
         for at in range(0, len(data), 1 << 16):
-            unpacked += len(decoder.decompress(data[at:at + (1 << 16)]))
-        inflating += time.monotonic() - begin
-        packed += len(data)
-        tree, tar = tempfile.mkdtemp(dir=room), zlib.decompress(data, 31)
+            decoder.decompress(data[at:at + (1 << 16)])
+        return time.monotonic() - begin, zlib.decompress(data, 31)
+    if kind == "plain":
+        return 0.0, data
+    subprocess.run(["zstd", "-dc"], input=data, stdout=subprocess.DEVNULL, check=True)
+    return time.monotonic() - begin, subprocess.run(["zstd", "-dc"], input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
+def stages(blobs, kind, room):
+    """Seconds of the decompressor, of the tree writer; packed and unpacked bytes."""
+    inflating, writing, packed, unpacked = 0.0, 0.0, 0, 0
+    for data in blobs:
+        took, tar = inflate(data, kind)
+        inflating, packed, unpacked = inflating + took, packed + len(data), unpacked + len(tar)
+        tree = tempfile.mkdtemp(dir=room)
         begin = time.monotonic()
-        subprocess.run(["unshare", "--user", "--map-root-user", "--map-auto", "tar", "-xpf", "-", "-C", tree], input=tar, check=True)
+        subprocess.run([*MAPPED, "tar", "-xpf", "-", "-C", tree], input=tar, check=True)
         writing += time.monotonic() - begin
     begin = time.monotonic()
     os.sync()
     return inflating, writing + time.monotonic() - begin, packed, unpacked
+
+
+def stages_alone(base, layers, rooms):
+    rooms.append(tempfile.mkdtemp(prefix="tree-"))
+    blobs = (urllib.request.urlopen(f"{base}/blobs/{layer['digest']}").read() for layer in layers)
+    return stages(blobs, "zstd" if "zstd" in layers[0]["mediaType"] else "gzip", rooms[-1])
 
 
 def field(pid, file, name):
@@ -109,9 +126,10 @@ def main():
             )
     finally:
         for room in rooms:
-            subprocess.run(["unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", room])
+            subprocess.run([*MAPPED, "rm", "-rf", room])
             shutil.rmtree(room, ignore_errors=True)
 
 
-sys.stdout.reconfigure(line_buffering=True)
-main()
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)
+    main()
