@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use coracle::api::{build, container, exec, image, network, registry, volume};
 use coracle::api::decode;
+use coracle::api::{build, container, exec, image, network, registry, volume};
 use coracle::util::json;
 use libfuzzer_sys::fuzz_target;
 

@@ -21,7 +21,13 @@ fuzz_target!(|data: &[u8]| {
                     &peer,
                     from,
                     to,
-                    &Segment { sequence: 1, acknowledgement: tcp.sequence, flags: 18, window: 5, options: &[2, 4, 1, 1] },
+                    &Segment {
+                        sequence: 1,
+                        acknowledgement: tcp.sequence,
+                        flags: 18,
+                        window: 5,
+                        options: &[2, 4, 1, 1],
+                    },
                 );
             }
         }
@@ -35,7 +41,7 @@ fuzz_target!(|data: &[u8]| {
         protocol => {
             if let Some(echo) = Echo::parse(protocol, packet.payload) {
                 let (from, to) = (packet.destination, packet.source);
-                let _ = build::echo_reply(&peer, from, to, echo.identifier, echo.sequence, echo.data);
+                let _ = build::echo_reply(&peer, from, to, (echo.identifier, echo.sequence), echo.data, 7);
             }
         }
     }

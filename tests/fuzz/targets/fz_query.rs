@@ -16,8 +16,7 @@ fuzz_target!(|data: &[u8]| {
     let _ = router::matches("/containers/{name}/json", path);
     let _ = router::matches("/images/{name:*}/json", path);
     let query = head::query(text);
-    let decoded =
-        Options::decode(|key| query.iter().filter(|(k, _)| k == key).map(|(_, v)| v.as_str()).collect());
+    let decoded = Options::decode(|key| query.iter().filter(|(k, _)| k == key).map(|(_, v)| v.as_str()).collect());
     if let Ok(options) = decoded {
         let _ = options.encode();
     }

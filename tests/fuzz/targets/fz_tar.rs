@@ -33,7 +33,10 @@ fuzz_target!(|data: &[u8]| {
                 n += 1;
                 assert!(entry.name.len() + entry.link.len() <= 2 << 20);
                 if let Some(sparse) = &entry.sparse {
-                    assert!(sparse.pieces.iter().map(|p| p.1).sum::<u64>() == entry.size && entry.length() <= i64::MAX as u64);
+                    assert!(
+                        sparse.pieces.iter().map(|p| p.1).sum::<u64>() == entry.size
+                            && entry.length() <= i64::MAX as u64
+                    );
                 }
                 if n.is_multiple_of(2) {
                     match reader.payload_to_vec(1 << 20) {

@@ -15,5 +15,5 @@ fuzz_target!(|data: &[u8]| {
     let Ok(template) = Template::parse(template) else { return };
     let value: Value = json::from_str(object).or_else(|_| json::from_str(OBJECT)).unwrap();
     let _ = template.render_partly(&value);
-    let _ = template.inspecting().render(&value);
+    let _ = template.render(&value);
 });

@@ -36,13 +36,13 @@ fn world() -> &'static World {
     WORLD.get_or_init(|| {
         // As the daemon does.
         coracle::sys::signal::ignore(&[13]);
-        let (authority, server, client) = (Key::generate().unwrap(), Key::generate().unwrap(), Key::generate().unwrap());
+        let (authority, server, client) =
+            (Key::generate().unwrap(), Key::generate().unwrap(), Key::generate().unwrap());
         let mut roots = RootCertStore::empty();
         roots.add(issue("fuzz CA", &Purpose::Authority, &authority, &authority)).unwrap();
         let roots = Arc::new(roots);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build().unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build().unwrap();
         let certificate = issue("localhost", &Purpose::Server(vec!["localhost".into()]), &server, &authority);
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
