@@ -78,7 +78,7 @@ fn a_full_disk_is_survived() {
     full(&mut g, "docker run --rm --network none -v filled:/data big:1 true");
     g.sh("ls -A /home/tester/.local/share/coracle/volumes/filled/_data").prints("");
     g.user("docker ps -aq --filter ancestor=big:1").prints("");
-    g.user("docker exec ticker dd if=/dev/zero of=/fat bs=1M count=2").ok();
+    g.user("docker exec ticker dd if=/dev/urandom of=/fat bs=1M count=2").ok();
     fill(&mut g, 1500);
     // A copy that fails leaves what was there.
     g.sh("echo before >/run/before && chmod 644 /run/before").ok();
