@@ -194,6 +194,7 @@ class Gauge:
         pids, daemon = self.pids(engine), self.pid_of(engine)
         with open(f"/proc/{daemon}/clear_refs", "w") as file:
             file.write("5")  # the peak begins anew
+        os.sync()  # what the registry has just taken in is not for this engine to wait for
         before = sum(alone.field(pid, "io", "write_bytes") for pid in pids)
         value = work()
         self.peak[engine.name] = max(self.peak.get(engine.name, 0), alone.field(daemon, "status", "VmHWM") / 1024)
