@@ -3,8 +3,10 @@
 //! else. What needs real controllers, sysctls, root, a power cut or a bare board
 //! is proved inside it.
 //!
-//! Commands go over the second serial port: one line of a checksum and base64 is a
-//! shell script, the answer is its status and two streams with their lengths.
+//! Commands go over the second serial port: one line of a number, a checksum and base64
+//! is a shell script, the answer is its status and two streams with their lengths. A busy
+//! host may lose bytes on the way in, the end of a line among them: what is whole is told
+//! as taken, what is not comes again, and one number is run once.
 
 use super::command::Output;
 use super::{Scratch, daemon, image, probe};
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 const KERNEL: &str = "/opt/coracle-test/guest";
 /// Only a hang reaches it: translated code on a busy machine is slow.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// So long a script may be on its way before it is sent again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// What these tests need of the host.
 pub fn available() -> probe::Need {
@@ -37,6 +41,8 @@ pub struct Guest {
     port: UnixStream,
     scratch: Scratch,
     profile: String,
+    /// Of the last script.
+    number: u32,
 }
 
 /// First process of the guest. Everything it needs is in busybox.
@@ -68,10 +74,11 @@ const AGENT: &str = r#"stty -F /dev/ttyS1 raw -echo
 exec 3<>/dev/ttyS1
 echo ready >&3
 n=0
-while read -r sum line <&3; do
-    # A busy host may lose bytes on the way into this port.
+while read -r number sum line <&3; do
     [ "$(echo "$line" | sha256sum | cut -c1-64)" = "$sum" ] || { echo again >&3; continue; }
-    n=$((n + 1)) # what an earlier script left running keeps its own files
+    echo "taken $number" >&3
+    [ "$number" != "$n" ] || continue
+    n=$number # what an earlier script left running keeps its own files
     echo "$line" | base64 -d >/run/$n.sh
     sh /run/$n.sh </dev/null >/run/$n.out 2>/run/$n.err
     code=$?
@@ -192,9 +199,9 @@ impl Guest {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut guest = Self { port: connect(&socket), qemu, scratch, profile: PROFILE.to_owned() };
+        let mut guest = Self { port: connect(&socket), qemu, scratch, profile: PROFILE.to_owned(), number: 0 };
         guest.port.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-        assert_eq!(guest.line(), "ready", "{}", guest.console());
+        assert_eq!(guest.line(PATIENCE).as_deref(), Some("ready"), "{}", guest.console());
         guest
     }
 
@@ -203,12 +210,14 @@ impl Guest {
     pub fn sh(&mut self, script: &str) -> Output {
         let line = base64::engine::general_purpose::STANDARD.encode(format!("{}{script}\n", self.profile));
         let sum = Digest::of(format!("{line}\n").as_bytes());
-        let request = format!("{} {line}\n", sum.hex());
+        self.number += 1;
+        self.send(&format!("{} {} {line}\n", self.number, sum.hex()));
         let head = loop {
-            self.port.write_all(request.as_bytes()).unwrap();
-            let head = self.line();
-            if head != "again" {
-                break head;
+            match self.line(PATIENCE) {
+                // Of what came twice.
+                Some(line) if line == "again" || line.starts_with("taken ") => {}
+                Some(head) => break head,
+                None => panic!("the guest does not answer\n{}", self.console()),
             }
         };
         let numbers: Vec<usize> = head.split(' ').map(|n| n.parse().unwrap_or(usize::MAX)).collect();
@@ -216,6 +225,21 @@ impl Guest {
         let raw = self.bytes(out);
         let stderr = self.bytes(err);
         Output::of(script, code as i32, raw, &stderr)
+    }
+
+    /// Until the guest says that it has it whole.
+    fn send(&mut self, request: &str) {
+        let taken = format!("taken {}", self.number);
+        let limit = Instant::now() + PATIENCE;
+        self.port.write_all(request.as_bytes()).unwrap();
+        loop {
+            match self.line(AGAIN) {
+                Some(line) if line == taken => return,
+                Some(line) if line != "again" => {}
+                _ => self.port.write_all(request.as_bytes()).unwrap(),
+            }
+            assert!(Instant::now() < limit, "the guest takes nothing\n{}", self.console());
+        }
     }
 
     /// kill -9 of the machine: what the disk has is what there is.
@@ -236,15 +260,15 @@ impl Guest {
         )
     }
 
-    fn line(&mut self) -> String {
-        let mut line = Vec::new();
-        loop {
-            match self.bytes(1)[0] {
-                b'\n' => break,
-                byte => line.push(byte),
-            }
+    /// None: it did not begin in time.
+    fn line(&mut self, patience: Duration) -> Option<String> {
+        let mut line = vec![0];
+        self.read(&mut line, Instant::now() + patience)?;
+        while line.last() != Some(&b'\n') {
+            line.extend(self.bytes(1));
         }
-        String::from_utf8_lossy(&line).into_owned()
+        line.pop();
+        Some(String::from_utf8_lossy(&line).into_owned())
     }
 
     fn bytes(&mut self, count: usize) -> Vec<u8> {
@@ -252,16 +276,28 @@ impl Guest {
         let mut bytes = vec![0; count];
         let mut have = 0;
         while have < count {
-            match self.port.read(&mut bytes[have..]) {
+            match self.read(&mut bytes[have..], limit) {
+                Some(n) => have += n,
+                None => panic!("the guest does not answer\n{}", self.console()),
+            }
+        }
+        bytes
+    }
+
+    /// None: nothing came until `limit`.
+    fn read(&mut self, buffer: &mut [u8], limit: Instant) -> Option<usize> {
+        loop {
+            match self.port.read(buffer) {
                 Ok(0) => panic!("the guest is gone\n{}", self.console()),
-                Ok(n) => have += n,
+                Ok(n) => return Some(n),
                 Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted) => {
-                    assert!(Instant::now() < limit, "the guest does not answer\n{}", self.console());
+                    if Instant::now() >= limit {
+                        return None;
+                    }
                 }
                 Err(e) => panic!("the guest's port: {e}\n{}", self.console()),
             }
         }
-        bytes
     }
 }
 
