@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Moves us and `helpers` into a delegated scope. Err: why not.
 pub(super) fn enter_scope(helpers: &[i32]) -> Result<(), String> {
@@ -37,9 +37,15 @@ pub(super) fn enter_scope(helpers: &[i32]) -> Result<(), String> {
         "ssa(sv)a(sa(sv))",
         body,
     )?;
-    // The job is done when the kernel shows us elsewhere.
+    // The job is done when the kernel shows all of us elsewhere. They are moved one by one, in any
+    // order, and none any more once controllers are handed down.
+    let cgroup = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    let moved = || {
+        let own = cgroup("self").unwrap_or_default();
+        own != before && !helpers.iter().any(|p| cgroup(&p.to_string()).is_ok_and(|c| c != own))
+    };
     let until = Instant::now() + PATIENCE;
-    while fs::read_to_string("/proc/self/cgroup").unwrap_or_default() == before {
+    while !moved() {
         if Instant::now() > until {
             return Err("the scope did not start in time".to_owned());
         }
