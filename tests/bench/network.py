@@ -225,12 +225,15 @@ def rows(row, engines, want, pss_kib):
         row(f"{title}", "Mb/s", who, lambda e: measure(e, meter), rounds)
         row("  CPU of the carriers", "ms/G", [e for e in who if not isinstance(e, Loopback)], meter.per_gib, 1)
 
-    with Place(Loopback()).serving("iperf3", "-s", "-p", 5390), Place(Loopback()).serving(sys.executable, "-c", ECHO, 5391):
+    here = Place(Loopback())
+    with here.serving(sys.executable, "-c", ECHO, 5391):
         for mtu in (1500, 65520) if want("net-out") else ():
             for title, words in (("up", []), ("down", ["-R"])):
                 def measure(engine, meter):
-                    with place(engine, mtu=mtu) as p:
-                        return meter(engine, p.prefix, p.target(), 5390, *words)
+                    # A server of its own: one that a peer's cell left hanging costs no other cell.
+                    port = free_port()
+                    with here.serving("iperf3", "-s", "-p", port), place(engine, mtu=mtu) as p:
+                        return meter(engine, p.prefix, p.target(), port, *words)
                 throughput(f"outbound {title}, MTU {mtu}", everyone, measure)
         if want("net-connect"):
             def measure(engine):
@@ -273,7 +276,6 @@ def rows(row, engines, want, pss_kib):
                 return published(engine, ["iperf3", "-s", "-p", "5201"], lambda port: meter(engine, [], "127.0.0.1", port, *words))
             throughput(f"published port, {title}", everyone, measure)
     if want("net-latency"):
-        here = Place(Loopback())
         row("published port, one exchange", "us", everyone,
             lambda e: published(e, [sys.executable, "-c", ECHO, "5201"], lambda port: here.python(EXCHANGE, "127.0.0.1", port)), rounds)
         row("published port, short connections", "1/s", everyone,

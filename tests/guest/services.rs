@@ -8,7 +8,6 @@ use crate::harness::{Guest, guest};
 use crate::need;
 
 #[test]
-#[ignore = "one run in some: a system unit's daemon that was killed comes back without controllers (issue 7)"]
 fn units_and_scripts_run_the_daemon() {
     need!(guest::with_systemd());
     let mut g = Guest::boot_systemd();

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const LEAF: &str = "coracle.engine";
+/// So often somebody else may move us while we move: once is what systemd does.
+const PUT_BACK: usize = 8;
 const WANTED: [&str; 5] = ["memory", "cpu", "cpuset", "pids", "io"];
 
 pub(super) fn probe() -> Cgroups {
@@ -84,9 +86,17 @@ fn use_tree(own: &Path, systemd: bool) -> Cgroups {
     if let Err(e) = make(&leaf) {
         return none(&format!("cannot make {}: {e}", leaf.display()));
     }
-    for pid in helpers(base).into_iter().chain([std::process::id() as i32]) {
-        if let Err(e) = fs::write(leaf.join("cgroup.procs"), pid.to_string()) {
-            return none(&format!("cannot move into {}: {e}", leaf.display()));
+    // systemd puts its child into the unit's cgroup twice, the second time from outside at
+    // any moment: whoever was put back while nothing was handed down yet moves again.
+    for _ in 0..PUT_BACK {
+        for pid in helpers(base).into_iter().chain([std::process::id() as i32]) {
+            if let Err(e) = fs::write(leaf.join("cgroup.procs"), pid.to_string()) {
+                return none(&format!("cannot move into {}: {e}", leaf.display()));
+            }
+        }
+        enable(base);
+        if path_of("self").is_none_or(|own| own == leaf) {
+            break;
         }
     }
     finish(base, systemd)
