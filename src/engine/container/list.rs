@@ -5,10 +5,11 @@ use super::state::Phase;
 use super::{Container, image, inspect, links, size};
 use crate::api::container::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworks};
 use crate::api::filters::Filters;
+use crate::api::network::EndpointSettings;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::util::order;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 #[derive(Debug, Clone, Default)]
@@ -221,9 +222,21 @@ pub fn summary(engine: &Engine, record: &Record, with_size: bool) -> Result<Cont
             network_mode: record.host_config.network_mode.clone(),
             annotations: record.host_config.annotations.clone(),
         },
-        network_settings: SummaryNetworks { networks: record.networks.clone() },
+        network_settings: SummaryNetworks { networks: networks(record) },
         mounts: inspect::mount_points(record),
     })
+}
+
+/// What a container got; of what was asked for only the addresses and the priority, as in the original.
+fn networks(record: &Record) -> BTreeMap<String, EndpointSettings> {
+    let shown = |e: &EndpointSettings| EndpointSettings {
+        links: None,
+        aliases: None,
+        driver_opts: None,
+        dns_names: None,
+        ..e.clone()
+    };
+    record.networks.iter().map(|(name, e)| (name.clone(), shown(e))).collect()
 }
 
 /// The name it was created by, while that name still means the same image.
