@@ -146,3 +146,22 @@ fn the_engine_s_own_socket_can_be_bound() {
         .ok();
     }
 }
+
+#[test]
+fn what_a_container_changed() {
+    need!(probe::busybox());
+    for driver in [&[][..], &["--storage-driver=vfs"]] {
+        let mut d = Daemon::start_with(driver, &[]);
+        d.load_busybox();
+        let run = |name: &str, image: &str, script: &str| {
+            d.docker(&["run", "--network", "none", "--name", name, image, "sh", "-c", script]).ok();
+        };
+        run("base", "busybox", "mkdir -p /a/b/c /z; echo 1 >/a/keep; echo 1 >/a/gone; echo 1 >/a/b/c/deep");
+        d.docker(&["commit", "base", "base"]).ok();
+        let script = "echo 22 >/a/keep; rm /a/gone /a/b/c/deep; mkdir -p /n/m; ln -s x /n/l; chmod 700 /z; rm -r /a/b";
+        run("box", "base", script);
+        for c in d.clients() {
+            d.with(c, &["diff", "box"]).prints("C /a\nD /a/b\nD /a/gone\nC /a/keep\nA /n\nA /n/l\nA /n/m\nC /z");
+        }
+    }
+}

@@ -94,10 +94,7 @@ impl Found<'_> {
                 Err(e @ Errno::ENAMETOOLONG) => return Err(Error::from(e).context(folder.path)),
                 Err(_) => continue,
             };
-            let seen = match upper {
-                true => self.upper(dir.as_fd(), &folder, &mut open, &mut later)?,
-                false => self.compare(dir.as_fd(), &folder, &mut open, &mut later)?,
-            };
+            let seen = self.scan(dir.as_fd(), &folder, upper, &mut open, &mut later)?;
             if !upper {
                 self.deleted(&folder.path, &seen)?;
             }
@@ -116,76 +113,45 @@ impl Found<'_> {
         Ok(())
     }
 
-    fn upper(
+    /// One directory, of the upper tree or of the whole; the names that it has.
+    fn scan(
         &mut self,
         dir: BorrowedFd<'_>,
         folder: &Folder,
+        upper: bool,
         open: &mut Vec<Folder>,
         later: &mut Vec<(String, Option<FileStat>, FileStat)>,
     ) -> Result<BTreeSet<CString>> {
-        let opaque = folder.opaque || fgetxattr(dir, c"user.overlay.opaque").is_ok_and(|v| v == b"y");
+        let opaque = upper && (folder.opaque || fgetxattr(dir, c"user.overlay.opaque").is_ok_and(|v| v == b"y"));
+        let mut seen = BTreeSet::new();
         for name in names(dir)? {
             let full = format!("{}/{}", folder.path, name.to_string_lossy());
             if is_runtime_made(&full) {
                 self.quiet.insert(folder.path.clone());
-                continue;
-            }
-            let Ok(stat) = fstatat(dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
-            let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
-            if kind == SFlag::S_IFCHR && stat.st_rdev == 0 {
-                self.note(full, DELETED);
-                continue;
-            }
-            let before = if opaque { None } else { self.below(&full) };
-            match before {
-                _ if kind == SFlag::S_IFDIR => {
-                    open.push(folder.inner(&name, &full, opaque));
-                    later.push((full, before, stat));
+            } else if let Ok(stat) = fstatat(dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+                let before = if opaque { None } else { self.below(&full) };
+                match before {
+                    _ if kind == SFlag::S_IFDIR => {
+                        open.push(folder.inner(&name, &full, opaque));
+                        later.push((full, before, stat));
+                    }
+                    _ if upper && kind == SFlag::S_IFCHR && stat.st_rdev == 0 => self.note(full, DELETED),
+                    None => self.note(full, ADDED),
+                    // What is in an upper directory has been written to.
+                    Some(before) if upper || state(&before) != state(&stat) => self.note(full, MODIFIED),
+                    Some(_) => {}
                 }
-                None => self.note(full, ADDED),
-                Some(_) => self.note(full, MODIFIED),
             }
+            seen.insert(name);
         }
-        Ok(BTreeSet::new())
+        Ok(seen)
     }
 
     fn changed_directory(&self, path: &str, before: &FileStat, now: &FileStat) -> bool {
         let owner = |s: &FileStat| (s.st_mode, s.st_uid, s.st_gid);
         let time = |s: &FileStat| (s.st_mtime, s.st_mtime_nsec);
         owner(before) != owner(now) || (!self.quiet.contains(path) && time(before) != time(now))
-    }
-
-    /// Without an upper directory: the whole tree against the image's.
-    fn compare(
-        &mut self,
-        dir: BorrowedFd<'_>,
-        folder: &Folder,
-        open: &mut Vec<Folder>,
-        later: &mut Vec<(String, Option<FileStat>, FileStat)>,
-    ) -> Result<BTreeSet<CString>> {
-        let mut seen = BTreeSet::new();
-        for name in names(dir)? {
-            let full = format!("{}/{}", folder.path, name.to_string_lossy());
-            seen.insert(name.clone());
-            if is_runtime_made(&full) {
-                self.quiet.insert(folder.path.clone());
-                continue;
-            }
-            let Ok(stat) = fstatat(dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
-            let before = self.below(&full);
-            if super::stat::is_dir(&stat) {
-                open.push(folder.inner(&name, &full, false));
-                later.push((full, before, stat));
-                continue;
-            }
-            let state = |s: &FileStat| (s.st_mode, s.st_uid, s.st_gid, s.st_size, s.st_mtime, s.st_mtime_nsec);
-            match before {
-                None => self.note(full, ADDED),
-                Some(before) if state(&before) != state(&stat) => self.note(full, MODIFIED),
-                Some(_) => {}
-            }
-        }
-        Ok(seen)
     }
 
     /// What the image has in a directory and `seen` has not.
@@ -204,6 +170,11 @@ impl Found<'_> {
         }
         Ok(())
     }
+}
+
+/// What tells a changed file from the image's.
+fn state(s: &FileStat) -> (u32, u32, u32, i64, i64, i64) {
+    (s.st_mode, s.st_uid, s.st_gid, s.st_size, s.st_mtime, s.st_mtime_nsec)
 }
 
 fn names(dir: BorrowedFd<'_>) -> Result<Vec<CString>> {
