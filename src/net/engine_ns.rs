@@ -76,6 +76,9 @@ impl EngineNs {
             let _ = self.netlink.send(link::delete(link.index));
             return Err(e).with_context(|| format!("set up bridge {}", spec.bridge));
         }
+        for gateway in spec.pools.iter().filter_map(|p| p.gateway).filter(IpAddr::is_ipv6) {
+            route::await_local(&mut self.netlink, gateway)?;
+        }
         Ok(link)
     }
 

@@ -195,13 +195,16 @@ impl Network {
             if !settings.is_empty() {
                 ns::enter(namespace.try_clone()?, move || set(&settings))?;
             }
-            let addresses = addresses.iter().map(|(a, prefix)| link::add_address(inner, *a, *prefix));
-            let requests = std::iter::once(link::set_up(inner)).chain(addresses).collect();
+            let given = addresses.iter().map(|(a, prefix)| link::add_address(inner, *a, *prefix));
+            let requests = std::iter::once(link::set_up(inner)).chain(given).collect();
             inside.send_all(requests).with_context(|| format!("give {interface} its addresses"))?;
             link::await_operational(inside, interface)?;
             link::await_operational(&mut ns.netlink, &name)?;
             // Its first port brings the bridge itself up.
             link::await_operational(&mut ns.netlink, &self.spec.bridge)?;
+            for (address, _) in addresses.iter().filter(|(a, _)| a.is_ipv6()) {
+                route::await_local(inside, *address)?;
+            }
             Ok(inner)
         };
         match finish() {

@@ -1,7 +1,10 @@
-//! Requests about routes and policy rules. Pure.
+//! Requests about routes and policy rules. Pure builders, except the one that waits.
 
 use super::message::Request;
+use super::socket::Netlink;
+use crate::error::{Error, Result};
 use std::net::IpAddr;
+use std::time::Duration;
 
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
@@ -76,6 +79,26 @@ pub fn add_on_link(destination: IpAddr, prefix: u8, interface: u32) -> Request {
         .attr_u32(RTA_TABLE, u32::from(libc::RT_TABLE_MAIN))
         .attr_address(RTA_DST, destination)
         .attr_u32(RTA_OIF, interface)
+}
+
+/// Waits until what is sent to an address of this namespace arrives. For a new one of
+/// IPv6 the kernel adds the way, and listens for neighbours that look for it, from a
+/// work queue; on a busy machine that takes its time, and datagrams before it are lost.
+pub fn await_local(netlink: &mut Netlink, address: IpAddr) -> Result<()> {
+    let prefix = if address.is_ipv4() { 32 } else { 128 };
+    for _ in 0..4000 {
+        let mut kind = None;
+        let request = Request::new(libc::RTM_GETROUTE, 0)
+            .body(&rtmsg(family_of(address), prefix, SCOPE_UNIVERSE, 0))
+            .attr_address(RTA_DST, address);
+        // An error is no way at all.
+        let _ = netlink.query(request, |_, payload| kind = payload.get(7).copied());
+        if kind == Some(libc::RTN_LOCAL) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    Err(Error::system(format!("the kernel does not take {address} into use")))
 }
 
 /// What a policy rule selects and does. `table` none = drop.
