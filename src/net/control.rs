@@ -2,7 +2,7 @@
 //! to be told of a change. One thread; no locks.
 
 use crate::error::{Error, Kind, Result};
-use crate::net::engine_ns::EngineNs;
+use crate::net::engine_ns::{self, EngineNs};
 use crate::net::netlink::{Netlink, link};
 use crate::net::outbound::opening::Way;
 use crate::net::outbound::{self, Outbound, Uplink};
@@ -12,6 +12,7 @@ use crate::net::protocol::{
 use crate::net::publish::Publisher;
 use crate::net::reactor::Remote;
 use crate::net::sandbox::{Endpoint, Network, Ready, set_default_routes};
+use crate::net::share::{Kind as Shared, Owner, Table};
 use crate::net::stock::Stock;
 use crate::net::subnet::Subnet;
 use crate::net::warm::{Bare, Warm};
@@ -49,6 +50,7 @@ struct Sandbox {
     endpoints: Vec<Endpoint>,
     ports: Vec<PortState>,
     spec: SandboxSpec,
+    owner: Owner,
 }
 
 impl Sandbox {
@@ -75,8 +77,9 @@ impl Control {
         let stock = Stock::new(ns.agent.clone());
         let way = Way::choose(&stock, &mut ns);
         let way_out = way.name();
-        let outbound = outbound::start(stock, way)?;
-        let publisher = Publisher::start(&ns.agent, outbound.clone())?;
+        let streams = Table::new(Shared::Streams);
+        let outbound = outbound::start(stock, way, streams.clone())?;
+        let publisher = Publisher::start(&ns.agent, outbound.clone(), streams)?;
         Ok(Self {
             ns,
             outbound,
@@ -254,7 +257,9 @@ impl Control {
             self.discard(&endpoints);
             return Err(e);
         }
-        let ports = match self.publisher.publish(&spec, &endpoints, &self.networks) {
+        let owner = Owner::default();
+        self.own(&endpoints, &owner);
+        let ports = match self.publisher.publish(&spec, &endpoints, &self.networks, &owner) {
             Ok(ports) => ports,
             Err(e) => {
                 self.discard(&endpoints);
@@ -265,7 +270,7 @@ impl Control {
             self.allow_host(&endpoints);
         }
         let inside = namespace_of.netlink;
-        let sandbox = Sandbox { namespace: namespace_of.namespace, inside, endpoints, ports, spec };
+        let sandbox = Sandbox { namespace: namespace_of.namespace, inside, endpoints, ports, spec, owner };
         let state = sandbox.state();
         let embedded = sandbox.spec.dns.embedded;
         self.sandboxes.insert(state.container.clone(), sandbox);
@@ -315,15 +320,19 @@ impl Control {
         }
     }
 
+    /// What these endpoints have open counts for one container.
+    fn own(&self, endpoints: &[Endpoint], owner: &Owner) {
+        for endpoint in endpoints {
+            let addresses: Vec<IpAddr> = endpoint.addresses().collect();
+            let mac = engine_ns::parse_mac(&endpoint.state.mac).unwrap_or_default();
+            let owner = owner.clone();
+            self.outbound.post(move |o| o.own(&addresses, mac, &owner));
+        }
+    }
+
     fn allow_host(&self, endpoints: &[Endpoint]) {
         let addresses: Vec<IpAddr> = endpoints.iter().flat_map(Endpoint::addresses).collect();
         self.outbound.post(move |o| addresses.into_iter().for_each(|a| o.allow_host(a)));
-    }
-
-    fn allow_host_of(&self, container: &str) {
-        if let Some(sandbox) = self.sandboxes.get(container) {
-            self.allow_host(&sandbox.endpoints);
-        }
     }
 
     /// A prepared sandbox, if the container asks for nothing special.
@@ -362,8 +371,11 @@ impl Control {
         let before = ways_out(&sandbox.endpoints);
         sandbox.endpoints.push(endpoint);
         set_default_routes(&mut sandbox.inside, &sandbox.endpoints)?;
-        if sandbox.spec.host_gateway {
-            self.allow_host_of(container);
+        if let Some(sandbox) = self.sandboxes.get(container) {
+            self.own(&sandbox.endpoints, &sandbox.owner);
+            if sandbox.spec.host_gateway {
+                self.allow_host(&sandbox.endpoints);
+            }
         }
         self.serve_names_late(container);
         self.names_changed();
@@ -384,7 +396,8 @@ impl Control {
         self.publisher.withdraw(container);
         sandbox.ports.clear();
         if !sandbox.endpoints.is_empty() {
-            sandbox.ports = self.publisher.publish(&sandbox.spec, &sandbox.endpoints, &self.networks)?;
+            sandbox.ports =
+                self.publisher.publish(&sandbox.spec, &sandbox.endpoints, &self.networks, &sandbox.owner)?;
         }
         Ok(())
     }

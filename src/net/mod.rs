@@ -19,6 +19,7 @@ pub mod publish;
 pub mod reactor;
 pub mod relay;
 pub mod sandbox;
+pub mod share;
 pub mod stock;
 pub mod subnet;
 pub mod warm;

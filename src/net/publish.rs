@@ -16,6 +16,7 @@ use crate::net::protocol::{PortSpec, PortState, Protocol, SandboxSpec};
 use crate::net::reactor::{Handler, Key, Reactor, Ready, Registry, Remote, Slab, Ticker, Token};
 use crate::net::relay::{Relays, abort_on_close};
 use crate::net::sandbox::{Endpoint, Network};
+use crate::net::share::{Owner, Place, Table};
 use crate::net::stock::transparent;
 use crate::net::subnet::Subnet;
 use crate::sys::inet;
@@ -51,9 +52,9 @@ struct Bound {
 }
 
 impl Publisher {
-    pub fn start(agent: &Agent, outbound: Remote<Outbound>) -> Result<Self> {
+    pub fn start(agent: &Agent, outbound: Remote<Outbound>, streams: Table) -> Result<Self> {
         let (reactor, remote) = Reactor::new()?;
-        let state = Loop::new(reactor.registry());
+        let state = Loop::new(reactor.registry(), streams);
         agent.spawn("publish", move || reactor.run(state))?;
         Ok(Self { remote, outbound, taken: HashMap::new(), kept: Vec::new() })
     }
@@ -68,6 +69,7 @@ impl Publisher {
         spec: &SandboxSpec,
         endpoints: &[Endpoint],
         networks: &HashMap<String, Network>,
+        owner: &Owner,
     ) -> Result<Vec<PortState>> {
         if spec.ports.is_empty() {
             return Ok(Vec::new());
@@ -89,18 +91,18 @@ impl Publisher {
             let Some((endpoint, gateways)) = endpoint_for(endpoints, networks, state.host_ip) else { continue };
             let container = |ip| SocketAddr::new(ip, state.container_port);
             let (v4, v6) = (endpoint.state.ipv4.map(container), endpoint.state.ipv6.map(container));
-            let owner = spec.container.clone();
+            let (owner, name) = (owner.clone(), spec.container.clone());
             match state.protocol {
                 Protocol::Tcp => {
-                    self.remote.post(move |l| l.listen(Listener { fd, v4, v6, gateways, owner }));
+                    self.remote.post(move |l| l.listen(Listener { fd, v4, v6, gateways, container: name, owner }));
                 }
                 Protocol::Udp => {
                     let prefer_v6 = state.host_ip.is_ipv6();
-                    let Some(container) = (if prefer_v6 { v6.or(v4) } else { v4.or(v6) }) else { continue };
+                    let Some(inside) = (if prefer_v6 { v6.or(v4) } else { v4.or(v6) }) else { continue };
                     let mac = crate::net::engine_ns::parse_mac(&endpoint.state.mac).unwrap_or_default();
                     let network = endpoint.state.network.clone();
-                    let gateway = gateways.iter().find(|g| g.is_ipv4() == container.is_ipv4()).copied();
-                    let port = Port { fd, network, container, mac, gateway, owner };
+                    let gateway = gateways.iter().find(|g| g.is_ipv4() == inside.is_ipv4()).copied();
+                    let port = Port { fd, network, inside, mac, gateway, container: name, owner };
                     self.outbound.post(move |o| {
                         if let Err(e) = o.udp.publish(port) {
                             crate::error!(format!("publish a port: {e}"));
@@ -322,7 +324,8 @@ struct Listener {
     v4: Option<SocketAddr>,
     v6: Option<SocketAddr>,
     gateways: Vec<IpAddr>,
-    owner: String,
+    container: String,
+    owner: Owner,
 }
 
 /// A client that waits for the container to answer.
@@ -331,6 +334,7 @@ struct Waiting {
     inner: OwnedFd,
     container: SocketAddr,
     since: Instant,
+    place: Place,
 }
 
 /// The loop's state. Lives in the engine's namespace.
@@ -340,13 +344,17 @@ pub struct Loop {
     waiting: Slab<Waiting>,
     relays: Relays,
     subnets: Vec<Subnet>,
-    /// Listeners that could not accept for want of descriptors.
+    /// Listeners that could not accept for want of descriptors, or beyond their
+    /// container's share: clients wait in the kernel's queue.
     starved: HashSet<Key>,
+    /// Listeners that had their turn and may have more.
+    more: Vec<Key>,
+    places: Table,
     sweep: Ticker,
 }
 
 impl Loop {
-    fn new(registry: Registry) -> Self {
+    fn new(registry: Registry, places: Table) -> Self {
         Self {
             relays: Relays::new(registry.clone(), RELAY),
             registry,
@@ -354,6 +362,8 @@ impl Loop {
             waiting: Slab::default(),
             subnets: Vec::new(),
             starved: HashSet::new(),
+            more: Vec::new(),
+            places,
             sweep: Ticker::new(Duration::from_secs(1)),
         }
     }
@@ -370,9 +380,9 @@ impl Loop {
         }
     }
 
-    fn withdraw(&mut self, owner: &str) {
+    fn withdraw(&mut self, container: &str) {
         for key in self.listeners.keys() {
-            if self.listeners.get_mut(key).is_some_and(|l| l.owner == owner) {
+            if self.listeners.get_mut(key).is_some_and(|l| l.container == container) {
                 if let Some(listener) = self.listeners.remove(key) {
                     // Closing is not enough where the socket is kept open for the next container.
                     self.registry.remove(&listener.fd);
@@ -386,18 +396,24 @@ impl Loop {
         self.starved.remove(&key);
         for _ in 0..BURST {
             let Some(listener) = self.listeners.get_mut(key) else { return };
+            let place = self.places.take(&listener.owner);
+            let Some(place) = place else { return self.starve(key) };
             match inet::accept(&listener.fd) {
-                Ok((fd, client)) => self.begin(key, fd, client),
+                Ok((fd, client)) => self.begin(key, fd, client, place),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if matches!(e.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR)) => {}
-                Err(_) => break,
+                Err(_) => return self.starve(key),
             }
         }
+        self.more.push(key);
+    }
+
+    fn starve(&mut self, key: Key) {
         self.starved.insert(key);
     }
 
     /// Connects to the container in the client's name.
-    fn begin(&mut self, key: Key, client: OwnedFd, from: SocketAddr) {
+    fn begin(&mut self, key: Key, client: OwnedFd, from: SocketAddr, place: Place) {
         let Some(listener) = self.listeners.get_mut(key) else { return };
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         if from.ip().is_loopback() {
@@ -415,7 +431,7 @@ impl Loop {
         };
         let key = self.waiting.next_key();
         if self.registry.add(&inner, PENDING | key).is_ok() {
-            self.waiting.insert(Waiting { client, inner, container, since: Instant::now() });
+            self.waiting.insert(Waiting { client, inner, container, since: Instant::now(), place });
         }
     }
 
@@ -426,7 +442,8 @@ impl Loop {
             return;
         }
         self.registry.remove(&waiting.inner);
-        if let Err(e) = self.relays.add(waiting.client, waiting.inner, waiting.container.ip(), 0) {
+        let Waiting { client, inner, container, place, .. } = waiting;
+        if let Err(e) = self.relays.add(client, inner, container.ip(), 0, place) {
             crate::warn!(format!("relay a published port: {e}"));
         }
     }
@@ -467,19 +484,22 @@ impl Handler for Loop {
     }
 
     fn settle(&mut self) -> Option<Duration> {
+        let more = std::mem::take(&mut self.more);
+        more.into_iter().for_each(|key| self.accept(key));
         let busy = self.relays.pump();
-        drop(self.relays.take_ended());
-        if self.sweep.due() {
-            for key in self.starved.clone() {
-                self.accept(key);
-            }
+        let ended = !self.relays.take_ended().is_empty();
+        let sweep = self.sweep.due();
+        if (ended || sweep) && !self.starved.is_empty() {
+            self.starved.clone().into_iter().for_each(|key| self.accept(key));
+        }
+        if sweep {
             for key in self.waiting.keys() {
                 if self.waiting.get_mut(key).is_some_and(|w| w.since.elapsed() > PATIENCE) {
                     self.waiting.remove(key);
                 }
             }
         }
-        match (busy, self.waiting.is_empty() && self.starved.is_empty()) {
+        match (busy || !self.more.is_empty(), self.waiting.is_empty() && self.starved.is_empty()) {
             (true, _) => Some(Duration::ZERO),
             (false, false) => Some(self.sweep.left()),
             (false, true) => None,

@@ -15,6 +15,7 @@
 
 use crate::error::Result;
 use crate::net::reactor::{Key, Registry, Slab, Token};
+use crate::net::share::Place;
 use crate::sys::inet;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -108,6 +109,8 @@ struct Flow {
     owner: IpAddr,
     /// What the owner of the relays calls this flow.
     tag: u64,
+    /// Given back with the flow.
+    _place: Place,
     queued: bool,
     /// A write failed: the flow will end with a reset.
     broken: bool,
@@ -146,7 +149,7 @@ impl Relays {
     }
 
     /// Starts relaying between two connected, non-blocking sockets.
-    pub fn add(&mut self, a: OwnedFd, b: OwnedFd, owner: IpAddr, tag: u64) -> Result<()> {
+    pub fn add(&mut self, a: OwnedFd, b: OwnedFd, owner: IpAddr, tag: u64, place: Place) -> Result<()> {
         let key = self.flows.next_key();
         for fd in [&a, &b] {
             // A request and its answer should not wait for each other's
@@ -164,6 +167,7 @@ impl Relays {
             directions: [direction(), direction()],
             owner,
             tag,
+            _place: place,
             queued: false,
             broken: false,
             aborted: false,

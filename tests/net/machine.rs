@@ -114,6 +114,12 @@ impl Machine {
         self.run(move || Netlink::open().unwrap().send(address(up("eth0"), 2)).unwrap());
     }
 
+    /// An address more.
+    pub fn take(&self, address: &'static str) {
+        let (address, prefix) = parse(address);
+        self.run(move || Netlink::open().unwrap().send(link::add_address(up("eth0"), address, prefix)).unwrap());
+    }
+
     /// The host sends what goes to `subnet` to this machine.
     pub fn route(&self, subnet: &str) {
         let status = Command::new("ip")

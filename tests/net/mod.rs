@@ -11,4 +11,5 @@ mod options;
 mod outbound;
 mod publish;
 mod roads;
+mod shares;
 mod ways;

@@ -14,6 +14,7 @@ pub mod upstream;
 
 use crate::error::{Context, Result};
 use crate::net::reactor::{Handler, Key, Reactor, Ready, Registry, Remote, Slab, Ticker, Token};
+use crate::net::share::{Kind, Owner, Place, Table};
 use crate::sys::inet;
 use crate::util::thread;
 use message::{NO_SUCH_NAME, Question, SERVER_FAILURE};
@@ -58,15 +59,18 @@ struct Client {
     container: String,
     sockets: Sockets,
     view: View,
+    owner: Owner,
 }
 
 /// Who waits for an upstream answer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Asker {
     client: Key,
     via: Via,
     question: Question,
     message: Vec<u8>,
+    /// One of the questions that may be on their way; given back with the answer.
+    _place: Place,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +92,7 @@ pub struct Server {
     clients: Slab<Client>,
     streams: Slab<Stream>,
     upstream: Upstream,
+    places: Table,
     sweep: Ticker,
     buffer: Vec<u8>,
     turn: usize,
@@ -98,6 +103,7 @@ pub fn start() -> Result<Remote<Server>> {
     let registry = reactor.registry();
     let state = Server {
         upstream: Upstream::new(registry.clone(), ASKED),
+        places: Table::new(Kind::Questions),
         registry,
         clients: Slab::default(),
         streams: Slab::default(),
@@ -118,7 +124,7 @@ impl Server {
             .add_reader(&sockets.udp, UDP | key)
             .and_then(|()| self.registry.add_reader(&sockets.tcp, LISTENER | key));
         match watched {
-            Ok(()) => drop(self.clients.insert(Client { container, sockets, view })),
+            Ok(()) => drop(self.clients.insert(Client { container, sockets, view, owner: Owner::default() })),
             Err(e) => crate::error!(format!("serve names: {e}"), "container" = container),
         }
     }
@@ -170,12 +176,14 @@ impl Server {
             return self.answer(key, via, &answer);
         }
         let servers = client.view.servers.clone();
-        if client.view.closed {
-            let failure =
-                question.failure(message, if question.name.contains('.') { SERVER_FAILURE } else { NO_SUCH_NAME });
+        let closed = client.view.closed;
+        // Beyond its share it is told to try elsewhere.
+        let Some(place) = self.places.take(&client.owner).filter(|_| !closed) else {
+            let nobody = closed && !question.name.contains('.');
+            let failure = question.failure(message, if nobody { NO_SUCH_NAME } else { SERVER_FAILURE });
             return self.answer(key, via, &failure);
-        }
-        let asker = Asker { client: key, via, question, message: message.to_vec() };
+        };
+        let asker = Asker { client: key, via, question, message: message.to_vec(), _place: place };
         let stream = matches!(via, Via::Stream(_));
         if let Some(asker) = self.upstream.ask(servers, asker, stream) {
             self.fail(asker);

@@ -14,8 +14,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Questions on their way at once; beyond that askers are told to try elsewhere.
-const MOST: usize = 512;
 /// One server's time.
 const WAIT: Duration = Duration::from_millis(2500);
 /// How long a silent server goes to the end of the row.
@@ -67,9 +65,6 @@ impl Upstream {
         let mut left = if servers.is_empty() { self.host_servers() } else { servers };
         self.silent.retain(|_, since| since.elapsed() < SULK);
         order::sort_by_key(&mut left, |s| self.silent.contains_key(s));
-        if self.asked.len() >= MOST {
-            return Some(asker);
-        }
         self.next(asker, left, stream, None).map(|(asker, _)| asker)
     }
 

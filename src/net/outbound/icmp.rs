@@ -2,17 +2,17 @@
 //! sockets where `net.ipv4.ping_group_range` allows them. Where it does not, a
 //! request vanishes, as behind many a firewall; `Status::ping` says so.
 
-use super::{ECHO, From, Uplink};
-use crate::error::Result;
+use super::{ECHO, From, Sender, Uplink};
+use crate::error::{Error, Result};
 use crate::net::packet::{Echo, Packet, build};
 use crate::net::reactor::{Key, Registry, Slab};
+use crate::net::share::{Kind, Place, Table};
 use crate::sys::inet;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-const MOST: usize = 512;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Container, destination as it calls it, identifier.
@@ -23,12 +23,14 @@ struct Flow {
     from: From,
     id: Id,
     last: Instant,
+    place: Place,
 }
 
 pub struct Echoes {
     registry: Registry,
     flows: Slab<Flow>,
     by_id: HashMap<Id, Key>,
+    places: Table,
     next_id: u32,
 }
 
@@ -46,18 +48,19 @@ pub fn allowed() -> bool {
 
 impl Echoes {
     pub fn new(registry: Registry) -> Self {
-        Self { registry, flows: Slab::default(), by_id: HashMap::new(), next_id: 1 }
+        let places = Table::new(Kind::Pings);
+        Self { registry, flows: Slab::default(), by_id: HashMap::new(), places, next_id: 1 }
     }
 
     pub fn is_empty(&self) -> bool {
         self.flows.is_empty()
     }
 
-    pub fn request(&mut self, from: From, packet: &Packet<'_>, echo: &Echo<'_>, target: IpAddr) {
+    pub fn request(&mut self, sender: Sender<'_>, packet: &Packet<'_>, echo: &Echo<'_>, target: IpAddr) {
         let id = (packet.source, packet.destination, echo.identifier);
         let key = match self.by_id.get(&id) {
             Some(key) => *key,
-            None => match self.begin(from, id, target) {
+            None => match self.begin(sender, id, target) {
                 Ok(key) => key,
                 Err(_) => return,
             },
@@ -71,15 +74,18 @@ impl Echoes {
         let _ = inet::send(&flow.fd, &message);
     }
 
-    fn begin(&mut self, from: From, id: Id, target: IpAddr) -> Result<Key> {
-        if self.flows.len() >= MOST {
-            self.sweep_older_than(Duration::ZERO);
-        }
+    fn begin(&mut self, sender: Sender<'_>, id: Id, target: IpAddr) -> Result<Key> {
+        let Sender { from, owner, .. } = sender;
+        let place = self.places.take(owner).or_else(|| {
+            self.end_where(|f| f.place.owner.is(owner));
+            self.places.take(owner)
+        });
+        let place = place.ok_or_else(|| Error::unavailable("no room for another ping"))?;
         let fd = open(target.is_ipv4())?;
         inet::connect(&fd, &SocketAddr::new(target, 0))?;
         let key = self.flows.next_key();
         self.registry.add_reader(&fd, ECHO | key)?;
-        self.flows.insert(Flow { fd, from, id, last: Instant::now() });
+        self.flows.insert(Flow { fd, from, id, last: Instant::now(), place });
         self.by_id.insert(id, key);
         Ok(key)
     }
@@ -102,37 +108,24 @@ impl Echoes {
     }
 
     pub fn forget(&mut self, address: IpAddr) {
-        for key in self.flows.keys() {
-            if self.flows.get_mut(key).is_some_and(|f| f.id.0 == address) {
-                self.end(key);
-            }
-        }
+        self.end_where(|f| f.id.0 == address);
     }
 
     /// The host has this address no more.
     pub fn host_lost(&mut self, address: IpAddr) {
-        for key in self.flows.keys() {
-            let left_from = |f: &mut Flow| inet::local_address(&f.fd).is_ok_and(|a| a.ip() == address);
-            if self.flows.get_mut(key).is_some_and(left_from) {
-                self.end(key);
-            }
-        }
-    }
-
-    fn end(&mut self, key: Key) {
-        if let Some(flow) = self.flows.remove(key) {
-            self.by_id.remove(&flow.id);
-        }
+        self.end_where(|f| inet::local_address(&f.fd).is_ok_and(|a| a.ip() == address));
     }
 
     pub fn sweep(&mut self) {
-        self.sweep_older_than(PATIENCE);
+        self.end_where(|f| f.last.elapsed() >= PATIENCE);
     }
 
-    fn sweep_older_than(&mut self, age: Duration) {
+    fn end_where(&mut self, over: impl Fn(&Flow) -> bool) {
         for key in self.flows.keys() {
-            if self.flows.get_mut(key).is_some_and(|f| f.last.elapsed() >= age) {
-                self.end(key);
+            if self.flows.get_mut(key).is_some_and(|f| over(f))
+                && let Some(flow) = self.flows.remove(key)
+            {
+                self.by_id.remove(&flow.id);
             }
         }
     }

@@ -48,6 +48,7 @@ use crate::net::packet::fragments::{FRAGMENT, Fragments};
 use crate::net::packet::{Echo, ICMP, ICMPV6, Mac, Packet, TCP, Tcp, UDP, Udp};
 use crate::net::protocol::HOST_GATEWAY;
 use crate::net::reactor::{Handler, Reactor, Ready, Registry, Remote, Ticker, Token};
+use crate::net::share::{Owner, Table};
 use crate::net::stock::Stock;
 use crate::net::subnet::{Subnet, is_forbidden};
 use crate::sys::inet;
@@ -112,6 +113,14 @@ pub struct From {
     pub mac: Mac,
 }
 
+/// Who sent it, and whose share it takes from.
+#[derive(Clone, Copy)]
+pub struct Sender<'a> {
+    pub from: From,
+    pub uplink: &'a Uplink,
+    pub owner: &'a Owner,
+}
+
 pub struct Outbound {
     pub registry: Registry,
     uplinks: HashMap<u64, Uplink>,
@@ -120,6 +129,10 @@ pub struct Outbound {
     ours: Vec<Subnet>,
     /// Containers that asked for the host's loopback.
     host_users: HashSet<IpAddr>,
+    /// Whose an address is, with the hardware address that belongs to it.
+    owners: HashMap<IpAddr, (Mac, Owner)>,
+    /// All who send from an address that is not theirs.
+    strangers: Owner,
     pub tcp: tcp::Connections,
     pub udp: udp::Datagrams,
     pub icmp: icmp::Echoes,
@@ -131,7 +144,7 @@ pub struct Outbound {
 }
 
 /// Starts the thread.
-pub fn start(stock: Stock, way: Way) -> Result<Remote<Outbound>> {
+pub fn start(stock: Stock, way: Way, streams: Table) -> Result<Remote<Outbound>> {
     let (reactor, remote) = Reactor::new()?;
     let registry = reactor.registry();
     let state = Outbound {
@@ -140,7 +153,9 @@ pub fn start(stock: Stock, way: Way) -> Result<Remote<Outbound>> {
         next_uplink: 0,
         ours: Vec::new(),
         host_users: HashSet::new(),
-        tcp: tcp::Connections::new(registry.clone(), way.build(registry.clone(), stock)),
+        owners: HashMap::new(),
+        strangers: Owner::default(),
+        tcp: tcp::Connections::new(registry.clone(), way.build(registry.clone(), stock), streams),
         udp: udp::Datagrams::new(registry.clone()),
         icmp: icmp::Echoes::new(registry.clone()),
         fragments: Fragments::default(),
@@ -183,8 +198,14 @@ impl Outbound {
         self.host_users.insert(address);
     }
 
+    /// A container that counts for what these addresses have open.
+    pub fn own(&mut self, addresses: &[IpAddr], mac: Mac, owner: &Owner) {
+        self.owners.extend(addresses.iter().map(|a| (*a, (mac, owner.clone()))));
+    }
+
     /// A container is gone: end what it had open.
     pub fn forget(&mut self, address: IpAddr) {
+        self.owners.remove(&address);
         self.host_users.remove(&address);
         self.tcp.forget(address);
         self.udp.forget(address);
@@ -240,6 +261,11 @@ impl Outbound {
     fn packet(&mut self, number: u64, packet: &Packet<'_>) {
         let Some(uplink) = self.uplinks.get(&number) else { return };
         let from = From { uplink: number, mac: packet.source_mac };
+        let owner = match self.owners.get(&packet.source) {
+            Some((mac, owner)) if *mac == from.mac => owner,
+            _ => &self.strangers,
+        };
+        let sender = Sender { from, uplink, owner };
         if packet.protocol == UDP {
             let Some(udp) = Udp::parse(packet.payload, packet.segment.is_some()) else { return };
             let guest = SocketAddr::new(packet.source, udp.source);
@@ -249,7 +275,7 @@ impl Outbound {
                 return;
             }
             match self.target(uplink, packet.source, packet.destination) {
-                Some(Ok(target)) => self.udp.outgoing(from, uplink, guest, remote, target, &udp, packet),
+                Some(Ok(target)) => self.udp.outgoing(sender, (guest, remote), target, &udp, packet),
                 Some(Err(())) => uplink.unreachable(from.mac, packet.source, Unreachable::Port, packet.ip),
                 None => {}
             }
@@ -259,12 +285,12 @@ impl Outbound {
         match packet.protocol {
             TCP => {
                 if let Some(syn) = Tcp::parse(packet.payload) {
-                    self.tcp.syn(from, uplink, packet, &syn, target);
+                    self.tcp.syn(sender, packet, &syn, target);
                 }
             }
             ICMP | ICMPV6 => {
                 if let (Some(echo), Ok(target)) = (Echo::parse(packet.protocol, packet.payload), target) {
-                    self.icmp.request(from, packet, &echo, target);
+                    self.icmp.request(sender, packet, &echo, target);
                 }
             }
             _ => {}

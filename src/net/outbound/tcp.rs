@@ -5,12 +5,13 @@
 //! upstream has accepted.
 
 use super::opening::{Held, Opened, Opening, Pair};
-use super::{From, PENDING, RELAY, Uplink};
+use super::{PENDING, RELAY, Sender, Uplink};
 use crate::error::Result;
 use crate::net::packet::build::{self, Unreachable};
 use crate::net::packet::{Packet, Tcp};
 use crate::net::reactor::{Key, Registry, Slab};
 use crate::net::relay::Relays;
+use crate::net::share::{Place, Table};
 use crate::sys::inet;
 use std::collections::HashMap;
 use std::io;
@@ -18,11 +19,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// Connections and attempts at once; beyond that a SYN is lost, as on a router
-/// whose table is full.
-const MOST: usize = 16 * 1024;
 /// The kernel gives up connecting after some 130 s; nobody waits longer.
 const PATIENCE: Duration = Duration::from_secs(150);
+/// A container that still wants to connect sends its SYN again after a second (three in old
+/// systems), then each time after at most twice the last wait.
+const FIRST_WAIT: Duration = Duration::from_secs(3);
+const SLACK: Duration = Duration::from_secs(1);
 /// For the container's answer to our SYN-ACK, in the ways that wait for it: the
 /// kernel's first four transmissions.
 const ANSWER: Duration = Duration::from_secs(16);
@@ -31,8 +33,32 @@ struct Pending {
     held: Held,
     upstream: OwnedFd,
     since: Instant,
+    /// When the SYN came last, and how long after the one before.
+    last: Instant,
+    wait: Duration,
     /// Headers of the SYN, for an ICMP error.
     original: Vec<u8>,
+    place: Place,
+}
+
+impl Pending {
+    fn new(held: Held, upstream: OwnedFd, original: Vec<u8>, place: Place) -> Self {
+        let now = Instant::now();
+        Self { held, upstream, since: now, last: now, wait: FIRST_WAIT / 2, original, place }
+    }
+
+    /// The SYN came again.
+    fn repeated(&mut self) {
+        let now = Instant::now();
+        self.wait = (now - self.last).max(FIRST_WAIT / 2);
+        self.last = now;
+    }
+
+    /// Nobody waits any more: the container's socket is gone, and says so by silence only.
+    /// If it was a loss after all, the next SYN begins anew.
+    fn is_abandoned(&self) -> bool {
+        self.since.elapsed() > PATIENCE || self.last.elapsed() > self.wait * 2 + SLACK
+    }
 }
 
 enum Entry {
@@ -55,6 +81,7 @@ pub struct Connections {
     /// None: this host lets us make no half at all.
     way: Option<Box<dyn Opening>>,
     pub relays: Relays,
+    places: Table,
     pending: Slab<Pending>,
     entries: HashMap<Pair, Entry>,
     tags: HashMap<u64, Pair>,
@@ -64,11 +91,12 @@ pub struct Connections {
 }
 
 impl Connections {
-    pub fn new(registry: Registry, way: Option<Box<dyn Opening>>) -> Self {
+    pub fn new(registry: Registry, way: Option<Box<dyn Opening>>, places: Table) -> Self {
         Self {
             relays: Relays::new(registry.clone(), RELAY),
             registry,
             way,
+            places,
             pending: Slab::default(),
             entries: HashMap::new(),
             tags: HashMap::new(),
@@ -91,11 +119,18 @@ impl Connections {
     }
 
     /// A container wants to connect; `target` is the host's view of the
-    /// destination, or an error if nobody may answer there.
-    pub fn syn(&mut self, from: From, uplink: &Uplink, packet: &Packet<'_>, syn: &Tcp, target: Result<IpAddr, ()>) {
+    /// destination, or an error if nobody may answer there. Beyond the owner's share
+    /// a SYN is lost, as on a router whose table is full.
+    pub fn syn(&mut self, sender: Sender<'_>, packet: &Packet<'_>, syn: &Tcp, target: Result<IpAddr, ()>) {
+        let Sender { from, uplink, owner } = sender;
         let pair = (SocketAddr::new(packet.source, syn.source), SocketAddr::new(packet.destination, syn.destination));
         match self.entries.get(&pair) {
-            Some(Entry::Pending { sequence, .. }) if *sequence == syn.sequence => return,
+            Some(Entry::Pending { key, sequence }) if *sequence == syn.sequence => {
+                if let Some(pending) = self.pending.get_mut(*key) {
+                    pending.repeated();
+                }
+                return;
+            }
             Some(Entry::Opening(pending)) if pending.held.syn.sequence == syn.sequence => {
                 if let Some(way) = &mut self.way {
                     way.again(&pending.held);
@@ -121,16 +156,14 @@ impl Connections {
         if self.way.is_none() {
             return uplink.unreachable(from.mac, packet.source, Unreachable::Prohibited, &original);
         }
-        if self.entries.len() >= MOST {
-            return;
-        }
+        let Some(place) = self.places.take(owner) else { return };
         match dial(SocketAddr::new(target, syn.destination)) {
             Ok(upstream) => {
                 let key = self.pending.next_key();
                 if self.registry.add(&upstream, PENDING | key).is_err() {
                     return;
                 }
-                self.pending.insert(Pending { held, upstream, since: Instant::now(), original });
+                self.pending.insert(Pending::new(held, upstream, original, place));
                 self.entries.insert(pair, Entry::Pending { key, sequence: syn.sequence });
             }
             Err(e) => tell(uplink, &held, &e, &original),
@@ -159,7 +192,7 @@ impl Connections {
         let Some(way) = &mut self.way else { return };
         let Held { pair, syn, .. } = pending.held;
         let opened = match way.open(uplink, &pending.held) {
-            Ok(Opened::Now { half, answer }) => self.relay(pair, syn.sequence, half, pending.upstream, answer),
+            Ok(Opened::Now { half, answer }) => self.relay(pair, syn.sequence, half, pending, answer),
             Ok(Opened::Soon) => {
                 self.opening += 1;
                 self.entries.insert(pair, Entry::Opening(Box::new(Pending { since: Instant::now(), ..pending })));
@@ -184,16 +217,16 @@ impl Connections {
             let Some(Entry::Opening(pending)) = self.entries.remove(&pair) else { continue };
             self.opening -= 1;
             let sequence = pending.held.syn.sequence;
-            if let Err(e) = self.relay(pair, sequence, half, pending.upstream, Vec::new()) {
+            if let Err(e) = self.relay(pair, sequence, half, *pending, Vec::new()) {
                 crate::warn!(format!("open a connection of {} to {}: {e}", pair.0, pair.1));
             }
         }
     }
 
-    fn relay(&mut self, pair: Pair, sequence: u32, half: OwnedFd, upstream: OwnedFd, answer: Vec<u8>) -> Result<()> {
+    fn relay(&mut self, pair: Pair, sequence: u32, half: OwnedFd, pending: Pending, answer: Vec<u8>) -> Result<()> {
         let tag = self.next_tag;
         self.next_tag += 1;
-        self.relays.add(half, upstream, pair.0.ip(), tag)?;
+        self.relays.add(half, pending.upstream, pair.0.ip(), tag, pending.place)?;
         self.tags.insert(tag, pair);
         self.entries.insert(pair, Entry::Open { tag, sequence, answer });
         Ok(())
@@ -238,8 +271,8 @@ impl Connections {
 
     pub fn sweep(&mut self) {
         for key in self.pending.keys() {
-            let old = self.pending.get_mut(key).is_some_and(|p| p.since.elapsed() > PATIENCE);
-            if old && let Some(pending) = self.pending.remove(key) {
+            let over = self.pending.get_mut(key).is_some_and(|p| p.is_abandoned());
+            if over && let Some(pending) = self.pending.remove(key) {
                 self.entries.remove(&pending.held.pair);
             }
         }

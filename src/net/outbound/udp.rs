@@ -1,12 +1,13 @@
 //! Datagrams: one host socket per pair of addresses for what containers begin,
 //! one host socket per published port for what others begin.
 
-use super::{DATAGRAMS, From, PUBLISHED, Uplink};
-use crate::error::Result;
+use super::{DATAGRAMS, From, PUBLISHED, Sender, Uplink};
+use crate::error::{Error, Result};
 use crate::net::packet::build::{self, Unreachable};
 use crate::net::packet::{ETHERNET, Mac, Packet, Udp, VNET};
 use crate::net::protocol::HOST_GATEWAY;
 use crate::net::reactor::{Key, Registry, Slab};
+use crate::net::share::{Kind, Owner, Place, Table};
 use crate::net::subnet::Subnet;
 use crate::sys::inet;
 use crate::util::order;
@@ -15,7 +16,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-const MOST: usize = 4096;
 /// No answer yet.
 const ONE_WAY: Duration = Duration::from_secs(60);
 const BOTH_WAYS: Duration = Duration::from_secs(180);
@@ -32,6 +32,7 @@ struct Flow {
     pair: Pair,
     last: Instant,
     answered: bool,
+    place: Place,
 }
 
 impl Flow {
@@ -50,12 +51,14 @@ pub struct Port {
     pub fd: OwnedFd,
     pub network: String,
     /// The container's address and port.
-    pub container: SocketAddr,
+    pub inside: SocketAddr,
     pub mac: Mac,
     /// Who stands for clients whose own address cannot be shown.
     pub gateway: Option<IpAddr>,
     /// To be found again when it is withdrawn.
-    pub owner: String,
+    pub container: String,
+    /// Whose share its clients take from.
+    pub owner: Owner,
 }
 
 struct Session {
@@ -64,6 +67,7 @@ struct Session {
     /// The host's address that the client knows; answers come from there.
     local: Option<IpAddr>,
     last: Instant,
+    place: Place,
 }
 
 pub struct Datagrams {
@@ -73,6 +77,8 @@ pub struct Datagrams {
     ports: Slab<Port>,
     /// By (container, client as the container sees it).
     sessions: HashMap<Pair, Session>,
+    places: Table,
+    clients: Table,
     next_id: u32,
 }
 
@@ -84,6 +90,8 @@ impl Datagrams {
             by_pair: HashMap::new(),
             ports: Slab::default(),
             sessions: HashMap::new(),
+            places: Table::new(Kind::Datagrams),
+            clients: Table::new(Kind::Clients),
             next_id: 1,
         }
     }
@@ -97,22 +105,13 @@ impl Datagrams {
     }
 
     /// A container's datagram to the outside.
-    #[expect(clippy::too_many_arguments, reason = "one packet in its parsed pieces")]
-    pub fn outgoing(
-        &mut self,
-        from: From,
-        uplink: &Uplink,
-        guest: SocketAddr,
-        remote: SocketAddr,
-        target: IpAddr,
-        udp: &Udp<'_>,
-        packet: &Packet<'_>,
-    ) {
-        let key = match self.by_pair.get(&(guest, remote)) {
+    pub fn outgoing(&mut self, sender: Sender<'_>, pair: Pair, target: IpAddr, udp: &Udp<'_>, packet: &Packet<'_>) {
+        let Sender { from, uplink, .. } = sender;
+        let key = match self.by_pair.get(&pair) {
             Some(key) => *key,
-            None => match self.begin(from, (guest, remote), target) {
+            None => match self.begin(sender, pair, target) {
                 Ok(key) => key,
-                Err(_) => return uplink.unreachable(from.mac, guest.ip(), Unreachable::Host, packet.ip),
+                Err(_) => return uplink.unreachable(from.mac, pair.0.ip(), Unreachable::Host, packet.ip),
             },
         };
         let Some(flow) = self.flows.get_mut(key) else { return };
@@ -127,32 +126,36 @@ impl Datagrams {
             let _ = inet::send(&flow.fd, piece);
         }
         if let Some(why) = refused {
-            uplink.unreachable(from.mac, guest.ip(), why, packet.ip);
+            uplink.unreachable(from.mac, pair.0.ip(), why, packet.ip);
         }
     }
 
-    fn begin(&mut self, from: From, pair: Pair, target: IpAddr) -> Result<Key> {
-        if self.flows.len() >= MOST {
-            self.evict();
-        }
+    fn begin(&mut self, sender: Sender<'_>, pair: Pair, target: IpAddr) -> Result<Key> {
+        let Sender { from, owner, .. } = sender;
+        let place = self.places.take(owner).or_else(|| {
+            self.evict(owner);
+            self.places.take(owner)
+        });
+        let place = place.ok_or_else(|| Error::unavailable("no room for another flow"))?;
         let target = SocketAddr::new(target, pair.1.port());
         let fd = inet::socket(inet::domain_of(&target), libc::SOCK_DGRAM, 0)?;
         inet::connect(&fd, &target)?;
         let key = self.flows.next_key();
         self.registry.add_reader(&fd, DATAGRAMS | key)?;
-        self.flows.insert(Flow { fd, from, pair, last: Instant::now(), answered: false });
+        self.flows.insert(Flow { fd, from, pair, last: Instant::now(), answered: false, place });
         self.by_pair.insert(pair, key);
         Ok(key)
     }
 
-    /// Makes room: the quarter that was idle longest goes.
-    fn evict(&mut self) {
+    /// Makes room for an owner among its own: the quarter that was idle longest goes.
+    fn evict(&mut self, owner: &Owner) {
         let mut ages: Vec<(Instant, Key)> = Vec::new();
         for key in self.flows.keys() {
-            ages.extend(self.flows.get_mut(key).map(|f| (f.last, key)));
+            ages.extend(self.flows.get_mut(key).filter(|f| f.place.owner.is(owner)).map(|f| (f.last, key)));
         }
         order::sort(&mut ages);
-        for (_, key) in ages.into_iter().take(MOST / 4) {
+        let quarter = ages.len().div_ceil(4);
+        for (_, key) in ages.into_iter().take(quarter) {
             self.end(key);
         }
     }
@@ -196,9 +199,9 @@ impl Datagrams {
         Ok(())
     }
 
-    pub fn withdraw(&mut self, owner: &str) {
+    pub fn withdraw(&mut self, container: &str) {
         for key in self.ports.keys() {
-            if self.ports.get_mut(key).is_some_and(|p| p.owner == owner) {
+            if self.ports.get_mut(key).is_some_and(|p| p.container == container) {
                 if let Some(port) = self.ports.remove(key) {
                     // Closing is not enough where the socket is kept open for the next container.
                     self.registry.remove(&port.fd);
@@ -215,14 +218,16 @@ impl Datagrams {
             let Ok((n, client, local)) = inet::receive_local(&port.fd, buffer) else { return };
             let Some(uplink) = uplinks.values().find(|u| u.network == port.network) else { continue };
             let Some(shown) = shown_as(client, port, ours) else { continue };
-            if self.sessions.len() >= MOST && !self.sessions.contains_key(&(port.container, shown)) {
-                continue;
-            }
-            let session = Session { port: key, client, local, last: Instant::now() };
-            self.sessions.insert((port.container, shown), session);
+            let pair = (port.inside, shown);
+            let place = match self.sessions.remove(&pair) {
+                Some(session) => Some(session.place),
+                None => self.clients.take(&port.owner),
+            };
+            let Some(place) = place else { continue };
+            self.sessions.insert(pair, Session { port: key, client, local, last: Instant::now(), place });
             self.next_id = self.next_id.wrapping_add(1);
             let peer = uplink.peer(port.mac);
-            for frame in build::udp(&peer, shown, port.container, &buffer[..n], self.next_id) {
+            for frame in build::udp(&peer, shown, port.inside, &buffer[..n], self.next_id) {
                 uplink.send(&frame);
             }
         }
@@ -247,31 +252,26 @@ impl Datagrams {
     }
 
     pub fn forget(&mut self, address: IpAddr) {
-        for key in self.flows.keys() {
-            if self.flows.get_mut(key).is_some_and(|f| f.pair.0.ip() == address) {
-                self.end(key);
-            }
-        }
+        self.end_where(|f| f.pair.0.ip() == address);
         self.sessions.retain(|(guest, _), _| guest.ip() != address);
     }
 
     /// The host has this address no more: what left from it begins anew.
     pub fn host_lost(&mut self, address: IpAddr) {
-        for key in self.flows.keys() {
-            let left_from = |f: &mut Flow| inet::local_address(&f.fd).is_ok_and(|a| a.ip() == address);
-            if self.flows.get_mut(key).is_some_and(left_from) {
-                self.end(key);
-            }
-        }
+        self.end_where(|f| inet::local_address(&f.fd).is_ok_and(|a| a.ip() == address));
     }
 
     pub fn sweep(&mut self) {
+        self.end_where(|f| f.last.elapsed() > f.patience());
+        self.sessions.retain(|_, s| s.last.elapsed() <= BOTH_WAYS);
+    }
+
+    fn end_where(&mut self, over: impl Fn(&Flow) -> bool) {
         for key in self.flows.keys() {
-            if self.flows.get_mut(key).is_some_and(|f| f.last.elapsed() > f.patience()) {
+            if self.flows.get_mut(key).is_some_and(|f| over(f)) {
                 self.end(key);
             }
         }
-        self.sessions.retain(|_, s| s.last.elapsed() <= BOTH_WAYS);
     }
 }
 
@@ -279,13 +279,13 @@ impl Datagrams {
 /// means something else to the container (loopback, one of our networks) or is
 /// of another family.
 fn shown_as(client: SocketAddr, port: &Port, ours: &[Subnet]) -> Option<SocketAddr> {
-    let same_family = client.is_ipv4() == port.container.is_ipv4();
+    let same_family = client.is_ipv4() == port.inside.is_ipv4();
     let ip = client.ip();
     if same_family && !ip.is_loopback() && !ours.iter().any(|s| s.contains(ip)) {
         return Some(client);
     }
     // Not the bridge's own address: the kernel would answer for it.
-    let stand_in = if port.container.is_ipv4() { Some(HOST_GATEWAY) } else { port.gateway };
+    let stand_in = if port.inside.is_ipv4() { Some(HOST_GATEWAY) } else { port.gateway };
     Some(SocketAddr::new(stand_in?, client.port()))
 }
 
