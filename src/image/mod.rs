@@ -10,6 +10,7 @@ mod flow;
 pub mod gc;
 mod gzip;
 pub mod layer;
+mod layers;
 pub mod manifest;
 pub mod platforms;
 pub mod reference;

@@ -14,29 +14,24 @@
 //! place, so a kill or a power cut at any moment leaves whole images and, at
 //! worst, unreferenced layers and blobs, which [`Store::collect`] removes.
 
-use super::compress::Compression;
 use super::config::ImageConfig;
 use super::digest::{self, Digest};
-use super::layer::{self, Body, Ingest, Place, Staged};
+use super::layers::Pins;
+pub use super::layers::{Layer, LayerRef, layer_media_type};
 use super::manifest::Descriptor;
 use super::platforms::Packed;
 use super::reference::{AnyReference, Reference};
 use super::unfinished::Unfinished;
 use crate::error::{Context, Error, Result};
 use crate::storage::Driver;
-use crate::storage::split::{self, Assemble, SPLIT};
 use crate::util::atomic_file::{self, Durability};
 use crate::util::json;
 use crate::util::order;
 use crate::util::time::{self, Timestamp};
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An image as the rest of the program sees it. A snapshot: a later tag makes a
@@ -73,20 +68,6 @@ impl Image {
     pub fn top(&self) -> Option<&str> {
         self.chain_ids.last().map(String::as_str)
     }
-}
-
-/// One layer's record.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Layer {
-    pub diff_id: Digest,
-    pub parent: Option<Digest>,
-    /// Docker's size: lengths of files and of symlink targets.
-    pub size: u64,
-    pub tar_size: u64,
-    /// The compressed form as it was pulled or as it was once pushed. Its bytes
-    /// are a blob only if [`Store::blob`] has them.
-    #[serde(default)]
-    pub blob: Option<Descriptor>,
 }
 
 /// What the daemon says to the store at start.
@@ -130,35 +111,6 @@ pub(super) struct Tables {
     pub images: HashMap<Digest, Arc<Image>>,
     pub layers: HashMap<Digest, Arc<Layer>>,
     pub repositories: Repositories,
-}
-
-pub(super) type Pins = Arc<Mutex<HashMap<Digest, usize>>>;
-
-/// Keeps a layer from being collected while somebody builds on it.
-#[derive(Debug)]
-pub struct LayerRef {
-    pub chain_id: Digest,
-    pub layer: Arc<Layer>,
-    pins: Pins,
-}
-
-impl LayerRef {
-    fn new(chain_id: Digest, layer: Arc<Layer>, pins: &Pins) -> Self {
-        *pins.lock().unwrap_or_else(PoisonError::into_inner).entry(chain_id).or_default() += 1;
-        Self { chain_id, layer, pins: pins.clone() }
-    }
-}
-
-impl Drop for LayerRef {
-    fn drop(&mut self) {
-        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(n) = pins.get_mut(&self.chain_id) {
-            *n -= 1;
-            if *n == 0 {
-                pins.remove(&self.chain_id);
-            }
-        }
-    }
 }
 
 pub struct Store {
@@ -335,171 +287,6 @@ impl Store {
         atomic_file::write(&self.image_path(id), &json::to_vec(&record)?, durability).context("write image record")
     }
 
-    // ── layers ──────────────────────────────────────────────────────────────
-
-    /// The layer with this chain ID, pinned, if it is here.
-    pub fn layer(&self, chain_id: &Digest) -> Option<LayerRef> {
-        let tables = self.lock();
-        let layer = tables.layers.get(chain_id)?.clone();
-        Some(LayerRef::new(*chain_id, layer, &self.pins))
-    }
-
-    /// Chain IDs of all layers with their sizes.
-    pub fn layer_sizes(&self) -> HashMap<Digest, u64> {
-        self.lock().layers.iter().map(|(chain, layer)| (*chain, layer.size)).collect()
-    }
-
-    /// Any layer with this diff ID: its content can be had without downloading.
-    pub fn layer_by_diff_id(&self, diff_id: &Digest) -> Option<LayerRef> {
-        let tables = self.lock();
-        let (chain_id, layer) = tables.layers.iter().find(|(_, l)| l.diff_id == *diff_id)?;
-        Some(LayerRef::new(*chain_id, layer.clone(), &self.pins))
-    }
-
-    /// Any layer whose compressed form has this digest.
-    pub fn layer_by_blob(&self, blob: &Digest) -> Option<LayerRef> {
-        let tables = self.lock();
-        let matching = |l: &Layer| l.blob.as_ref().is_some_and(|b| b.digest == *blob);
-        let (chain_id, layer) = tables.layers.iter().find(|(_, l)| matching(l))?;
-        Some(LayerRef::new(*chain_id, layer.clone(), &self.pins))
-    }
-
-    fn place(&self) -> (PathBuf, &Options) {
-        (self.root.join("tmp"), &self.options)
-    }
-
-    /// Takes a layer in: unpacked, hashed, verified, not yet in place. With the
-    /// `parent` known (`Some(None)`: the bottom) a copying driver unpacks at
-    /// once, else it waits for `commit_layer`.
-    pub fn ingest(&self, input: &mut dyn Read, parent: Option<Option<&Digest>>, ingest: Ingest<'_>) -> Result<Staged> {
-        let (tmp, options) = self.place();
-        let place = Place {
-            driver: &*self.driver,
-            tmp: &tmp,
-            keep_blobs: options.keep_blobs,
-            single_id: options.single_id,
-            devices: options.devices,
-        };
-        let hex = parent.map(|p| p.map(Digest::hex));
-        layer::take_in(&place, input, hex.as_ref().map(Option::as_deref), ingest)
-    }
-
-    /// Gives a layer its place over `parent`. If it is here already, the staged
-    /// one is dropped.
-    pub fn commit_layer(&self, staged: Staged, parent: Option<&Digest>) -> Result<LayerRef> {
-        let chain_id = digest::chain_id(parent, &staged.diff_id);
-        if let Some(existing) = self.layer(&chain_id) {
-            return Ok(existing);
-        }
-        let Staged { diff_id, tar_size, blob, body, .. } = staged;
-        let (staging, outcome) = match body {
-            Body::Tree(staging, outcome) => (staging, outcome),
-            Body::Spooled(spool) => {
-                let (tmp, options) = self.place();
-                let place = Place {
-                    driver: &*self.driver,
-                    tmp: &tmp,
-                    keep_blobs: false,
-                    single_id: options.single_id,
-                    devices: options.devices,
-                };
-                layer::unspool(&place, &spool, parent.map(Digest::hex).as_deref(), &AtomicBool::new(false))?
-            }
-        };
-        let _disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(existing) = self.layer(&chain_id) {
-            return Ok(existing);
-        }
-        let descriptor = match blob {
-            Some(blob) => {
-                let media_type = blob.compression.media_type().unwrap_or_default();
-                let descriptor = Descriptor::new(media_type, blob.digest, blob.size);
-                self.keep_blob(blob)?;
-                Some(descriptor)
-            }
-            None => None,
-        };
-        staging.commit(&chain_id.hex())?;
-        let layer = Layer { diff_id, parent: parent.copied(), size: outcome.size, tar_size, blob: descriptor };
-        self.insert_layer(chain_id, layer)
-    }
-
-    /// A layer from a tar that `produce` writes (in a thread of its own), for
-    /// commit and build.
-    pub fn layer_from(
-        &self,
-        parent: Option<&Digest>,
-        cancel: &AtomicBool,
-        produce: impl FnOnce(&mut dyn Write) -> Result<()> + Send,
-    ) -> Result<LayerRef> {
-        let (mut input, output) = std::io::pipe()?;
-        let mut silent = |_| {};
-        let ingest = Ingest::new(layer::Expected::default(), cancel, &mut silent);
-        let staged = std::thread::scope(|scope| {
-            let producer = scope.spawn(move || {
-                let mut output = BufWriter::with_capacity(128 * 1024, output);
-                produce(&mut output).and_then(|()| Ok(output.flush()?))
-            });
-            let staged = self.ingest(&mut input, Some(parent), ingest);
-            // A producer that still writes gets EPIPE.
-            drop(input);
-            match (producer.join(), staged) {
-                (Ok(Ok(())), staged) => staged,
-                (Ok(Err(_)), Err(e)) if e.kind() == crate::error::Kind::Cancelled => Err(e),
-                (Ok(Err(e)), _) => Err(e),
-                (Err(_), _) => Err(Error::system("the packing thread panicked")),
-            }
-        })?;
-        self.commit_layer(staged, parent)
-    }
-
-    fn insert_layer(&self, chain_id: Digest, layer: Layer) -> Result<LayerRef> {
-        let mut tables = self.lock();
-        self.write_layer(&chain_id, &layer)?;
-        let layer = Arc::new(layer);
-        tables.layers.insert(chain_id, layer.clone());
-        Ok(LayerRef::new(chain_id, layer, &self.pins))
-    }
-
-    pub(super) fn layer_path(&self, chain_id: &Digest) -> PathBuf {
-        self.root.join("layers").join(format!("{}.json", chain_id.hex()))
-    }
-
-    fn write_layer(&self, chain_id: &Digest, layer: &Layer) -> Result<()> {
-        atomic_file::write(&self.layer_path(chain_id), &json::to_vec(layer)?, Durability::Renamed)
-            .context("write layer record")
-    }
-
-    /// The layer's tar, byte for byte as it came.
-    pub fn layer_tar(&self, chain_id: &Digest) -> Result<Assemble> {
-        let hex = chain_id.hex();
-        let aside = self.driver.layer_aside(&hex)?;
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let record =
-            openat(&aside, SPLIT, flags, Mode::empty()).with_context(|| format!("open tar record of {hex}"))?;
-        let moved = split::read_moved(&aside)?;
-        Ok(Assemble::new(record.into(), self.driver.layer_root(&hex)?, aside, moved))
-    }
-
-    /// Remembers how a layer is called in its compressed form (after a push
-    /// that compressed it), so that the next push can ask for it by digest.
-    pub fn remember_blob(&self, chain_id: &Digest, blob: &Descriptor) -> Result<()> {
-        let mut tables = self.lock();
-        let Some(layer) = tables.layers.get(chain_id) else { return Ok(()) };
-        if layer.blob.as_ref().is_some_and(|b| b.digest == blob.digest) {
-            return Ok(());
-        }
-        let layer = Layer { blob: Some(blob.clone()), ..(**layer).clone() };
-        self.write_layer(chain_id, &layer)?;
-        tables.layers.insert(*chain_id, Arc::new(layer));
-        Ok(())
-    }
-
-    /// Where unfinished files are; emptied at start.
-    pub fn temporary(&self) -> PathBuf {
-        self.root.join("tmp")
-    }
-
     // ── images ──────────────────────────────────────────────────────────────
 
     /// Makes an image of a configuration whose layers are all here. One that is
@@ -553,36 +340,6 @@ impl Store {
     /// syncfs of the file system that layers and records are on.
     fn sync(&self) -> Result<()> {
         nix::unistd::syncfs(File::open(&self.root)?).context("sync the image store")
-    }
-
-    // ── blobs ───────────────────────────────────────────────────────────────
-
-    pub(super) fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.root.join("blobs/sha256").join(digest.hex())
-    }
-
-    /// Small content: configurations and manifests. The caller has the digest.
-    pub fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
-        let path = self.blob_path(digest);
-        if path.exists() {
-            return Ok(());
-        }
-        atomic_file::write(&path, bytes, Durability::Renamed).with_context(|| format!("write blob {digest}"))
-    }
-
-    /// A compressed layer's bytes without the layer.
-    pub(super) fn keep_blob(&self, blob: layer::Blob) -> Result<()> {
-        let path = self.blob_path(&blob.digest);
-        blob.keep(&path)
-    }
-
-    /// The bytes of a configuration, manifest or kept compressed layer.
-    pub fn blob(&self, digest: &Digest) -> Option<File> {
-        File::open(self.blob_path(digest)).ok()
-    }
-
-    pub fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>> {
-        fs::read(self.blob_path(digest)).with_context(|| format!("read blob {digest}"))
     }
 
     // ── reading records ─────────────────────────────────────────────────────
@@ -705,10 +462,4 @@ fn refresh_names(tables: &mut Tables, id: &Digest) {
         image.repo_tags = tags;
         image.repo_digests = digests;
     });
-}
-
-/// The media type of a layer as a pull announced it, for pushing it again
-/// under the very same manifest.
-pub fn layer_media_type(compression: Compression) -> &'static str {
-    compression.media_type().unwrap_or(super::manifest::OCI_LAYER)
 }

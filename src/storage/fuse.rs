@@ -8,7 +8,7 @@
 //! a container needs it.
 
 use super::layers::Layers;
-use super::overlay::{Stack, create_rw, detach, graph_paths, stack};
+use super::overlay::{MAX_LAYERS, Stack, create_rw, detach, graph_paths, stack};
 use super::{Driver, RwOptions, Staging, Whiteouts};
 use crate::error::{Context, Error, Result};
 use std::fs::{self, File};
@@ -78,6 +78,9 @@ impl Driver for FuseOverlay {
     }
     fn independent_layers(&self) -> bool {
         true
+    }
+    fn max_layers(&self) -> usize {
+        MAX_LAYERS
     }
     fn has_layer(&self, chain_id: &str) -> bool {
         self.layers.has(chain_id)

@@ -68,6 +68,8 @@ pub trait Driver: Send + Sync {
     fn status(&self) -> Vec<(String, String)>;
     /// Layers may be extracted before their parents are there (and known).
     fn independent_layers(&self) -> bool;
+    /// How many layers one mount can stand on.
+    fn max_layers(&self) -> usize;
 
     fn has_layer(&self, chain_id: &str) -> bool;
     /// Starts filling a layer over `parent` (chain ID), which a driver of

@@ -41,7 +41,9 @@ pub(super) fn path_fd(path: &Path) -> Result<OwnedFd> {
 }
 
 /// The kernel's limit (OVL_MAX_STACK).
-const MAX_LAYERS: usize = 500;
+pub(super) const MAX_LAYERS: usize = 500;
+/// mount(2) takes a page of options, and a layer's name has up to 19 bytes there.
+const MAX_LAYERS_OLD: usize = 200;
 
 impl Overlay {
     pub fn open(root: &Path) -> Result<Self> {
@@ -220,6 +222,9 @@ impl Driver for Overlay {
     }
     fn independent_layers(&self) -> bool {
         true
+    }
+    fn max_layers(&self) -> usize {
+        if self.append.load(Ordering::Relaxed) { MAX_LAYERS } else { MAX_LAYERS_OLD }
     }
     fn has_layer(&self, chain_id: &str) -> bool {
         self.layers.has(chain_id)

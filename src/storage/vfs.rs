@@ -41,6 +41,10 @@ impl Driver for Vfs {
     fn independent_layers(&self) -> bool {
         false
     }
+    /// Nothing is stacked.
+    fn max_layers(&self) -> usize {
+        usize::MAX
+    }
     fn has_layer(&self, chain_id: &str) -> bool {
         self.layers.has(chain_id)
     }

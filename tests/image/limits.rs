@@ -45,12 +45,25 @@ fn more_layers_than_the_kernel_stacks_are_refused() {
     let mut layer = image::Tar::default();
     layer.dir("x", 0o755);
     let layer = layer.finish();
-    let all: Vec<&[u8]> = vec![&layer; 501];
-    let archive = image::archive("abyss:1", &all, serde_json::json!({"Cmd": ["sh"]}));
-    d.docker_input(Client::Ours, &["load", "-q"], archive).ok();
-    let words = d.docker(&["run", "--rm", "--network", "none", "abyss:1", "true"]);
-    assert!(words.stderr.contains("max depth exceeded: 501 layers, 500 are possible"), "{words}");
-    d.docker(&["rmi", "abyss:1"]).ok();
+    let archive = |name: &str, layers: usize| {
+        let all = [vec![image::busybox_layer()], vec![layer.as_slice(); layers - 1]].concat();
+        image::archive(name, &all, serde_json::json!({"Cmd": ["sh"]}))
+    };
+    let refused = |words: &str| assert!(words.contains("max depth exceeded"), "{words}");
+    for c in d.clients() {
+        refused(&d.docker_input(c, &["load", "-q"], archive("abyss:1", 501)).fails(1));
+    }
+    assert_eq!(d.docker(&["images", "-aq"]).ok(), "");
+    assert!(litter(&d).is_empty());
+    // As many as there may be run; one more is not made.
+    d.docker_input(Client::Ours, &["load", "-q"], archive("brink:1", 500)).ok();
+    d.docker(&["run", "--name", "last", "--network", "none", "brink:1", "touch", "/one-more"]).ok();
+    refused(&d.docker(&["commit", "last"]).fails(1));
+    d.scratch.file("build/Dockerfile", "FROM brink:1\nCOPY Dockerfile /\n");
+    refused(&d.docker(&["build", "-q", &d.scratch.join("build").display().to_string()]).fails(1));
+    d.docker(&["rm", "last"]).ok();
+    d.docker(&["rmi", "brink:1"]).ok();
+    comes_clean(&d);
 }
 
 /// Many entries take time, not memory.

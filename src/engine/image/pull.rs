@@ -178,7 +178,7 @@ fn one(
         None => {
             let raw = blob::document(client, id, manifest.config.size).map_err(explain)?;
             let config = ImageConfig::parse(raw)?;
-            check(&config, &manifest.layers)?;
+            check(engine, &config, &manifest.layers)?;
             let held = fetch_layers(engine, client, &config, &manifest.layers, lines, cancel)?;
             let packed = rest(lines)?;
             let image = engine.images.put(NewImage { config: config.raw, parent: None, manifests, packed })?;
@@ -216,14 +216,14 @@ fn holds(image: &Image, manifests: &[(String, Vec<u8>)]) -> bool {
     })
 }
 
-fn check(config: &ImageConfig, layers: &[Descriptor]) -> Result<()> {
+fn check(engine: &Engine, config: &ImageConfig, layers: &[Descriptor]) -> Result<()> {
     if !config.os.is_empty() && config.os != "linux" {
         return Err(Error::system(format!("image operating system \"{}\" cannot be used on this platform", config.os)));
     }
     if config.diff_ids().len() != layers.len() {
         return Err(Error::system("layers from manifest don't match image configuration"));
     }
-    Ok(())
+    engine.images.check_depth(layers.len()).map_err(|e| e.context("failed to register layer"))
 }
 
 /// Tag and digest point at the image from now on. True if one of them did not.

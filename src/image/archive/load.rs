@@ -297,6 +297,7 @@ impl Pending<'_> {
                 item.layers.len()
             )));
         }
+        self.store.check_depth(diff_ids.len())?;
         let mut parent: Option<Digest> = None;
         for (i, (name, diff_id)) in item.layers.iter().zip(diff_ids).enumerate() {
             let chain = digest::chain_id(parent.as_ref(), diff_id);
