@@ -191,10 +191,14 @@ fn split_path(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+fn below(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
+}
+
 /// Whether the layer made what is at `path`, be it as the parent of what it names.
 fn made_here(made: &BTreeSet<Vec<u8>>, path: &[u8]) -> bool {
-    let below = [path, b"/"].concat();
-    made.contains(path) || made.range(below.clone()..).next().is_some_and(|next| next.starts_with(&below))
+    let inside = below(path, b"");
+    made.contains(path) || made.range(inside.clone()..).next().is_some_and(|next| next.starts_with(&inside))
 }
 
 fn c(name: &[u8]) -> Result<CString> {
@@ -217,6 +221,15 @@ impl<W: Write> Apply<'_, W> {
         }
         let name = c(name)?;
         let parent = self.dirs.parent(dir).with_context(|| display(&path))?;
+        // By a symlink's name nothing is found again once something takes its place.
+        let path = match &parent.real {
+            Some(real) if self.whiteouts != Whiteouts::Overlay => {
+                self.made.insert(path.clone());
+                below(real, name.to_bytes())
+            }
+            Some(real) => below(real, name.to_bytes()),
+            None => path,
+        };
         let result = match entry.kind {
             Kind::File => self.file(reader, parent.as_fd(), &path, &name, entry),
             Kind::Dir => {
@@ -465,7 +478,7 @@ impl<W: Write> Apply<'_, W> {
             let shown = String::from_utf8_lossy(&entry.name).into_owned();
             return Err(Error::invalid(format!("invalid whiteout {shown:?}")));
         }
-        let path = if dir.is_empty() { hidden.to_vec() } else { [dir, b"/", hidden].concat() };
+        let path = below(dir, hidden);
         let hidden = c(hidden)?;
         match self.whiteouts {
             Whiteouts::Overlay => {

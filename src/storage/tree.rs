@@ -5,14 +5,16 @@
 //! number of open descriptors does not grow with the depth of a tree.
 
 use crate::error::Result;
+use crate::sys::fd::proc_path;
 use crate::sys::fs as sysfs;
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
+use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, readlink, renameat2};
 use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -30,7 +32,36 @@ pub struct Dirs<'a> {
     root: BorrowedFd<'a>,
     /// Whose the directories are that are made.
     owner: Option<(u32, u32)>,
-    recent: Vec<(Vec<u8>, Rc<OwnedFd>)>,
+    recent: Vec<(Vec<u8>, Rc<Folder>)>,
+}
+
+/// An open directory, and where it really is if symlinks led to it.
+pub struct Folder {
+    fd: OwnedFd,
+    pub real: Option<Vec<u8>>,
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Folder {
+    fn open(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<Self> {
+        let name = CString::new(if path.is_empty() { b"." } else { path }).map_err(|_| Errno::EINVAL)?;
+        match sysfs::open_plain(root, &name, OFlag::O_PATH | OFlag::O_DIRECTORY) {
+            Ok(fd) => Ok(Self { fd: fd.into(), real: None }),
+            Err(Errno::ELOOP) => {
+                let fd = open_dir(root, path)?;
+                let (top, place) = (readlink(&*proc_path(&root))?, readlink(&*proc_path(&fd))?);
+                let below = place.as_bytes().strip_prefix(top.as_bytes()).ok_or(Errno::ESTALE)?;
+                let real = below.strip_prefix(b"/").unwrap_or(below).to_vec();
+                Ok(Self { fd, real: Some(real) })
+            }
+            Err(e) => Err(e),
+        }
+    }
 }
 
 impl<'a> Dirs<'a> {
@@ -49,14 +80,14 @@ impl<'a> Dirs<'a> {
         self.recent.clear();
     }
 
-    pub fn existing(&mut self, path: &[u8]) -> nix::Result<Rc<OwnedFd>> {
+    pub fn existing(&mut self, path: &[u8]) -> nix::Result<Rc<Folder>> {
         if let Some(at) = self.recent.iter().position(|(p, _)| p == path) {
             let hit = self.recent.remove(at);
             let fd = hit.1.clone();
             self.recent.push(hit);
             return Ok(fd);
         }
-        let fd = Rc::new(open_dir(self.root, path)?);
+        let fd = Rc::new(Folder::open(self.root, path)?);
         if self.recent.len() == 8 {
             self.recent.remove(0);
         }
@@ -65,7 +96,7 @@ impl<'a> Dirs<'a> {
     }
 
     /// The directory, made with its missing parents (0755, root) if need be.
-    pub fn parent(&mut self, path: &[u8]) -> nix::Result<Rc<OwnedFd>> {
+    pub fn parent(&mut self, path: &[u8]) -> nix::Result<Rc<Folder>> {
         match self.existing(path) {
             Err(Errno::ENOENT) => {}
             other => return other,

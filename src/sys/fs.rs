@@ -74,6 +74,12 @@ pub fn open_beneath(dir: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode) 
     open_with(dir, path, flags, mode, ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS).map(InRoot)
 }
 
+/// The same, and ELOOP where a symlink is on the way: then `path` is no other place's.
+pub fn open_plain(dir: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Result<InRoot> {
+    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
+    open_with(dir, path, flags, Mode::empty(), resolve).map(InRoot)
+}
+
 fn open_with(dir: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode, resolve: ResolveFlag) -> Result<OwnedFd> {
     // The kernel refuses a mode where nothing can be created.
     let mode = if flags.intersects(OFlag::O_CREAT | OFlag::O_TMPFILE) { mode } else { Mode::empty() };

@@ -1,6 +1,6 @@
 //! A loaded layer comes back out of `save` byte for byte.
 
-use crate::harness::{Daemon, image, probe, run};
+use crate::harness::{Client, Daemon, image, probe, run};
 use crate::need;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -53,6 +53,36 @@ fn layers_come_back_byte_for_byte() {
         assert!(found[1] == odd, "the second layer differs");
     }
     d.docker(&["run", "--rm", "odd:1", "sh", "-c", "cat /plain; ls /www | wc -l"]).prints("content0");
+}
+
+/// What was written through a symlink is found where it went, whatever stands in
+/// the symlink's place in the end.
+#[test]
+fn files_behind_a_symlink_come_back() {
+    need!(probe::busybox());
+    let mut layer = image::Tar::default();
+    layer.dir("real", 0o755);
+    layer.symlink("way", "/real");
+    layer.symlink("up", "way/../real");
+    layer.file("way/a", 0o644, b"by the way");
+    layer.file("up/b", 0o644, b"up");
+    layer.file("real/a", 0o644, b"over it");
+    layer.file("way/c", 0o644, b"stays");
+    layer.file("way", 0o644, b"a file now");
+    layer.dir("up", 0o755);
+    layer.file("up/b", 0o644, b"another");
+    layer.file("real", 0o644, b"no directory");
+    let layer = layer.finish();
+    let archive = image::archive("ways:1", &[image::busybox_layer(), &layer], serde_json::json!({"Cmd": ["sh"]}));
+    for driver in ["overlay2", "vfs"] {
+        let d = Daemon::start_with(&["--storage-driver", driver], &[]);
+        d.docker_input(Client::Ours, &["load", "-q"], archive.clone()).ok();
+        let saved = d.docker(&["save", "ways:1"]);
+        assert_eq!(saved.code, 0, "{driver}: {saved}");
+        assert!(layers(&saved.raw)[1] == layer, "{driver}: the layer differs");
+        let show = ["run", "--rm", "--network", "none", "ways:1", "cat", "/way", "/up/b", "/real"];
+        d.docker(&show).prints("a file nowanotherno directory");
+    }
 }
 
 /// Trees that only real programs make: debootstrap's, with device nodes, sparse
