@@ -2,20 +2,21 @@
 
 use super::sample::{OCI_INDEX, OCI_MANIFEST, Sample, asked_for, noise, ranged, registry, tar_of};
 use super::scripted::Scripted;
-use crate::harness::{Daemon, image, probe};
+use crate::harness::{Daemon, image, probe, run};
 use crate::need;
 use coracle::image::digest::Digest;
 use serde_json::{Value, json};
+use std::process::Command;
 
 pub struct Several {
-    host: Sample,
+    pub host: Sample,
     pub other: Sample,
     attestation: Sample,
     pub index: Vec<u8>,
 }
 
-const OTHER: &str = if cfg!(target_arch = "aarch64") { "amd64" } else { "arm64" };
-const HOST: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+pub const OTHER: &str = if cfg!(target_arch = "aarch64") { "amd64" } else { "arm64" };
+pub const HOST: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
 /// Two platforms with a layer in common, and a statement about one of them.
 pub fn several() -> Several {
@@ -78,8 +79,12 @@ fn one_platform_is_pulled_unless_all_are_asked_for() {
         .map(|m| (m["Kind"].as_str().unwrap(), m["Available"] == true))
         .collect();
     assert_eq!(manifests, [("image", true), ("image", true), ("attestation", true)]);
-    let tree = d.docker(&["images", "--tree"]).ok();
+    d.docker(&["tag", &name, "short:1"]).ok();
+    let trees: Vec<String> = d.clients().iter().map(|c| d.with(*c, &["images", "--tree"]).ok()).collect();
+    let tree = &trees[0];
     assert!(tree.contains(&format!("├─ linux/{OTHER}")) && tree.contains(&format!("└─ linux/{HOST}")), "{tree}");
+    assert!(trees.iter().all(|other| other == tree), "{trees:#?}");
+    d.docker(&["rmi", "short:1"]).ok();
     // Pulling it again, or one of its platforms, changes nothing.
     for args in [vec!["pull", &name], vec!["pull", "--platform", &platform(OTHER), &name]] {
         let out = d.docker(&args).ok();
@@ -133,4 +138,37 @@ fn a_whole_image_is_saved_loaded_run_and_removed() {
     d.docker(&["image", "inspect", "--platform", &platform(OTHER), &name]).fails(1);
     d.docker(&["rmi", &name]).ok();
     assert_eq!(blobs(), 0);
+}
+
+/// What a save of several platforms is to skopeo: the index, and each image in it.
+#[test]
+fn another_tool_reads_every_platform_of_a_save() {
+    need!(probe::busybox(), probe::program("skopeo", "skopeo"));
+    let d = Daemon::start();
+    let image = several();
+    let server = image.serve();
+    let name = format!("{}/repo:v1", server.address);
+    d.docker(&["pull", "-q", "--platform", "all", &name]).ok();
+    let skopeo = |args: &[&str]| run(Command::new("skopeo").arg("--insecure-policy").args(args)).ok();
+    let whole = d.scratch.join("whole.tar");
+    d.docker(&["save", "-o", whole.to_str().unwrap(), &name]).ok();
+    let out = d.scratch.join("out");
+    let (from, to) = (format!("oci-archive:{}", whole.display()), format!("dir:{}", out.display()));
+    skopeo(&["copy", "-q", "--all", "--preserve-digests", &from, &to]);
+    assert_eq!(std::fs::read(out.join("manifest.json")).unwrap(), image.index);
+    for sample in [&image.host, &image.other, &image.attestation] {
+        let manifest = std::fs::read(out.join(format!("{}.manifest.json", sample.digest().hex()))).unwrap();
+        assert_eq!(Digest::of(&manifest), sample.digest());
+        for blob in sample.layers.iter().chain([&sample.config]) {
+            assert_eq!(std::fs::read(out.join(Digest::of(blob).hex())).unwrap(), *blob);
+        }
+    }
+    for (sample, arch) in [(&image.host, HOST), (&image.other, OTHER)] {
+        let one = d.scratch.join("one.tar");
+        d.docker(&["save", "--platform", &platform(arch), "-o", one.to_str().unwrap(), &name]).ok();
+        for kind in ["oci-archive", "docker-archive"] {
+            let config = skopeo(&["inspect", "--config", "--raw", &format!("{kind}:{}", one.display())]);
+            assert_eq!(Digest::of(config.trim_end().as_bytes()), sample.id(), "{kind} {arch}");
+        }
+    }
 }

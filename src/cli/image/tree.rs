@@ -56,14 +56,23 @@ impl Platform {
     }
 }
 
-/// A line: name, then the four columns, which only an image's last name has.
-struct Line {
-    name: String,
-    cells: Option<[String; 3]>,
+/// The four columns beside a name or a platform.
+struct Details {
+    cells: [String; 3],
     used: bool,
-    /// Not a name of an image: drawn plain.
-    child: bool,
+}
+
+struct Child {
+    platform: String,
+    details: Details,
     available: bool,
+}
+
+/// An image. Its longest name comes first and the shortest stands beside the columns.
+struct Top {
+    names: Vec<String>,
+    details: Details,
+    children: Vec<Child>,
 }
 
 const HEADS: [&str; 5] = ["IMAGE", "ID", "DISK USAGE", "CONTENT SIZE", "EXTRA"];
@@ -75,7 +84,8 @@ pub fn run(cx: &mut Context, all: bool, filters: &Filters) -> Result<ExitCode> {
     let request = client.get("/images/json").query_filters(filters).query_if("all", all);
     let mut images: Vec<Summary> = request.query("manifests", "1").json()?;
     order::sort_by_key(&mut images, |i| std::cmp::Reverse(i.created));
-    let lines: Vec<Line> = images.iter().filter(|i| all || !i.repo_tags.is_empty()).flat_map(lines).collect();
+    let named = |i: &&Summary| all || !(i.repo_tags.is_empty() && i.repo_digests.is_empty());
+    let images: Vec<Top> = images.iter().filter(named).map(top).collect();
     let terminal = cx.out.is_terminal();
     let width = columns(&cx.out).unwrap_or(80);
     let mut text = String::new();
@@ -87,7 +97,7 @@ pub fn run(cx: &mut Context, all: bool, filters: &Filters) -> Result<ExitCode> {
     }
     text.push_str(&legend(width, terminal));
     text.push('\n');
-    table(&mut text, &lines, width, terminal);
+    Table::new(&images, width, terminal).write(&mut text, &images);
     cx.out.write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -103,87 +113,113 @@ fn legend(width: usize, terminal: bool) -> String {
     format!("{}{shown}\n", " ".repeat(width.saturating_sub(plain)))
 }
 
-fn lines(image: &Summary) -> Vec<Line> {
-    let used = image.containers > 0 || image.manifests.iter().any(|m| !m.image.containers.is_empty());
-    let content: i64 = image.manifests.iter().map(|m| m.size.content).sum();
-    let cells = |id: &str, size: i64, content: i64| {
-        Some([short(id).to_owned(), human::size3(size as f64), human::size3(content as f64)])
-    };
-    let mut names = image.repo_tags.clone();
-    if names.is_empty() {
-        names.push("<untagged>".into());
-    }
-    let last = names.len() - 1;
-    let mut lines: Vec<Line> = names
-        .into_iter()
-        .enumerate()
-        .map(|(i, name)| Line {
-            name,
-            cells: if i == last { cells(&image.id, image.size, content) } else { None },
-            used: used && i == last,
-            child: false,
-            available: true,
-        })
-        .collect();
-    let children: Vec<_> = image.manifests.iter().filter(|m| m.kind == "image").collect();
-    if children.len() < 2 {
-        return lines;
-    }
-    for (i, manifest) in children.iter().enumerate() {
-        let branch = if i + 1 == children.len() { "└─" } else { "├─" };
-        lines.push(Line {
-            name: format!("{branch} {}", manifest.image.platform.text()),
-            cells: cells(&manifest.id, manifest.size.total, manifest.size.content),
-            used: !manifest.image.containers.is_empty(),
-            child: true,
-            available: manifest.available,
-        });
-    }
-    lines
+fn details(id: &str, size: i64, content: i64, used: bool) -> Details {
+    let cells = [short(id).to_owned(), human::size3(size as f64), human::size3(content as f64)];
+    Details { cells, used }
 }
 
-fn table(text: &mut String, lines: &[Line], width: usize, terminal: bool) {
-    let longest = lines.iter().map(|l| l.name.chars().count()).max().unwrap_or(0).max(WIDTHS[0]);
-    // What does not fit is left out from the right; names give way first.
-    let mut shown = HEADS.len();
-    let rest = |shown: usize| WIDTHS[1..shown].iter().map(|w| w + GAP.len()).sum::<usize>();
-    while shown > 2 && rest(shown) + longest.min(20) > width {
-        shown -= 1;
+fn top(image: &Summary) -> Top {
+    let used = image.containers > 0 || image.manifests.iter().any(|m| !m.image.containers.is_empty());
+    let content: i64 = image.manifests.iter().map(|m| m.size.content).sum();
+    let mut names = image.repo_tags.clone();
+    order::sort_by_key(&mut names, |name| std::cmp::Reverse(name.len()));
+    let child = |m: &Manifest| Child {
+        platform: m.image.platform.text(),
+        details: details(&m.id, m.size.total, m.size.content, !m.image.containers.is_empty()),
+        available: m.available,
+    };
+    let children = image.manifests.iter().filter(|m| m.kind == "image").map(child).collect();
+    Top { names, details: details(&image.id, image.size, content, used), children }
+}
+
+const NAME: &str = "\x1b[34m\x1b[1m";
+const NORMAL: &str = "\x1b[39m";
+const FAINT: &str = "\x1b[39m\x1b[2m";
+const TITLE: &str = "\x1b[39m\x1b[1m";
+
+struct Table {
+    terminal: bool,
+    /// Of the terminal.
+    width: usize,
+    /// Of the first column.
+    first: usize,
+    shown: usize,
+    /// An image with platforms has room below it, and so have all others.
+    spaced: bool,
+}
+
+impl Table {
+    fn new(images: &[Top], width: usize, terminal: bool) -> Self {
+        // What would leave fewer than twelve columns for the names is not shown.
+        let (mut left, mut shown) = (width.max(20), 1);
+        while shown < HEADS.len() && left >= WIDTHS[shown] + GAP.len() + 12 {
+            left -= WIDTHS[shown] + GAP.len();
+            shown += 1;
+        }
+        // The branch in front of a platform counts by its seven bytes.
+        let names = images.iter().flat_map(|t| t.names.iter().map(String::len));
+        let platforms = images.iter().flat_map(|t| t.children.iter().map(|c| c.platform.len() + "└─ ".len()));
+        let first = names.chain(platforms).fold(WIDTHS[0], usize::max).min(left);
+        Self { terminal, width, first, shown, spaced: images.iter().any(|t| !t.children.is_empty()) }
     }
-    let first = longest.min(width.saturating_sub(rest(shown))).max(WIDTHS[0]);
-    let bold = |s: &str| format!("\x1b[39m\x1b[1m{s}\x1b[0m");
-    for (i, head) in HEADS[..shown].iter().enumerate() {
-        text.push_str(&bold(head));
-        if i + 1 < shown {
-            let pad = if i == 0 { first } else { WIDTHS[i] } - head.len();
-            text.push_str(&" ".repeat(pad));
+
+    fn paint(&self, s: &str, colour: &str) -> String {
+        if self.terminal { format!("{colour}{s}\x1b[0m") } else { s.to_owned() }
+    }
+
+    /// The first column: what does not fit is cut.
+    fn name(&self, s: &str, colour: &str) -> String {
+        let cut = human::ellipsis(s, self.first);
+        self.paint(&cut, colour) + &" ".repeat(self.first - cut.chars().count())
+    }
+
+    fn details(&self, text: &mut String, of: &Details, colour: &str) {
+        for (i, cell) in of.cells.iter().enumerate().take(self.shown - 1) {
+            let pad = " ".repeat(WIDTHS[i + 1].saturating_sub(cell.chars().count()));
+            let cell = self.paint(cell, colour);
+            let cell = if i == 0 { format!("{cell}{pad}") } else { format!("{pad}{cell}") };
+            text.push_str(&format!("{GAP}{cell}"));
+        }
+        if self.shown == HEADS.len() {
             text.push_str(GAP);
+            text.push_str(match (of.used, self.terminal) {
+                (false, _) => "     ",
+                (true, false) => "U    ",
+                (true, true) => "\x1b[38;5;0m\x1b[48;5;14m U \x1b[0m  ",
+            });
         }
     }
-    text.push('\n');
-    let colour = |s: &str, code: &str| if terminal { format!("{code}{s}\x1b[0m") } else { s.to_owned() };
-    for line in lines {
-        let name = human::ellipsis(&line.name, first);
-        let faint = if line.available { "\x1b[39m" } else { "\x1b[2m" };
-        let style = if line.child { faint } else { "\x1b[34m\x1b[1m" };
-        text.push_str(&colour(&name, style));
-        if let Some(cells) = &line.cells {
-            text.push_str(&" ".repeat(first - name.chars().count()));
-            for (i, cell) in cells.iter().enumerate().take(shown - 1) {
-                let pad = " ".repeat(WIDTHS[i + 1].saturating_sub(cell.len()));
-                let cell = colour(cell, faint);
-                let cell = if i == 0 { format!("{cell}{pad}") } else { format!("{pad}{cell}") };
-                text.push_str(&format!("{GAP}{cell}"));
-            }
-            if shown == HEADS.len() {
-                let chip = match (line.used, terminal) {
-                    (false, _) => "     ".to_owned(),
-                    (true, false) => " U   ".to_owned(),
-                    (true, true) => "\x1b[38;5;0m\x1b[48;5;14m U \x1b[0m  ".to_owned(),
-                };
-                text.push_str(&format!("{GAP}{chip}"));
-            }
+
+    fn write(&self, text: &mut String, images: &[Top]) {
+        for (i, head) in HEADS[..self.shown].iter().enumerate() {
+            // Bold even into a pipe, as the original has it.
+            let pad = if i == 0 { self.first } else { WIDTHS[i] } - head.len();
+            let gap = if i == 0 { "" } else { GAP };
+            text.push_str(&format!("{gap}{TITLE}{head}\x1b[0m{}", " ".repeat(pad)));
         }
         text.push('\n');
+        for top in images {
+            match top.names.split_last() {
+                None => text.push_str(&self.name("<untagged>", FAINT)),
+                Some((last, others)) => {
+                    for name in others {
+                        let name = if self.terminal { human::ellipsis(name, self.width) } else { name.clone() };
+                        text.push_str(&self.paint(&name, NAME));
+                        text.push('\n');
+                    }
+                    text.push_str(&self.name(last, NAME));
+                }
+            }
+            self.details(text, &top.details, NORMAL);
+            text.push_str(if self.spaced { "\n" } else { "" });
+            for (i, child) in top.children.iter().enumerate() {
+                let branch = if i + 1 == top.children.len() { "└─" } else { "├─" };
+                let colour = if child.available { NORMAL } else { FAINT };
+                text.push_str(&self.name(&format!("{branch} {}", child.platform), colour));
+                self.details(text, &child.details, colour);
+                text.push('\n');
+            }
+            text.push('\n');
+        }
     }
 }
