@@ -90,7 +90,12 @@ fn run(engine: &Arc<Engine>, request: &Request, lines: &mut Lines<'_>, cancel: &
         }
     } else {
         let version = wanted(reference);
+        // Of a repository that is new here HEAD can tell nothing that GET does not.
+        let new = engine.images.repository(reference).is_empty();
         let (client, fetched) = at_endpoint(&settings, reference, "pull", credentials, cancel, |client| {
+            if new {
+                return client.manifest(&version);
+            }
             let found = find_manifest(client, &version)?;
             match known(engine, request, &found) {
                 Some(fetched) => Ok(fetched),
@@ -281,6 +286,7 @@ fn fetch_layers(
 ) -> Result<Held> {
     let chains = chain_ids(config.diff_ids());
     let id = config.id();
+    client.rest();
     engine.images.begin_pull(&id, &chains, layers.iter().map(|l| l.digest).collect())?;
     let (to, from) = channel();
     let mut all: Vec<Wanted> = Vec::with_capacity(layers.len());
@@ -305,7 +311,7 @@ fn fetch_layers(
         let watch = engine
             .registries
             .downloads
-            .join(*chain, parent, to.clone(), move |cancel| plan.job(cancel))
+            .join(client.source(), *chain, parent, to.clone(), move |cancel| plan.job(cancel))
             .map_err(Error::from)?;
         all.push(Wanted { key: *chain, id, _watch: Some(watch), done: false, told: false });
     }

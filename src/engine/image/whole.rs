@@ -84,7 +84,8 @@ fn fetch_blobs(
             let id = short(&layer.digest.to_string()).to_owned();
             lines.step(&id, "Pulling fs layer")?;
             let plan = Plan { engine: engine.clone(), client: client.clone(), blob: layer.clone() };
-            let watch = engine.registries.downloads.join(key, None, to.clone(), move |cancel| plan.job(cancel))?;
+            let downloads = &engine.registries.downloads;
+            let watch = downloads.join(client.source(), key, None, to.clone(), move |cancel| plan.job(cancel))?;
             all.push(Wanted { key, id, _watch: Some(watch), done: false, told: false });
         }
     }

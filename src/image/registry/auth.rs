@@ -9,6 +9,7 @@ use super::challenge::Challenge;
 use super::fault::{Class, Fault, Result, from_status};
 use super::transport::{Exchange, Payload, Response, Wire};
 use super::url::{Url, escape};
+use crate::image::digest::Digest;
 use crate::util::json;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -65,6 +66,13 @@ pub struct Authenticator {
 impl Authenticator {
     pub fn new(credentials: Credentials) -> Self {
         Self { credentials, challenges: Mutex::default(), tokens: Mutex::default() }
+    }
+
+    /// Differs between any two sets of credentials, and does not tell them.
+    pub fn source(&self) -> Digest {
+        let Credentials { username, password, identity_token, registry_token } = &self.credentials;
+        let all = [username, password, identity_token, registry_token].map(|part| Digest::of(part.as_bytes()));
+        Digest::of(format!("{all:?}").as_bytes())
     }
 
     /// Takes note of what the registry asks for.

@@ -119,6 +119,17 @@ impl Client {
         }
     }
 
+    /// Leaves the connections to the forks: see [`Wire::rest`].
+    pub fn rest(&self) {
+        self.wire.rest();
+    }
+
+    /// Who is asked, and on whose word: transfers of different sources have
+    /// nothing to do with one another.
+    pub fn source(&self) -> Digest {
+        Digest::of(format!("{} {} {}", self.endpoint.base, self.endpoint.verify, self.auth.source()).as_bytes())
+    }
+
     /// `/v2/` plus `rest`.
     pub fn url(&self, rest: &str) -> Url {
         let mut url = self.endpoint.base.clone();

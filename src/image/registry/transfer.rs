@@ -1,8 +1,10 @@
-//! Layers on their way in, each once however many pulls want it. The table
-//! lives in dockerd; a few worker threads, made on demand, do the work, and
-//! every interested pull listens on a channel of its own.
+//! Layers on their way in, each once however many pulls want it from the same
+//! source. The table lives in dockerd; a few worker threads, made on demand, do
+//! the work, and every interested pull listens on a channel of its own.
 //!
-//! Invariants: one layer (by chain ID) has at most one transfer; a transfer
+//! Invariants: one layer (by chain ID) has at most one transfer from one source
+//! (a registry and the credentials shown to it), so that nobody waits for a
+//! registry, or fails by credentials, that he did not name; a transfer
 //! without listeners is cancelled; a newcomer never joins a cancelled one, it
 //! waits for its end and starts afresh. No lock is held while a layer moves.
 
@@ -70,9 +72,16 @@ struct Progress {
     listeners: Vec<Listener>,
 }
 
-pub struct Handle {
+/// A transfer's place in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    source: Digest,
     layer: Digest,
-    parent: Option<Digest>,
+}
+
+pub struct Handle {
+    key: Key,
+    parent: Option<Key>,
     /// Fires when the last listener has gone.
     pub cancel: Arc<Cancel>,
     progress: Mutex<Progress>,
@@ -95,7 +104,7 @@ impl Handle {
             return;
         }
         progress.told = Instant::now();
-        let update = Update { layer: self.layer, step: progress.step.clone() };
+        let update = Update { layer: self.key.layer, step: progress.step.clone() };
         progress.listeners.retain(|l| l.to.send(update.clone()).is_ok());
     }
 
@@ -106,7 +115,7 @@ impl Handle {
 
 #[derive(Default)]
 struct Table {
-    active: HashMap<Digest, Arc<Handle>>,
+    active: HashMap<Key, Arc<Handle>>,
     queue: Vec<(Arc<Handle>, Job)>,
     workers: usize,
 }
@@ -145,10 +154,9 @@ impl Drop for Watch {
         drop(progress);
         if deserted {
             self.handle.cancel.fire();
-            let layer = self.handle.layer;
             if let Some(at) = table.queue.iter().position(|(h, _)| Arc::ptr_eq(h, &self.handle)) {
                 drop(table.queue.remove(at));
-                table.active.remove(&layer);
+                table.active.remove(&self.handle.key);
             }
         }
         drop(table);
@@ -176,19 +184,21 @@ impl Transfers {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins the transfer of `layer`, or starts it with the job that `make`
-    /// gives. The listener hears the present step at once.
+    /// Joins the transfer of `layer` from `source`, or starts it with the job that
+    /// `make` gives. The listener hears the present step at once.
     pub fn join(
         self: &Arc<Self>,
+        source: Digest,
         layer: Digest,
         parent: Option<Digest>,
         to: Sender<Update>,
         make: impl FnOnce(Arc<Cancel>) -> Job,
     ) -> Result<Watch> {
         let id = self.next_listener.fetch_add(1, Ordering::Relaxed);
+        let key = Key { source, layer };
         let mut table = self.lock();
         loop {
-            match table.active.get(&layer) {
+            match table.active.get(&key) {
                 Some(handle) if handle.cancel.fired() => {
                     table = self.changed.wait(table).unwrap_or_else(PoisonError::into_inner);
                 }
@@ -205,8 +215,8 @@ impl Transfers {
         }
         let cancel = Arc::new(Cancel::default());
         let handle = Arc::new(Handle {
-            layer,
-            parent,
+            key,
+            parent: parent.map(|layer| Key { source, layer }),
             cancel: cancel.clone(),
             progress: Mutex::new(Progress {
                 step: Step::Waiting,
@@ -215,7 +225,7 @@ impl Transfers {
             }),
             held: Mutex::default(),
         });
-        table.active.insert(layer, handle.clone());
+        table.active.insert(key, handle.clone());
         table.queue.push((handle.clone(), make(cancel)));
         let crowded = table.workers as u64 >= self.limit.load(Ordering::Relaxed);
         if crowded {
@@ -225,8 +235,8 @@ impl Transfers {
             let transfers = self.clone();
             if let Err(e) = thread::start("layer", STACK, move || transfers.work()) {
                 table.workers -= 1;
-                table.active.remove(&layer);
-                table.queue.retain(|(h, _)| h.layer != layer);
+                table.active.remove(&key);
+                table.queue.retain(|(h, _)| h.key != key);
                 return Err(Fault::new(Class::Local, format!("start a download thread: {e}")));
             }
         }
@@ -255,9 +265,9 @@ impl Transfers {
                 Err(fault) => Err(fault),
             };
             table = self.lock();
-            table.active.remove(&handle.layer);
+            table.active.remove(&handle.key);
             if result.is_err() {
-                self.abandon_children(&mut table, handle.layer);
+                self.abandon_children(&mut table, handle.key);
             }
             handle.report(match result {
                 Ok(()) => Step::Complete,
@@ -268,7 +278,7 @@ impl Transfers {
     }
 
     /// What was to be laid on a layer that never came has nothing to stand on.
-    fn abandon_children(&self, table: &mut Table, parent: Digest) {
+    fn abandon_children(&self, table: &mut Table, parent: Key) {
         if !self.ordered {
             return;
         }
@@ -276,9 +286,10 @@ impl Transfers {
         while let Some(parent) = lost.pop() {
             while let Some(at) = table.queue.iter().position(|(h, _)| h.parent == Some(parent)) {
                 let (child, _) = table.queue.remove(at);
-                table.active.remove(&child.layer);
-                child.report(Step::Failed(Class::Local, format!("parent layer {parent} failed"), None));
-                lost.push(child.layer);
+                table.active.remove(&child.key);
+                let text = format!("parent layer {} failed", parent.layer);
+                child.report(Step::Failed(Class::Local, text, None));
+                lost.push(child.key);
             }
         }
     }
@@ -295,6 +306,10 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc::{Receiver, channel};
+
+    fn here() -> Digest {
+        Digest::of(b"registry")
+    }
 
     fn end(rx: &Receiver<Update>) -> Step {
         loop {
@@ -315,7 +330,7 @@ mod tests {
         let join = || {
             let (tx, rx) = channel();
             let (runs, gate) = (runs.clone(), gate.clone());
-            let watch = transfers.join(layer, None, tx, move |_| {
+            let watch = transfers.join(here(), layer, None, tx, move |_| {
                 Box::new(move |_| {
                     runs.fetch_add(1, Ordering::SeqCst);
                     gate.lock().unwrap().recv().unwrap();
@@ -342,17 +357,31 @@ mod tests {
             })
         };
         let (tx, r1) = channel();
-        let w1 = transfers.join(layer, None, tx, wait).unwrap();
+        let w1 = transfers.join(here(), layer, None, tx, wait).unwrap();
         let (tx, r2) = channel();
-        let w2 = transfers.join(layer, None, tx, wait).unwrap();
+        let w2 = transfers.join(here(), layer, None, tx, wait).unwrap();
         drop(w1);
         drop(r1);
-        assert!(!transfers.lock().active[&layer].cancel.fired());
+        assert!(!transfers.lock().active[&Key { source: here(), layer }].cancel.fired());
         drop(w2);
         let (tx, r3) = channel();
-        let _w3 = transfers.join(layer, None, tx, |_| Box::new(|_| Ok(()))).unwrap();
+        let _w3 = transfers.join(here(), layer, None, tx, |_| Box::new(|_| Ok(()))).unwrap();
         assert_eq!(end(&r3), Step::Complete);
         drop(r2);
+    }
+
+    #[test]
+    fn another_source_is_another_transfer() {
+        let transfers = Transfers::new(2, false);
+        let layer = Digest::of(b"a");
+        let (tx, rx) = channel();
+        // A registry that never answers; whoever asks another one does not wait for it.
+        let stuck = transfers.join(here(), layer, None, channel().0, |cancel| {
+            Box::new(move |_| cancel.sleep(Duration::from_secs(3600)))
+        });
+        let other = transfers.join(Digest::of(b"other"), layer, None, tx, |_| Box::new(|_| Ok(())));
+        assert_eq!(end(&rx), Step::Complete);
+        drop((stuck.unwrap(), other.unwrap()));
     }
 
     #[test]
@@ -369,7 +398,7 @@ mod tests {
                 order.lock().unwrap().push(i);
                 if i == 1 { Err(Fault::new(Class::Corrupt, "bad")) } else { Ok(()) }
             });
-            watches.push(transfers.join(*id, parent, tx.clone(), move |_| job).unwrap());
+            watches.push(transfers.join(here(), *id, parent, tx.clone(), move |_| job).unwrap());
         }
         let mut ends: Vec<(Digest, Step)> = Vec::new();
         while ends.len() < 3 {

@@ -25,11 +25,18 @@ use ureq::{Agent, SendBody, http};
 
 pub type Response = http::Response<ureq::Body>;
 
+/// An agent with its connections, and the proxy that it goes through: which one a
+/// URL needs depends on its scheme and host.
+struct Way {
+    proxy: Option<String>,
+    agent: Agent,
+}
+
 /// Ends what a client asked for when that client goes away. Cheap to share.
 #[derive(Default)]
 pub struct Cancel {
     fired: AtomicBool,
-    agents: Mutex<Vec<Agent>>,
+    ways: Mutex<Vec<Arc<Way>>>,
     wake: Condvar,
 }
 
@@ -53,44 +60,58 @@ impl Cancel {
     /// Closes every connection made under this token; whoever waits on one
     /// fails at once.
     pub fn fire(&self) {
-        let agents = {
-            let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let ways = {
+            let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
             self.fired.store(true, Ordering::Release);
-            std::mem::take(&mut *agents)
+            std::mem::take(&mut *ways)
         };
         self.wake.notify_all();
-        for agent in agents {
-            agent.shutdown();
+        for way in ways {
+            way.agent.clone().shutdown();
         }
     }
     /// Sleeps, but not longer than until `fire`.
     pub fn sleep(&self, time: Duration) -> Result<()> {
         let deadline = Instant::now() + time;
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         while !self.fired() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());
             }
-            agents = self.wake.wait_timeout(agents, left).unwrap_or_else(PoisonError::into_inner).0;
+            ways = self.wake.wait_timeout(ways, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         Err(Fault::cancelled())
     }
-    fn watch(&self, agent: &Agent) -> Result<()> {
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+    fn watch(&self, way: &Arc<Way>) -> Result<()> {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
-        agents.push(agent.clone());
+        ways.push(way.clone());
         Ok(())
+    }
+    /// False if the token has fired: then the way is closed.
+    fn unwatch(&self, way: &Arc<Way>) -> bool {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = ways.iter().position(|w| Arc::ptr_eq(w, way));
+        at.map(|at| ways.swap_remove(at)).is_some()
     }
 }
 
-/// Connections to one registry and to wherever it redirects.
+/// Connections to one registry and to wherever it redirects. A way belongs to one
+/// wire at a time, whose token closes it; in between it is idle.
 pub struct Wire {
     settings: Arc<Settings>,
     tls: ureq::tls::TlsConfig,
-    /// By proxy: which one a URL needs depends on its scheme and host.
-    agents: Mutex<Vec<(Option<String>, Agent)>>,
+    ways: Mutex<Vec<Arc<Way>>>,
     cancel: Arc<Cancel>,
+    /// What a wire and its forks have left open for the next one: a handshake less.
+    idle: Arc<Mutex<Vec<Arc<Way>>>>,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.rest();
+    }
 }
 
 /// What is sent along.
@@ -112,17 +133,24 @@ pub struct Exchange<'a> {
 impl Wire {
     pub fn new(settings: Arc<Settings>, authority: &str, verify: bool, cancel: Arc<Cancel>) -> Result<Self> {
         let tls = tls::config(&settings, authority, verify)?;
-        Ok(Self { settings, tls, agents: Mutex::default(), cancel })
+        Ok(Self { settings, tls, ways: Mutex::default(), cancel, idle: Arc::default() })
     }
 
     pub fn cancel(&self) -> &Arc<Cancel> {
         &self.cancel
     }
 
-    /// The same way to the same place, ended by another token.
+    /// To the same place, ended by another token.
     pub fn fork(&self, cancel: &Arc<Cancel>) -> Self {
-        let (settings, tls) = (self.settings.clone(), self.tls.clone());
-        Self { settings, tls, agents: Mutex::default(), cancel: cancel.clone() }
+        let (settings, tls, idle) = (self.settings.clone(), self.tls.clone(), self.idle.clone());
+        Self { settings, tls, ways: Mutex::default(), cancel: cancel.clone(), idle }
+    }
+
+    /// Leaves the connections to whoever asks next. No answer is being read.
+    pub fn rest(&self) {
+        let mut ways = std::mem::take(&mut *self.ways.lock().unwrap_or_else(PoisonError::into_inner));
+        ways.retain(|way| self.cancel.unwatch(way));
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).append(&mut ways);
     }
 
     /// Sends, and waits for the head of the answer, whatever its status.
@@ -162,12 +190,28 @@ impl Wire {
     }
 
     fn agent(&self, url: &Url) -> Result<Agent> {
-        let proxy = endpoint::proxy_for(&self.settings, url).map(str::to_owned);
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, agent)) = agents.iter().find(|(p, _)| *p == proxy) {
-            return Ok(agent.clone());
+        let proxy = endpoint::proxy_for(&self.settings, url);
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(way) = ways.iter().find(|way| way.proxy.as_deref() == proxy) {
+            return Ok(way.agent.clone());
         }
-        let through = match &proxy {
+        let rested = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = idle.iter().rposition(|way| way.proxy.as_deref() == proxy);
+            at.map(|at| idle.swap_remove(at))
+        };
+        let way = match rested {
+            Some(way) => way,
+            None => Arc::new(Way { proxy: proxy.map(str::to_owned), agent: self.new_agent(proxy)? }),
+        };
+        self.cancel.watch(&way)?;
+        let agent = way.agent.clone();
+        ways.push(way);
+        Ok(agent)
+    }
+
+    fn new_agent(&self, proxy: Option<&str>) -> Result<Agent> {
+        let through = match proxy {
             None => None,
             Some(p) => {
                 Some(ureq::Proxy::new(p).map_err(|_| Fault::new(Class::Local, format!("invalid proxy URL \"{p}\"")))?)
@@ -188,10 +232,7 @@ impl Wire {
             .max_idle_connections_per_host(8)
             .build();
         let chain = ().chain(ConnectProxyConnector::default()).chain(Dial::default()).chain(RustlsConnector::default());
-        let agent = Agent::with_parts(config, chain, Names(HostsAndDns::default()));
-        self.cancel.watch(&agent)?;
-        agents.push((proxy, agent.clone()));
-        Ok(agent)
+        Ok(Agent::with_parts(config, chain, Names(HostsAndDns::default())))
     }
 }
 
