@@ -2,6 +2,8 @@
 
 use crate::harness::{Daemon, image, probe};
 use crate::need;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 #[test]
 fn load_tag_and_remove() {
@@ -104,4 +106,60 @@ fn prune_takes_dangling_ones() {
         assert!(out.contains("Total reclaimed space:"), "{out}");
         d.with(c, &["images", "--format", "{{.Repository}}"]).prints("busybox");
     }
+}
+
+/// Lengths of files, each inode once, and of symlinks' targets: Docker's sizes.
+fn counted(dir: &Path) -> u64 {
+    let mut seen = std::collections::HashSet::new();
+    let mut pending = vec![dir.to_owned()];
+    let mut total = 0;
+    while let Some(dir) = pending.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap().map(Result::unwrap) {
+            let stat = entry.metadata().unwrap();
+            if stat.is_dir() {
+                pending.push(entry.path());
+            } else if seen.insert(stat.ino()) {
+                total += stat.len();
+            }
+        }
+    }
+    total
+}
+
+#[test]
+fn disk_usage_is_true_to_the_byte() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let mut tar = image::Tar::default();
+    tar.dir("d", 0o755);
+    tar.file("d/a", 0o644, &[b'x'; 12_345]);
+    tar.hardlink("d/b", "d/a");
+    tar.symlink("link", "d/a");
+    tar.file("zeros", 0o644, &[0; 300_000]);
+    let layer = tar.finish();
+    let archive = image::archive("more:1", &[image::busybox_layer(), &layer], serde_json::json!({"Cmd": ["sh"]}));
+    d.docker_input(crate::harness::Client::Ours, &["load", "-q"], archive).ok();
+    let script = "rm /d/a; echo hello >/new; ln /new /same; ln -s /new /way; dd if=/dev/zero of=/v/f bs=777 count=3; cp /new /v/";
+    let run = ["run", "--name", "box", "-v", "vol:/v", "--network", "none", "more:1", "sh", "-c", script];
+    d.docker(&run).ok();
+    let upper = |name: &str| std::path::PathBuf::from(d.inspect(name, "{{.GraphDriver.Data.UpperDir}}"));
+    let (base, top) = (counted(&upper("busybox")), counted(&upper("more:1")));
+    assert_eq!(top, 12_345 + 3 + 300_000);
+    let usage = d.json("GET", "/system/df", None);
+    let find = |list: &str, key: &str, value: &str| {
+        let all = usage[list].as_array().unwrap();
+        all.iter().find(|x| x[key].to_string().contains(value)).unwrap_or_else(|| panic!("{value}: {usage}")).clone()
+    };
+    let more = find("Images", "RepoTags", "more:1");
+    assert_eq!((more["Size"].as_u64(), more["SharedSize"].as_u64()), (Some(base + top), Some(base)));
+    assert_eq!(find("Images", "RepoTags", "busybox")["Size"], base);
+    assert_eq!(usage["LayersSize"], base + top);
+    let made = find("Containers", "Names", "box");
+    // /etc/mtab is every container's, as in the original's layer below.
+    assert_eq!(made["SizeRw"], counted(&upper("box")) - "/proc/mounts".len() as u64);
+    assert_eq!(made["SizeRw"], 6 + 4);
+    assert_eq!(made["SizeRootFs"], base + top + 10);
+    let volume = std::path::PathBuf::from(d.docker(&["volume", "inspect", "-f", "{{.Mountpoint}}", "vol"]).ok().trim());
+    assert_eq!(find("Volumes", "Name", "vol")["UsageData"]["Size"], counted(&volume));
+    assert_eq!(counted(&volume), 3 * 777 + 6);
 }

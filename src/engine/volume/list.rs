@@ -45,15 +45,16 @@ pub fn usage(engine: &Engine) -> Vec<api::Volume> {
     let with_usage = |v: &Arc<Volume>| {
         let mut volume = v.to_api();
         let ref_count = engine.volumes.users(&v.record.name).len() as i64;
-        volume.usage_data = Some(VolumeUsage { ref_count, size: folder_size(&v.mountpoint()) as i64 });
+        volume.usage_data = Some(VolumeUsage { ref_count, size: folder_size(&v.mountpoint(), &|_| false) as i64 });
         volume
     };
     engine.volumes.all().iter().map(with_usage).collect()
 }
 
-/// Bytes of all regular files below `dir`; what cannot be read counts nothing. By
+/// Bytes of all regular files below `dir`, each inode once, and of symlinks' targets,
+/// but for the paths that `but` names; what cannot be read counts nothing. By
 /// descriptors: whoever swaps a directory for a symlink meanwhile stays inside.
-pub fn folder_size(dir: &Path) -> u64 {
+pub fn folder_size(dir: &Path, but: &dyn Fn(&str) -> bool) -> u64 {
     let mut seen = std::collections::HashSet::new();
     let mut total = 0u64;
     let Ok(root) = std::fs::File::open(dir) else { return 0 };
@@ -67,8 +68,11 @@ pub fn folder_size(dir: &Path) -> u64 {
                 SFlag::S_IFDIR => {
                     open.push(CString::new([path.as_bytes(), b"/", name.as_bytes()].concat()).unwrap_or_default());
                 }
-                SFlag::S_IFREG if stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino)) => {
-                    total = total.saturating_add(stat.st_size.unsigned_abs());
+                SFlag::S_IFREG | SFlag::S_IFLNK if stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino)) => {
+                    let full = [&path.as_bytes()[1..], b"/", name.as_bytes()].concat();
+                    if !but(&String::from_utf8_lossy(&full)) {
+                        total = total.saturating_add(stat.st_size.unsigned_abs());
+                    }
                 }
                 _ => {}
             }
@@ -92,7 +96,7 @@ pub fn prune(engine: &Engine, filters: &Filters, all_by_default: bool) -> Result
         {
             continue;
         }
-        let size = folder_size(&volume.mountpoint());
+        let size = folder_size(&volume.mountpoint(), &|_| false);
         if remove(engine, name, false).is_ok() {
             report.volumes_deleted.push(name.clone());
             report.space_reclaimed += size;
