@@ -14,6 +14,8 @@ mod daemon;
 mod helpers;
 /// Blobs over bad links.
 mod links;
+/// Lists of images made by hand, and what a registry says of a name.
+mod manifests;
 /// Images for several platforms.
 mod platforms;
 /// The real registry.
