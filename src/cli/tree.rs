@@ -125,7 +125,7 @@ pub static COMMANDS: &[Command] = &[
     verb::<container::attach::Attach>(&["container attach", "attach"], "[OPTIONS] CONTAINER", Exactly(1)),
     verb::<container::commit::Commit>(&["container commit", "commit"], "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]", Between(1, 2)),
     verb::<container::cp::Cp>(&["container cp", "cp"], "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n[OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH", Exactly(2)),
-    Command { options_first: true, without: CREATE_LACKS, check: flags::check, about: Some("Create a container from an image"), run: container::run::create,
+    Command { options_first: true, without: CREATE_LACKS, check: flags::check, about: Some("Create a container from an image"), run: container::create::create,
         ..verb::<container::run::Run>(&["container create", "create"], "[OPTIONS] IMAGE [COMMAND] [ARG...]", AtLeast(1)) },
     verb::<container::diff::Diff>(&["container diff", "diff"], "CONTAINER", Exactly(1)),
     Command { options_first: true, check: flags::check,

@@ -2,7 +2,7 @@
 
 use crate::api::container::ContainerInspect;
 use crate::cli::attach::{self, Signals};
-use crate::cli::container::run::{Joined, joined};
+use crate::cli::container::join::{Joined, joined};
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
 use crate::client::container::AttachOptions;

@@ -2,7 +2,7 @@
 
 use crate::api::exec::{ExecCreate, ExecStart};
 use crate::cli::attach::{self, End, Happening, Session, Signals};
-use crate::cli::container::run::resize;
+use crate::cli::container::join::resize;
 use crate::cli::context::Context;
 use crate::cli::tree::Verb;
 use crate::cli::{exit, flags};

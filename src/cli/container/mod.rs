@@ -3,10 +3,12 @@
 pub mod attach;
 pub mod commit;
 pub mod cp;
+pub mod create;
 pub mod diff;
 pub mod exec;
 pub mod export;
 pub mod inspect;
+pub mod join;
 pub mod kill;
 pub mod logs;
 pub mod pause;
