@@ -203,7 +203,7 @@ impl Network {
             // Its first port brings the bridge itself up.
             link::await_operational(&mut ns.netlink, &self.spec.bridge)?;
             for (address, _) in addresses.iter().filter(|(a, _)| a.is_ipv6()) {
-                route::await_local(inside, *address)?;
+                route::await_local(inside, *address);
             }
             Ok(inner)
         };

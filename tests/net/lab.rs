@@ -132,7 +132,7 @@ impl Lab {
         for (address, prefix) in [(HOST, 32), (OTHER, 32), (HOST6, 128)] {
             netlink.send(link::add_address(1, address.parse().unwrap(), prefix)).unwrap();
         }
-        route::await_local(&mut netlink, HOST6.parse().unwrap()).unwrap();
+        route::await_local(&mut netlink, HOST6.parse().unwrap());
         let mut lab = Self { control: Control::new().unwrap(), count: 0 };
         lab.call(Call::SetNetwork(network("one", "172.17.0.0/16", Some("fd00:1::/64"))));
         lab
