@@ -15,6 +15,7 @@ fn units_and_scripts_run_the_daemon() {
     user_unit(&mut g);
     scope(&mut g);
     system_unit(&mut g);
+    passed_ports(&mut g);
     openrc(&mut g);
     runit(&mut g);
     sysv(&mut g);
@@ -99,7 +100,48 @@ fn system_unit(g: &mut Guest) {
     g.user(&format!("{HOST}; docker inspect -f '{{{{.State.Running}}}}' box")).prints("true");
     g.user(&format!("{HOST}; {LIMITS}")).prints("25165824\n9");
     g.user(&format!("{HOST}; docker rm -f box")).ok();
-    g.sh("systemctl disable -q --now docker@tester; ls -d /run/docker-tester").fails(2);
+    g.sh("systemctl stop docker@tester; ls -d /run/docker-tester").fails(2);
+}
+
+/// Port 80 for an ordinary user, by the unit that README.md shows.
+fn passed_ports(g: &mut Guest) {
+    let readme = include_str!("../../README.md");
+    let shown = readme
+        .lines()
+        .skip_while(|l| !l.contains("docker-ports@.socket, then: "))
+        .map_while(|l| l.strip_prefix("    "));
+    let shown: Vec<&str> = shown.collect();
+    let typed = shown[0].split_once("then: ").unwrap().1.replace("@ann", "@tester");
+    g.sh(&format!(
+        "cat >/etc/systemd/system/docker-ports@.socket <<'END'\n{}\nEND\nsystemctl daemon-reload",
+        shown.join("\n")
+    ))
+    .ok();
+    g.sh(&typed).ok();
+    g.sh("systemctl is-active docker-ports@tester.socket docker@tester").prints("active\nactive");
+    let serve = |name: &str| {
+        let serve = format!("echo {name} >/tmp/f; exec httpd -f -h /tmp");
+        format!("{HOST}; docker run -d -p 80:80 --name {name} busybox sh -c '{serve}'")
+    };
+    let fetch = |g: &mut Guest, text: &str| {
+        g.sh(&format!("wait_for 120 sh -c 'busybox wget -qO- http://127.0.0.1/f | grep -qx {text}'")).ok();
+    };
+    g.user(&serve("one")).ok();
+    fetch(g, "one");
+    g.user(&format!("{HOST}; docker port one 80")).prints("0.0.0.0:80\n[::]:80");
+    // The next daemon gets the sockets again; the container keeps its port meanwhile and after.
+    g.sh("kill -9 $(systemctl show -p MainPID --value docker@tester); busybox wget -qO- http://127.0.0.1/f")
+        .prints("one");
+    g.sh(&format!("wait_for 120 as_user '{HOST}; docker version'")).ok();
+    fetch(g, "one");
+    g.user(&format!("{HOST}; docker rm -f one")).ok();
+    g.user(&serve("two")).ok();
+    fetch(g, "two");
+    // What was not passed is still root's; the original's client has 126 for "permission denied" too.
+    let words = g.user(&format!("{HOST}; docker run --rm -p 81:80 busybox true")).fails(126);
+    assert!(words.contains("cannot expose privileged port 81"), "{words}");
+    g.user(&format!("{HOST}; docker rm -f two")).ok();
+    g.sh("systemctl disable -q --now docker-ports@tester.socket docker@tester; ls -d /run/docker-tester").fails(2);
 }
 
 fn settings(g: &mut Guest, file: &str) {
