@@ -52,7 +52,7 @@ pub fn add(kind: Kind, before: Option<Value>, text: &str) -> Result<Value, Strin
         }
         Kind::Pools => list(pool(text)?),
         Kind::Ulimits => {
-            let (name, soft, hard) = ulimit(text)?;
+            let (name, soft, hard) = crate::util::units::parse_ulimit(text)?;
             object.insert(name.clone(), json!({ "Name": name, "Hard": hard, "Soft": soft }));
             Value::Object(object)
         }
@@ -74,40 +74,6 @@ fn pool(text: &str) -> Result<Value, String> {
     }
     Ok(pool)
 }
-
-/// `nofile=1024[:2048]`.
-fn ulimit(text: &str) -> Result<(String, i64, i64), String> {
-    let invalid = || format!("invalid ulimit argument: {text}");
-    let (name, limits) = text.split_once('=').ok_or_else(invalid)?;
-    if !ULIMITS.contains(&name) {
-        return Err(format!("invalid ulimit type: {name}"));
-    }
-    let number = |s: &str| s.parse::<i64>().map_err(|_| format!("strconv.ParseInt: parsing \"{s}\": invalid syntax"));
-    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-    let (soft, hard) = (number(soft)?, number(hard)?);
-    if hard != -1 && (soft == -1 || soft > hard) {
-        return Err(format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"));
-    }
-    Ok((name.to_owned(), soft, hard))
-}
-
-const ULIMITS: &[&str] = &[
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
 
 /// Checks a value of the file, in the words of Go's decoder.
 pub fn check(kind: Kind, key: &str, value: Value) -> Result<Value, String> {

@@ -7,6 +7,7 @@
 //! unless a later `!` line brings some of that back.
 
 use super::glob::{BadPattern, Pattern};
+use crate::util::path;
 
 #[derive(Debug, Clone, Default)]
 pub struct Ignore {
@@ -38,10 +39,11 @@ impl Ignore {
                 }
                 continue;
             }
-            let cleaned = clean(line);
-            // "/" and "." clean to nothing: the root itself cannot be left out.
-            if !cleaned.is_empty() {
-                rules.push(Rule { pattern: Pattern::new(&cleaned)?, include });
+            let cleaned = path::clean(line);
+            let pattern = cleaned.trim_start_matches('/');
+            // The root itself cannot be left out.
+            if !matches!(pattern, "" | ".") {
+                rules.push(Rule { pattern: Pattern::new(pattern)?, include });
             }
         }
         Ok(Self { rules })
@@ -70,22 +72,6 @@ impl Ignore {
     }
 }
 
-/// Go's `path.Clean` on a pattern, with no slash in front.
-fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|p| *p != "..") => {
-                parts.pop();
-            }
-            ".." if path.starts_with('/') => {}
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,8 +93,5 @@ mod tests {
         assert!(Ignore::parse("[\n").is_err());
         assert!(Ignore::parse("/\n.\n\n").unwrap().is_empty());
         assert!(Ignore::parse("\u{feff}a\n").unwrap().excludes("a"));
-        assert_eq!(clean("/a/./b/../c/"), "a/c");
-        assert_eq!(clean("../x"), "../x");
-        assert_eq!(clean("/../x"), "x");
     }
 }

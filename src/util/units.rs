@@ -225,6 +225,51 @@ pub fn human_size(bytes: u64) -> String {
     format!("{text}{}", UNITS[unit])
 }
 
+/// The names of limits.
+const ULIMITS: &[&str] = &[
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
+/// `name=soft[:hard]`, in the words of the original's parser.
+pub fn parse_ulimit(value: &str) -> Result<(String, i64, i64), String> {
+    let (name, limits) = value.split_once('=').ok_or_else(|| format!("invalid ulimit argument: {value}"))?;
+    if !ULIMITS.contains(&name) {
+        return Err(format!("invalid ulimit type: {name}"));
+    }
+    let parts: Vec<&str> = limits.split(':').collect();
+    if parts.len() > 2 {
+        return Err(format!("too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`"));
+    }
+    let number = |t: &str| parse_int(t, 64);
+    let soft = number(parts[0])?;
+    let hard = match parts.get(1) {
+        Some(hard) => number(hard)?,
+        None => soft,
+    };
+    if hard != -1 && (soft == -1 || soft > hard) {
+        return Err(if soft == -1 {
+            format!("ulimit soft limit must be less than or equal to hard limit: soft: -1 (unlimited), hard: {hard}")
+        } else {
+            format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
+        });
+    }
+    Ok((name.to_owned(), soft, hard))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

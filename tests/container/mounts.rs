@@ -151,7 +151,7 @@ fn the_engine_s_own_socket_can_be_bound() {
 fn what_a_container_changed() {
     need!(probe::busybox());
     for driver in [&[][..], &["--storage-driver=vfs"]] {
-        let mut d = Daemon::start_with(driver, &[]);
+        let d = Daemon::start_with(driver, &[]);
         d.load_busybox();
         let run = |name: &str, image: &str, script: &str| {
             d.docker(&["run", "--network", "none", "--name", name, image, "sh", "-c", script]).ok();

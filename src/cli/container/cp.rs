@@ -7,6 +7,7 @@ use crate::cli::output;
 use crate::cli::tree::Verb;
 use crate::client::Client;
 use crate::error::{Context as _, Error, Result};
+use crate::util::path;
 use argh::{ArgsInfo, FromArgs};
 use std::io::Write;
 use std::path::Path;
@@ -69,25 +70,16 @@ fn split(arg: &str) -> (Option<&str>, &str) {
 
 /// From the root of the container, a slash or dot at the end kept.
 fn rooted(path: &str) -> String {
-    keep_end(path, copy::clean(&format!("/{path}")))
-}
-
-fn keep_end(given: &str, clean: String) -> String {
-    match () {
-        () if (given.ends_with("/.") || given == ".") && clean == "/" => "/.".into(),
-        () if given.ends_with("/.") || given == "." => format!("{clean}/."),
-        () if given.ends_with('/') && clean != "/" => format!("{clean}/"),
-        () => clean,
-    }
+    path::with_end(path, path::absolute(path))
 }
 
 /// From the current folder.
 fn absolute(path: &str) -> Result<String> {
     if path.starts_with('/') {
-        return Ok(keep_end(path, copy::clean(path)));
+        return Ok(path::with_end(path, path::clean(path)));
     }
     let here = std::env::current_dir().context("getwd")?;
-    Ok(keep_end(path, copy::clean(&format!("{}/{path}", here.display()))))
+    Ok(path::with_end(path, path::clean(&format!("{}/{path}", here.display()))))
 }
 
 impl Cp {
@@ -178,7 +170,7 @@ fn behind_links(mut local: String) -> String {
     // As many as the kernel follows.
     for _ in 0..40 {
         match std::fs::read_link(local.trim_end_matches('/')) {
-            Ok(link) => local = keep_end(&local, beside(local.trim_end_matches('/'), &link.to_string_lossy())),
+            Ok(link) => local = path::with_end(&local, beside(local.trim_end_matches('/'), &link.to_string_lossy())),
             Err(_) => break,
         }
     }
@@ -191,7 +183,7 @@ fn beside(path: &str, link: &str) -> String {
         return link.to_owned();
     }
     let (dir, _) = copy::split(path);
-    copy::clean(&format!("{dir}/{link}"))
+    path::clean(&format!("{dir}/{link}"))
 }
 
 /// What stands at a path of the container; a link is looked through once.
@@ -203,7 +195,7 @@ fn destination(client: &Client, container: &str, path: &str) -> Result<Destinati
         Err(_) => return Ok(to),
     };
     if stat.mode & SYMLINK != 0 {
-        to.path = keep_end(path, beside(path, &stat.link_target));
+        to.path = path::with_end(path, beside(path, &stat.link_target));
         match client.archive_stat(container, &to.path) {
             Ok(behind) => stat = behind,
             Err(_) => return Ok(to),

@@ -5,6 +5,7 @@ pub mod pack;
 pub mod unpack;
 
 use crate::error::{Error, Result};
+use crate::util::path;
 
 /// Where a copy goes, in terms of the folder that is unpacked into.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub fn asserts_dir(path: &str) -> bool {
 /// Folder and last part; `x/.` has the last part `.`.
 pub fn split(path: &str) -> (String, String) {
     let dot = path == "." || path.ends_with("/.");
-    let clean = clean(path);
+    let clean = path::clean(path);
     if dot {
         return (clean, ".".into());
     }
@@ -39,28 +40,6 @@ pub fn split(path: &str) -> (String, String) {
         Some(("", name)) => ("/".into(), if name.is_empty() { "/".into() } else { name.into() }),
         Some((dir, name)) => (dir.into(), name.into()),
         None => (".".into(), clean),
-    }
-}
-
-/// Without doubled slashes and dots, also for relative paths.
-pub fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|p| *p != "..") => {
-                parts.pop();
-            }
-            ".." if rooted => {}
-            part => parts.push(part),
-        }
-    }
-    let joined = parts.join("/");
-    match (rooted, joined.is_empty()) {
-        (true, _) => format!("/{joined}"),
-        (false, true) => ".".into(),
-        (false, false) => joined,
     }
 }
 
@@ -113,7 +92,6 @@ mod tests {
         assert_eq!(split("/a/b/."), ("/a/b".into(), ".".into()));
         assert_eq!(split("x"), (".".into(), "x".into()));
         assert_eq!(split("/x"), ("/".into(), "x".into()));
-        assert_eq!(clean("a/./b/../../.."), "..");
         assert_eq!(rebase("etc/passwd", "etc", "new"), "new/passwd");
         assert_eq!(rebase("./a", ".", "new"), "new/a");
         assert_eq!(rebase("etcetera", "etc", "new"), "etcetera");

@@ -5,25 +5,6 @@ use crate::cli::flags::{device, mount, network};
 use crate::util::units;
 use std::net::IpAddr;
 
-/// Names that `--ulimit` knows.
-const ULIMITS: &[&str] = &[
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
 /// Kernel parameters that belong to the IPC namespace; net.* and fs.mqueue.* belong
 /// to others of the container's.
 const SYSCTLS: &[&str] = &[
@@ -111,28 +92,8 @@ fn link(value: &str) -> Result<(), String> {
 
 /// `name=soft[:hard]`.
 pub fn ulimit(value: &str) -> Result<Ulimit, String> {
-    let (name, limits) = value.split_once('=').ok_or_else(|| format!("invalid ulimit argument: {value}"))?;
-    if !ULIMITS.contains(&name) {
-        return Err(format!("invalid ulimit type: {name}"));
-    }
-    let parts: Vec<&str> = limits.split(':').collect();
-    if parts.len() > 2 {
-        return Err(format!("too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`"));
-    }
-    let number = |t: &str| units::parse_int(t, 64);
-    let soft = number(parts[0])?;
-    let hard = match parts.get(1) {
-        Some(hard) => number(hard)?,
-        None => soft,
-    };
-    if hard != -1 && (soft == -1 || soft > hard) {
-        return Err(if soft == -1 {
-            format!("ulimit soft limit must be less than or equal to hard limit: soft: -1 (unlimited), hard: {hard}")
-        } else {
-            format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
-        });
-    }
-    Ok(Ulimit { name: name.to_owned(), hard, soft })
+    let (name, soft, hard) = units::parse_ulimit(value)?;
+    Ok(Ulimit { name, hard, soft })
 }
 
 fn sysctl(value: &str) -> Result<(), String> {

@@ -3,6 +3,7 @@
 use crate::api::Empty;
 use crate::error::{Error, Result};
 use crate::util::order;
+use crate::util::path;
 use std::collections::BTreeMap;
 
 /// The values that have a source, each once; a source that starts with a dot is
@@ -37,22 +38,7 @@ fn has_source(value: &str) -> bool {
 /// The path from the current folder, cleaned as Go's filepath.Abs does.
 pub fn absolute(path: &str) -> String {
     let base = std::env::current_dir().map(|d| d.to_string_lossy().into_owned()).unwrap_or_default();
-    clean(&format!("{base}/{path}"))
-}
-
-/// Without `.`, `..` and doubled slashes.
-pub fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
+    path::absolute(&format!("{base}/{path}"))
 }
 
 #[cfg(test)]
@@ -65,6 +51,5 @@ mod tests {
         let values = own(&["/a:/b:ro", "/a:/b:ro", "v:/c", "/d"]);
         assert_eq!(binds(&values).unwrap(), ["/a:/b:ro", "v:/c"]);
         assert_eq!(anonymous(&values).unwrap().keys().collect::<Vec<_>>(), ["/d"]);
-        assert_eq!(clean("/a/./b/../c//d"), "/a/c/d");
     }
 }

@@ -7,6 +7,7 @@ use super::language::instruction::{Command, Healthcheck, Instruction};
 use super::stage::PREDEFINED;
 use crate::image::config::{Empty, Healthcheck as ImageHealthcheck, History, ImageConfig};
 use crate::util::json;
+use crate::util::path;
 use crate::util::units;
 use std::collections::BTreeMap;
 
@@ -141,7 +142,7 @@ impl State {
             dir => dir,
         };
         let joined = if path.starts_with('/') { path } else { format!("{base}/{path}") };
-        self.config.run.working_dir = clean(&joined);
+        self.config.run.working_dir = path::absolute(&joined);
         Ok(self.config.run.working_dir.clone())
     }
 
@@ -279,21 +280,6 @@ pub struct Scope<'a> {
 
 fn json(words: &[String]) -> String {
     json::to_string(words).unwrap_or_default()
-}
-
-/// An absolute path without `.`, `..` and double slashes.
-pub fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::storage::RwOptions;
 use crate::util::atomic_file::Durability;
 use crate::util::order;
+use crate::util::path;
 use crate::util::{id, time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -244,8 +245,8 @@ fn resolve_mounts(
         let parsed = mounts::parse_mount(mount)?;
         add_point(engine, id, parsed, &mut taken, host, &mut points)?;
     }
-    for destination in config.volumes.iter().flatten().map(|(d, _)| mounts::clean(d)).collect::<Vec<_>>() {
-        let tmpfs = host.tmpfs.iter().flatten().any(|(d, _)| mounts::clean(d) == destination);
+    for destination in config.volumes.iter().flatten().map(|(d, _)| path::absolute(d)).collect::<Vec<_>>() {
+        let tmpfs = host.tmpfs.iter().flatten().any(|(d, _)| path::absolute(d) == destination);
         if tmpfs || points.contains_key(&destination) {
             continue;
         }
@@ -276,7 +277,7 @@ fn add_point(
     points: &mut BTreeMap<String, MountRecord>,
 ) -> Result<()> {
     let mounts::Parsed { mut record, labels, driver_options } = parsed;
-    let tmpfs = host.tmpfs.iter().flatten().any(|(d, _)| mounts::clean(d) == record.destination);
+    let tmpfs = host.tmpfs.iter().flatten().any(|(d, _)| path::absolute(d) == record.destination);
     if tmpfs || !taken.insert(record.destination.clone()) {
         return Err(Error::invalid(format!("Duplicate mount point: {}", record.destination)));
     }

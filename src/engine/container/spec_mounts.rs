@@ -12,6 +12,7 @@ use crate::storage::owners::Owners;
 use crate::sys::fs::Root;
 use crate::util::id;
 use crate::util::order;
+use crate::util::path;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -49,7 +50,7 @@ pub fn mounts(engine: &Engine, container: &Container, record: &Record, fds: &mut
         }
     }
     for (target, options) in host.tmpfs.iter().flatten() {
-        list.push(tmpfs(&mounts::clean(target), options)?);
+        list.push(tmpfs(&path::absolute(target), options)?);
     }
     for point in &record.mounts {
         list.push(point_mount(engine, record, point, fds)?);

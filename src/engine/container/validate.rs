@@ -5,6 +5,7 @@ use super::{caps, keep_id, limits, mounts, restart};
 use crate::api::container::{ContainerConfig, CreateRequest, Healthcheck, HostConfig};
 use crate::engine::{EngineConfig, LiveConfig, signal};
 use crate::error::{Error, Result};
+use crate::util::path;
 
 fn refuse<T>(text: impl Into<String>) -> Result<T> {
     Err(Error::invalid(text))
@@ -92,7 +93,7 @@ fn container(config: &mut ContainerConfig) -> Result<()> {
                 config.working_dir
             ));
         }
-        config.working_dir = mounts::clean(&config.working_dir);
+        config.working_dir = path::absolute(&config.working_dir);
     }
     if !config.stop_signal.is_empty() {
         signal::parse(&config.stop_signal)?;

@@ -246,9 +246,9 @@ pub fn path(view: &super::view::View, path: &str, container: &str, out: &mut dyn
     let over = view.over.iter().map(|o| (o.destination.clone(), o.root.clone())).collect();
     let mut archiver = Archiver::new(out, view.record.owners).with_over(over);
     if super::stat::is_dir(&stat) {
-        archiver.directory(found.as_fd(), name, &crate::engine::container::mounts::clean(&full))?;
+        archiver.directory(found.as_fd(), name, &crate::util::path::absolute(&full))?;
     } else {
-        let cleaned = crate::engine::container::mounts::clean(&full);
+        let cleaned = crate::util::path::absolute(&full);
         let (parent, last) = cleaned.rsplit_once('/').unwrap_or(("", &cleaned));
         let parent = view.find(if parent.is_empty() { "/" } else { parent }, true).map_err(failed)?;
         let last = CString::new(last).context("read the path")?;

@@ -1,18 +1,11 @@
 //! Container paths as `docker cp` means them: always absolute, a trailing `/` or
 //! `/.` kept because it has a meaning. Pure.
 
-use crate::engine::container::mounts::clean;
+use crate::util::path;
 
 /// The cleaned absolute path with its trailing `/` or `/.`.
 pub fn absolute(path: &str) -> String {
-    let cleaned = clean(path);
-    if path.ends_with("/.") || path == "." {
-        return if cleaned == "/" { "/.".into() } else { format!("{cleaned}/.") };
-    }
-    if path.ends_with('/') && cleaned != "/" {
-        return format!("{cleaned}/");
-    }
-    cleaned
+    path::with_end(path, path::absolute(path))
 }
 
 /// The last component: of `/a/b/` it is `b`, of `/a/.` it is `.`, of `/` itself.

@@ -53,11 +53,7 @@ fn dangling(view: &View, full: &str) -> String {
     let Ok(text) = nix::fcntl::readlinkat(&found, c"") else { return String::new() };
     let text = text.to_string_lossy();
     let parent = full.rsplit_once('/').map_or("", |(p, _)| p);
-    crate::engine::container::mounts::clean(&if text.starts_with('/') {
-        text.into_owned()
-    } else {
-        format!("{parent}/{text}")
-    })
+    crate::util::path::absolute(&if text.starts_with('/') { text.into_owned() } else { format!("{parent}/{text}") })
 }
 
 #[cfg(test)]

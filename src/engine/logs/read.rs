@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::engine::container::Container;
 use crate::engine::watch::{Gone, Woken};
 use crate::error::{Context, Error, Result};
+use crate::util::query;
 use crate::util::time::{now, rfc3339_nano_fixed};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -241,7 +242,7 @@ impl Sink<'_> {
         }
         if options.details {
             let pairs: Vec<String> =
-                entry.attrs.iter().map(|(k, v)| format!("{}={}", query_escape(k), query_escape(v))).collect();
+                entry.attrs.iter().map(|(k, v)| format!("{}={}", query::escape(k), query::escape(v))).collect();
             text.extend_from_slice(pairs.join(",").as_bytes());
             text.push(b' ');
         }
@@ -256,19 +257,6 @@ impl Sink<'_> {
     fn flush(&mut self) -> Result<()> {
         self.out.flush().map_err(|_| Error::cancelled())
     }
-}
-
-/// As in URLs' queries.
-fn query_escape(text: &str) -> String {
-    let mut out = String::new();
-    for b in text.bytes() {
-        match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(b as char),
-            b' ' => out.push('+'),
-            _ => out.push_str(&format!("%{b:02X}")),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -223,24 +223,3 @@ fn changed_files_are_named() {
     let error = archive.write(&mut std::io::sink()).unwrap_err();
     assert!(error.message().contains("\"stays\""), "{error}");
 }
-
-/// By hand: `CORACLE_TEST_TAR=big.tar cargo test archive::tests::timing -- --nocapture --ignored`
-#[test]
-#[ignore = "measures a real archive given in CORACLE_TEST_TAR"]
-fn timing() {
-    let Ok(path) = std::env::var("CORACLE_TEST_TAR") else { return };
-    let scratch = Scratch::new("timing");
-    let store = scratch.store(false);
-    let cancel = AtomicBool::new(false);
-    let start = std::time::Instant::now();
-    let options = LoadOptions { platform: None, cancel: &cancel, progress: &mut |_| {} };
-    let loaded = load(&store, &mut std::fs::File::open(path).unwrap(), options).unwrap();
-    let _ = writeln!(std::io::stderr(), "load {:?}", start.elapsed());
-    let image = loaded[0].image.clone();
-    let start = std::time::Instant::now();
-    let saved = Archive::new(&store, vec![Saved { image, names: Vec::new() }]).unwrap();
-    saved.write(&mut std::io::sink()).unwrap();
-    let _ = writeln!(std::io::stderr(), "save {:?}", start.elapsed());
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let _ = writeln!(std::io::stderr(), "{}", status.lines().filter(|l| l.starts_with("VmHWM")).collect::<String>());
-}

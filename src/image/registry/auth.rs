@@ -8,9 +8,10 @@
 use super::challenge::Challenge;
 use super::fault::{Class, Fault, Result, from_status};
 use super::transport::{Exchange, Payload, Response, Wire};
-use super::url::{Url, escape};
+use super::url::Url;
 use crate::image::digest::Digest;
 use crate::util::json;
+use crate::util::query;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::HashMap;
@@ -179,7 +180,7 @@ impl Authenticator {
             ("scope", &scopes.join(" ")),
             ("refresh_token", &self.credentials.identity_token),
         ]
-        .map(|(k, v)| format!("{k}={}", escape(v)))
+        .map(|(k, v)| format!("{k}={}", query::escape(v)))
         .join("&");
         let headers = [("Content-Type", "application/x-www-form-urlencoded".to_owned())];
         let exchange = Exchange { method: "POST", url: realm, headers: &headers, stall: None };

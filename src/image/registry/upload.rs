@@ -8,8 +8,9 @@
 use super::client::{Call, Client, header, read_limited};
 use super::fault::{Class, Fault, Result};
 use super::transport::Payload;
-use super::url::{Url, escape};
+use super::url::Url;
 use crate::image::digest::{Digest, Hasher};
+use crate::util::query;
 use std::io::{self, Read};
 use std::time::Duration;
 
@@ -177,7 +178,7 @@ impl Client {
 
     fn commit(&self, mut url: Url, blob: Known) -> Result<()> {
         url.target.push(if url.target.contains('?') { '&' } else { '?' });
-        url.target.push_str(&format!("digest={}", escape(&blob.digest.to_string())));
+        url.target.push_str(&format!("digest={}", query::escape(&blob.digest.to_string())));
         let mut call = Call::new("PUT", url);
         call.payload = Payload::Bytes(b"");
         call.stall = Some(COMMIT_PATIENCE);

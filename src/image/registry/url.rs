@@ -100,7 +100,7 @@ impl Url {
         self.target.push(if self.target.contains('?') { '&' } else { '?' });
         self.target.push_str(key);
         self.target.push('=');
-        self.target.push_str(&escape(value));
+        self.target.push_str(&crate::util::query::escape(value));
     }
 
     /// Host without port and brackets.
@@ -114,19 +114,6 @@ impl Url {
             Scheme::Https => 443,
         })
     }
-}
-
-/// Query escaping as Go's url.QueryEscape does it.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for b in text.bytes() {
-        match b {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(b)),
-            b' ' => out.push('+'),
-            _ => out.push_str(&format!("%{b:02X}")),
-        }
-    }
-    out
 }
 
 fn remove_dots(path: &str) -> String {

@@ -103,7 +103,7 @@ pub(super) fn call(name: &str, args: &[Value]) -> Answer {
         "printf" => Value::from(sprintf(text(0), &args[1..])),
         "html" => Value::from(escape_html(&print(args))),
         "js" => Value::from(escape_js(&print(args))),
-        "urlquery" => Value::from(escape_query(&print(args))),
+        "urlquery" => Value::from(crate::util::query::escape(&print(args))),
         "len" => return len(&args[0]),
         "index" => return index(args),
         "slice" => return slice(args),
@@ -179,18 +179,6 @@ fn escape_js(s: &str) -> String {
             '"' => out.push_str("\\\""),
             '<' | '>' | '&' | '=' | '\0'..='\u{1f}' => out.push_str(&format!("\\u{:04X}", c as u32)),
             c => out.push(c),
-        }
-    }
-    out
-}
-
-fn escape_query(s: &str) -> String {
-    let mut out = String::with_capacity(s.len());
-    for b in s.bytes() {
-        match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(b)),
-            b' ' => out.push('+'),
-            b => out.push_str(&format!("%{b:02X}")),
         }
     }
     out

@@ -127,8 +127,8 @@ impl Mount {
     fn absolute(&self, workdir: &str) -> String {
         let base = if workdir.is_empty() { "/" } else { workdir };
         match self.target.starts_with('/') {
-            true => crate::engine::build::state::clean(&self.target),
-            false => crate::engine::build::state::clean(&format!("{base}/{}", self.target)),
+            true => crate::util::path::absolute(&self.target),
+            false => crate::util::path::absolute(&format!("{base}/{}", self.target)),
         }
     }
 }

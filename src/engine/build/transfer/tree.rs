@@ -2,11 +2,11 @@
 //! symlinks a destination may lead through. Every path is resolved by `openat2`
 //! inside its root.
 
-use crate::engine::build::state::clean;
 use crate::error::{Error, Result};
 use crate::storage::tar::{Entry, Kind, Time};
 use crate::sys::fs as sysfs;
 use crate::util::order;
+use crate::util::path::absolute;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use std::ffi::CString;
@@ -81,7 +81,7 @@ impl Root {
 
 impl Target {
     pub(super) fn absolute(&self, path: &str) -> String {
-        if path.starts_with('/') { clean(path) } else { clean(&format!("{}/{path}", self.workdir)) }
+        if path.starts_with('/') { absolute(path) } else { absolute(&format!("{}/{path}", self.workdir)) }
     }
 
     /// The destination with symlinks replaced, as far as it exists.

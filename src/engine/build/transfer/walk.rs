@@ -3,12 +3,12 @@
 use super::stream::Content;
 use super::tree::{Root, Target, file_name, from_stat, is, join};
 use super::{Layer, Overrides};
-use crate::engine::build::state::clean;
 use crate::error::{Context, Error, Result};
 use crate::storage::tar::Kind;
 use crate::storage::tree;
 use crate::util::glob::{self, Pattern};
 use crate::util::order;
+use crate::util::path::absolute;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat};
 use std::os::fd::AsFd;
@@ -101,7 +101,7 @@ impl Walk<'_> {
 
 /// Paths that a source names, "" being the root itself.
 pub(super) fn match_source(root: &Root, source: &str, literal: bool) -> Result<Vec<String>> {
-    let cleaned = clean(source);
+    let cleaned = absolute(source);
     let path = cleaned.trim_start_matches('/');
     if literal || glob::is_literal(path) {
         return match root.stat(path) {
@@ -151,7 +151,7 @@ fn followed(root: &Root, path: &str) -> Result<String> {
 /// With --parents: the path of the source below its pivot `/./`.
 pub(super) fn below_pivot(pattern: &str, path: &str) -> String {
     let skip = match pattern.split_once("/./") {
-        Some((pivot, _)) => clean(pivot).matches('/').count(),
+        Some((pivot, _)) => absolute(pivot).matches('/').count(),
         None => 0,
     };
     let kept: Vec<&str> = path.split('/').skip(skip).collect();
