@@ -5,6 +5,7 @@
 //! the command as a success.
 
 use crate::cli::config::Config;
+use crate::cli::printable::harmless;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use std::cell::OnceCell;
@@ -257,7 +258,8 @@ pub fn note_closed() {
     CLOSED.store(true, Ordering::Relaxed);
 }
 
-/// Stdout or stderr, written through at the end of each line.
+/// Stdout or stderr, written through at the end of each line. What reaches a terminal
+/// is made [harmless]; stdout, where people's own formats go, may have colours.
 pub enum Stream {
     Out(io::Stdout),
     Err(io::Stderr),
@@ -269,6 +271,17 @@ impl Stream {
             Stream::Out(s) => s.is_terminal(),
             Stream::Err(s) => s.is_terminal(),
         }
+    }
+    /// Past the sieve: our own moves of the cursor, and what a container wrote.
+    pub fn raw(&mut self) -> Raw<'_> {
+        Raw(self)
+    }
+    fn put(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = match self {
+            Stream::Out(s) => s.write(bytes),
+            Stream::Err(s) => s.write(bytes),
+        };
+        self.noted(result)
     }
     fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let (Stream::Out(_), Err(e)) = (self, &result)
@@ -289,13 +302,25 @@ pub fn columns(stream: &Stream) -> Option<usize> {
     size.ok().map(|(_, columns)| usize::from(columns)).filter(|c| *c > 0)
 }
 
+pub struct Raw<'a>(&'a mut Stream);
+
+impl Write for Raw<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.put(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let result = match self {
-            Stream::Out(s) => s.write(bytes),
-            Stream::Err(s) => s.write(bytes),
-        };
-        self.noted(result)
+        if !self.is_terminal() {
+            return self.put(bytes);
+        }
+        let shown = harmless(bytes, matches!(self, Stream::Out(_)));
+        self.raw().write_all(&shown)?;
+        Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {
         let result = match self {

@@ -27,6 +27,7 @@ pub mod manual;
 pub mod network;
 pub mod output;
 pub mod plugin;
+pub mod printable;
 pub mod progress;
 pub mod registry;
 pub mod swarm;

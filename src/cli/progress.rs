@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::cli::context::{Context, Stream};
 use crate::cli::format::human;
+use crate::cli::printable::plain;
 use crate::error::{Error, Kind, Result};
 use crate::util::time;
 
@@ -143,6 +144,8 @@ struct Screen {
 
 impl Screen {
     fn draw(&mut self, out: &mut Stream, message: &Message) -> Result<()> {
+        // It goes past the stream's own sieve.
+        let clean = |text: &str| if self.terminal { plain(text) } else { text.to_owned() };
         let drawn = match &message.progress {
             Some(progress) => progress.draw(self.width, time::now().secs()),
             None => String::new(),
@@ -169,27 +172,27 @@ impl Screen {
             self.ids.clear();
         }
         if !message.id.is_empty() {
-            text.push_str(&format!("{}: ", message.id));
+            text.push_str(&format!("{}: ", clean(&message.id)));
         }
         if !message.from.is_empty() {
-            text.push_str(&format!("(from {}) ", message.from));
+            text.push_str(&format!("(from {}) ", clean(&message.from)));
         }
         let end = if moving { "\r" } else { "\n" };
         if !drawn.is_empty() {
-            text.push_str(&format!("{} {drawn}\r", message.status));
+            text.push_str(&format!("{} {drawn}\r", clean(&message.status)));
         } else if !message.stream.is_empty() {
-            text.push_str(&message.stream);
+            text.push_str(&clean(&message.stream));
             if moving {
                 text.push('\r');
             }
         } else {
-            text.push_str(&message.status);
+            text.push_str(&clean(&message.status));
             text.push_str(end);
         }
         if moving {
             text.push_str(&format!("\x1b[{up}B"));
         }
-        out.write_all(text.as_bytes())?;
+        out.raw().write_all(text.as_bytes())?;
         out.flush()?;
         Ok(())
     }

@@ -57,7 +57,7 @@ impl Verb for Logs {
         if !tty {
             hijack::demultiplex(&mut reply, &mut |stream, bytes| {
                 let to = if stream == 2 { &mut cx.err } else { &mut cx.out };
-                to.write_all(bytes)?;
+                to.raw().write_all(bytes)?;
                 Ok(to.flush()?)
             })?;
             return Ok(ExitCode::SUCCESS);
@@ -68,7 +68,7 @@ impl Verb for Logs {
             if n == 0 {
                 return Ok(ExitCode::SUCCESS);
             }
-            cx.out.write_all(&buffer[..n])?;
+            cx.out.raw().write_all(&buffer[..n])?;
             cx.out.flush()?;
         }
     }

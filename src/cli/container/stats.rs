@@ -5,6 +5,7 @@ use crate::api::filters::Filters;
 use crate::cli::context::Context;
 use crate::cli::format::value::Value;
 use crate::cli::format::{Column, List, human};
+use crate::cli::printable::plain;
 use crate::cli::tree::Verb;
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -152,13 +153,13 @@ impl Stats {
             let over = !self.containers.is_empty() && rows.is_empty();
             let mut text = LIST.render(format, false, rows)?;
             if terminal {
-                let lines: String = text.lines().map(|l| format!("{l}\x1b[K\n")).collect();
+                let lines: String = text.lines().map(|l| format!("{}\x1b[K\n", plain(l))).collect();
                 text = format!("\x1b[H{lines}\x1b[J");
                 if tick == 0 {
                     text.insert_str(0, "\x1b[2J");
                 }
             }
-            cx.out.write_all(text.as_bytes())?;
+            cx.out.raw().write_all(text.as_bytes())?;
             cx.out.flush()?;
             if over {
                 break;

@@ -34,7 +34,7 @@ impl Verb for DialStdio {
             match answers.read(&mut buffer) {
                 Ok(0) => return Ok(ExitCode::SUCCESS),
                 Ok(n) => {
-                    cx.out.write_all(&buffer[..n])?;
+                    cx.out.raw().write_all(&buffer[..n])?;
                     cx.out.flush()?;
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}

@@ -3,7 +3,8 @@
 
 use super::session::Session;
 use crate::api::build::{Finding, Message, Step};
-use crate::cli::context::Context;
+use crate::cli::context::{Context, Stream};
+use crate::cli::printable::harmless;
 use crate::client::http::Reply;
 use crate::error::{Error, Kind, Result};
 use crate::util::json;
@@ -109,7 +110,7 @@ fn take(
         (Mode::Terminal, Some(step), _) => steps.take(step),
         (_, None, Some(text)) => {
             steps.settle(cx, mode)?;
-            if session.takes_stdout() { write!(cx.err, "{text}")? } else { write!(cx.out, "{text}")? }
+            coloured(if session.takes_stdout() { &mut cx.err } else { &mut cx.out }, &text)?;
         }
         (_, None, None) => {}
     }
@@ -174,7 +175,7 @@ fn plain(cx: &mut Context, step: &Step) -> Result<()> {
     }
     if let Some(log) = &step.log {
         for line in log.lines() {
-            writeln!(cx.err, "#{n} {line}")?;
+            coloured(&mut cx.err, &format!("#{n} {line}\n"))?;
         }
     }
     if step.cached {
@@ -263,7 +264,7 @@ impl Steps {
             picture.push_str(line);
             picture.push('\n');
         }
-        cx.err.write_all(picture.as_bytes())?;
+        cx.err.raw().write_all(picture.as_bytes())?;
         cx.err.flush()?;
         Ok(())
     }
@@ -273,7 +274,7 @@ impl Progress {
     fn lines(&self, width: usize, last: bool) -> Vec<String> {
         let time = self.end.clone().unwrap_or_else(|| format!("{:.1}s", self.began.elapsed().as_secs_f64()));
         let room = width.saturating_sub(time.len() + 5);
-        let name: String = self.name.chars().take(room).collect();
+        let name = printable(&self.name, room);
         let mut lines = vec![format!(" => {name:<room$} {time}")];
         if self.failed || (self.end.is_none() && !last) {
             lines.extend(self.tail.iter().map(|t| format!(" => => {}", printable(t, width - 7))));
@@ -301,6 +302,13 @@ fn fitting(mut steps: Drawn, room: usize) -> Vec<String> {
     let mut lines = steps_lines(steps);
     lines.truncate(room);
     lines
+}
+
+/// A step's own output keeps its colours, and no more than these.
+fn coloured(out: &mut Stream, text: &str) -> Result<()> {
+    let shown = harmless(text.as_bytes(), true);
+    let terminal = out.is_terminal();
+    Ok(out.raw().write_all(if terminal { &shown } else { text.as_bytes() })?)
 }
 
 /// A build's output must not drive the terminal.

@@ -7,6 +7,7 @@
 
 use super::keys::{self, FAILURE, Keys};
 use crate::api::build::Output;
+use crate::cli::copy::unpack;
 use crate::client::Client;
 use crate::client::hijack::Hijacked;
 use crate::error::{Context as _, Error, Result};
@@ -148,9 +149,8 @@ fn receive(connection: &Hijacked, sink: &Sink) -> Result<()> {
         }
         Sink::Folder(path) => {
             fs::create_dir_all(path).with_context(|| format!("mkdir {}", path.display()))?;
-            let mut archive = tar::Archive::new(&mut reader);
-            archive.set_preserve_permissions(true);
-            archive.unpack(path).with_context(|| format!("unpack the result into {}", path.display()))?;
+            let unpacked = unpack::read(&mut reader, &path.to_string_lossy(), &str::to_owned);
+            unpacked.with_context(|| format!("unpack the result into {}", path.display()))?;
             io::copy(&mut reader, &mut io::sink())?;
         }
     }
