@@ -22,6 +22,8 @@ mod platforms;
 mod real;
 /// Pulls that end early.
 mod resume;
+/// Words on a terminal.
+mod terminal;
 /// The real registry behind a token service.
 mod tokens;
 /// Blobs on their way out.

@@ -6,9 +6,10 @@
 //! secret appears in a log, a Debug form or an error.
 
 use super::challenge::Challenge;
+use super::endpoint::is_insecure;
 use super::fault::{Class, Fault, Result, from_status};
 use super::transport::{Exchange, Payload, Response, Wire};
-use super::url::Url;
+use super::url::{Scheme, Url};
 use crate::image::digest::Digest;
 use crate::util::json;
 use crate::util::query;
@@ -35,6 +36,12 @@ pub struct Credentials {
     pub identity_token: String,
     /// A bearer token, used as it is.
     pub registry_token: String,
+}
+
+impl Credentials {
+    fn is_secret(&self) -> bool {
+        !self.password.is_empty() || !self.identity_token.is_empty()
+    }
 }
 
 impl fmt::Debug for Credentials {
@@ -147,6 +154,12 @@ impl Authenticator {
             .join(bearer.param("realm"))
             .filter(|_| !bearer.param("realm").is_empty())
             .ok_or_else(|| Fault::new(Class::Refused, "no realm specified for token auth challenge"))?;
+        let bare = base.scheme == Scheme::Https && realm.scheme == Scheme::Http;
+        if bare && self.credentials.is_secret() && !is_insecure(wire.settings(), &realm.authority) {
+            let message = format!("the registry wants the credentials sent to {realm}, where anybody could read them");
+            return Err(Fault::new(Class::Refused, message)
+                .hint("a registry behind TLS must name a token service behind TLS; without a login nothing is sent"));
+        }
         if !self.credentials.identity_token.is_empty() {
             let answer = self.post(wire, &realm, bearer.param("service"), scopes)?;
             // A service that knows GET alone.
@@ -220,12 +233,36 @@ fn read_grant(mut answer: Response) -> Result<Grant> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::endpoint::Settings;
+    use super::super::transport::Cancel;
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn secrets_do_not_print() {
         let c = Credentials { username: "bob".into(), password: "pw".into(), ..Credentials::default() };
         assert_eq!(format!("{c:?}"), "Credentials(bob)");
+    }
+
+    /// A service beside a registry behind TLS is told no password in the clear.
+    #[test]
+    fn passwords_do_not_leave_tls() {
+        let ask = |base: &str, realm: &str, password: &str| {
+            let settings = Settings { http_proxy: String::new(), https_proxy: String::new(), ..Settings::default() };
+            let wire = Wire::new(Arc::new(settings), "r.invalid", true, Arc::new(Cancel::default())).unwrap();
+            let credentials =
+                Credentials { username: "bob".into(), password: password.into(), ..Credentials::default() };
+            let auth = Authenticator::new(credentials);
+            auth.learn(super::super::challenge::parse(&format!("Bearer realm=\"{realm}\",service=s")));
+            auth.header(&wire, &Url::parse(base).unwrap(), &[]).unwrap_err()
+        };
+        let refused = |fault: Fault| fault.text().contains("where anybody could read them");
+        assert!(refused(ask("https://r.invalid/", "http://token.invalid/", "secret")));
+        assert!(refused(ask("https://r.invalid/", "HTTP://r.invalid/token", "secret")));
+        // Nothing to lose, nothing lost before, or asked for by the user's own settings.
+        assert!(!refused(ask("https://r.invalid/", "http://token.invalid/", "")));
+        assert!(!refused(ask("http://r.invalid/", "http://token.invalid/", "secret")));
+        assert!(!refused(ask("https://r.invalid/", "http://127.0.0.1:1/", "secret")));
     }
 
     #[test]

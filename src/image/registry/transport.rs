@@ -140,6 +140,10 @@ impl Wire {
         &self.cancel
     }
 
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// To the same place, ended by another token.
     pub fn fork(&self, cancel: &Arc<Cancel>) -> Self {
         let (settings, tls, idle) = (self.settings.clone(), self.tls.clone(), self.idle.clone());
