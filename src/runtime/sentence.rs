@@ -52,11 +52,13 @@ fn cause(plan: &Plan, failure: Failure) -> String {
         Step::Target | Step::Mount => {
             let Some(step) = start.and_then(|s| s.mounts.get(index)) else { return format!("mount: {text}") };
             let (source, target) = (&step.source, shown(&step.target));
-            let hint = if errno == Errno::ENOTDIR {
-                ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path \
-                 exists and is the expected type"
-            } else {
-                ""
+            let hint = match errno {
+                Errno::ENOTDIR => {
+                    ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path \
+                     exists and is the expected type"
+                }
+                Errno::EPERM if target.starts_with("/proc/") => ": nothing can be mounted inside /proc",
+                _ => "",
             };
             let doing = if failure.step == Step::Target { "create mountpoint" } else { "mount" };
             format!("error mounting \"{source}\" to rootfs at \"{target}\": {doing} {target}: {text}{hint}")

@@ -93,6 +93,10 @@ pub(super) fn fill_root(start: &StartPlan, made: &[Made], root: &OwnedFd) -> Res
     for (i, (name, value)) in start.sysctls.iter().enumerate() {
         let write = || -> nix::Result<()> {
             let sys = fs::open_in(root.as_fd(), c"/proc/sys", OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())?;
+            // Something else may be mounted over it (CVE-2025-52881).
+            if !is_proc(&sys) {
+                return Err(Errno::EXDEV);
+            }
             let file = fs::open_beneath(sys.as_fd(), name, OFlag::O_WRONLY, Mode::empty())?;
             nix::unistd::write(&file, value.as_bytes()).map(drop)
         };
@@ -109,6 +113,9 @@ fn mount_step(step: &MountStep, made: &Made, root: &OwnedFd) -> Result<(), (Step
             let place = make_target(root, &step.target, *directory, step.strict).map_err(target)?;
             if is_directory(&place) != *directory {
                 return Err(refused(Errno::ENOTDIR));
+            }
+            if is_proc(&place) && !SHOWN_BY_OTHERS.contains(&step.target.to_bytes()) {
+                return Err(refused(Errno::EPERM));
             }
             mount::attach(mount.as_fd(), place.as_fd()).map_err(refused)
         }
@@ -133,6 +140,27 @@ fn mount_step(step: &MountStep, made: &Made, root: &OwnedFd) -> Result<(), (Step
             }
         }
     }
+}
+
+/// What lies in /proc tells the truth, but for figures that lxcfs and its kind show in
+/// the kernel's place: runc's list.
+const SHOWN_BY_OTHERS: [&[u8]; 11] = [
+    b"/proc/cpuinfo",
+    b"/proc/diskstats",
+    b"/proc/meminfo",
+    b"/proc/stat",
+    b"/proc/swaps",
+    b"/proc/uptime",
+    b"/proc/loadavg",
+    b"/proc/slabinfo",
+    b"/proc/sys/kernel/ns_last_pid",
+    b"/proc/sys/crypto/fips_enabled",
+    b"/proc/net/dev",
+];
+
+fn is_proc(fd: &impl AsFd) -> bool {
+    use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+    fstatfs(fd).is_ok_and(|s| s.filesystem_type() == PROC_SUPER_MAGIC)
 }
 
 fn relative(path: &CStr) -> &CStr {
