@@ -19,7 +19,7 @@ pub fn parse(filters: &Filters) -> Result<Option<Timestamp>> {
 /// A point in time in any of the forms.
 pub fn point(text: &str) -> Option<Timestamp> {
     if let Some(back) = duration(text) {
-        return Some(Timestamp(now().0 - back));
+        return Some(Timestamp(now().0.saturating_sub(back)));
     }
     seconds(text).or_else(|| parse_rfc3339(text)).or_else(|| {
         // A date, or a date and a time without a zone, is UTC.
@@ -74,5 +74,8 @@ mod tests {
         assert_eq!(point("2026-01-01T10:00"), parse_rfc3339("2026-01-01T10:00:00Z"));
         assert!(point("1h").unwrap() < now());
         assert_eq!(point("bogus"), None);
+        // Beyond all times, and no panic.
+        let far = "9".repeat(300) + "h";
+        assert!(point(&format!("-{far}")).unwrap() > point(&far).unwrap());
     }
 }

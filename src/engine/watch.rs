@@ -72,7 +72,7 @@ impl Watcher {
 
     /// Waits for a change; spurious wake-ups are the caller's to bear.
     pub fn wait(&self, client: Option<(BorrowedFd<'_>, Gone)>, timeout: Option<Duration>) -> Result<Woken> {
-        let deadline = timeout.map(|t| Instant::now() + t);
+        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
         loop {
             let flags = match client {
                 Some((_, Gone::HalfClosed)) => RDHUP,

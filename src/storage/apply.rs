@@ -587,8 +587,8 @@ fn times(entry: &Entry) -> (TimeSpec, TimeSpec) {
 /// Overlay's own attributes are never taken from a tar; what the kernel or the
 /// file system does not take (trusted.*, SELinux labels) is left out, as Docker does.
 fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<()> {
-    if name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.overlay.") || name == OVERRIDE_XATTR.to_bytes()
-    {
+    const DRIVERS: [&[u8]; 3] = [b"user.overlay.", b"trusted.overlay.", b"user.fuseoverlayfs."];
+    if DRIVERS.iter().any(|d| name.starts_with(d)) || name == OVERRIDE_XATTR.to_bytes() {
         return Ok(());
     }
     match sysfs::fsetxattr(fd, &c(name)?, value) {

@@ -34,7 +34,7 @@ impl Timestamp {
     }
     /// Time since `earlier`, zero if that lies ahead.
     pub fn since(self, earlier: Timestamp) -> Duration {
-        let n = (self.0 - earlier.0).max(0);
+        let n = self.0.saturating_sub(earlier.0).max(0);
         Duration::new((n / 1_000_000_000) as u64, (n % 1_000_000_000) as u32)
     }
 }

@@ -223,6 +223,81 @@ fn hostile_layers_stay_in_their_root() {
     }
 }
 
+/// What lies in /proc is the kernel's word (CVE-2019-16884, CVE-2025-52881): neither the
+/// user's mounts nor an image's volumes cover it, whatever links lead there.
+#[test]
+fn nothing_is_mounted_inside_proc() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let file = d.scratch.file("uptime", "1.00 1.00\n");
+    let shown = format!("{}:/proc/uptime", file.display());
+    d.docker(&["run", "--rm", "-v", &shown, "busybox", "cat", "/proc/uptime"]).prints("1.00 1.00");
+    for target in ["/proc/1", "/proc/self/attr", "/proc/sys", "/proc/sys/net"] {
+        let words = d.docker(&["run", "--rm", "--network", "none", "-v", target, "busybox", "true"]).fails(125);
+        assert!(words.contains("nothing can be mounted inside /proc"), "{target}: {words}");
+    }
+    let mut layer = image::Tar::default();
+    layer.symlink("p", "/proc");
+    let config = serde_json::json!({"Volumes": {"/p/1": {}}, "Cmd": ["true"]});
+    let archive = image::archive("covers:latest", &[image::busybox_layer(), &layer.finish()], config);
+    d.docker(&["load", "-qi", d.scratch.file("covers.tar", archive).to_str().unwrap()]).ok();
+    d.docker(&["run", "--rm", "covers"]).fails(125);
+    // And what is set is set in a real one.
+    let fake = "mkdir -p /f/sys/net/ipv4 && echo mine >/f/sys/net/ipv4/ip_forward";
+    d.docker(&["run", "--rm", "-v", "fake:/f", "busybox", "sh", "-c", fake]).ok();
+    let sysctl = ["--sysctl", "net.ipv4.ip_forward=1", "-v", "fake:/proc", "busybox", "true"];
+    d.docker(&[&["run", "--rm"], &sysctl[..]].concat()).fails(125);
+    d.docker(&["run", "--rm", "-v", "fake:/f", "busybox", "cat", "/f/sys/net/ipv4/ip_forward"]).prints("mine");
+}
+
+/// Figures and words of an image that no honest one has.
+#[test]
+fn absurd_configurations_are_told() {
+    need!(probe::busybox());
+    let mut d = Daemon::with_busybox();
+    let load = |d: &Daemon, name: &str, layers: &[&[u8]], config: serde_json::Value| {
+        let archive = image::archive(&format!("{name}:latest"), layers, config);
+        d.docker(&["load", "-qi", d.scratch.file("absurd.tar", archive).to_str().unwrap()])
+    };
+    let layers = [image::busybox_layer()];
+    // Longer than a message between our processes.
+    load(&d, "far", &layers, serde_json::json!({"WorkingDir": "/a".repeat(100_000), "Cmd": ["true"]})).ok();
+    let words = d.docker(&["run", "--rm", "far"]).fails(125);
+    assert!(words.contains("chdir to cwd") && words.len() < 8192, "{}", &words[..words.len().min(500)]);
+    // So long to wait that no clock shows it: neither a stop nor the daemon's end may fail of it.
+    let stubborn = serde_json::json!({"StopTimeout": i64::MAX, "Cmd": ["sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done"]});
+    load(&d, "patient", &layers, stubborn).ok();
+    for name in ["one", "two"] {
+        d.run_detached(&["--name", name, "patient"]);
+        crate::harness::eventually("the trap", || d.docker(&["logs", name]).stdout.contains("up"));
+    }
+    d.docker(&["stop", "one"]).ok();
+    assert_eq!(d.inspect("one", "{{.State.ExitCode}}"), "3");
+    d.stop();
+    d.up();
+    assert_eq!(d.inspect("two", "{{.State.ExitCode}}"), "3");
+    d.docker(&["events", "--since", "0", "--until", "1"]).ok();
+}
+
+/// A container's own /etc/hosts can be as large as a file can be.
+#[test]
+fn a_blown_up_file_costs_no_memory() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    d.docker(&["network", "create", "other"]).ok();
+    let script = "dd if=/dev/zero of=/etc/hosts bs=1 count=1 seek=1000000000000 2>/dev/null; sleep 1000";
+    let id = d.run_detached(&["busybox", "sh", "-c", script]);
+    crate::harness::eventually("the large file", || {
+        d.docker(&["exec", &id, "stat", "-c", "%s", "/etc/hosts"]).stdout.trim() == "1000000000001"
+    });
+    d.docker(&["network", "connect", "other", &id]).ok();
+    d.docker(&["network", "disconnect", "other", &id]).ok();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", d.pid())).unwrap();
+    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 200_000, "{peak} kB");
+}
+
 /// A container that nests its directories deeper than a thread's stack would go,
 /// and then deeper than a path is long.
 #[test]

@@ -39,13 +39,13 @@ pub fn stop_all(engine: &Arc<Engine>, timeout: i64) {
         };
         let own = own.unwrap_or_else(|| engine.config.live().stop_timeout);
         longest = longest.max(own);
-        let deadline = (own >= 0).then(|| began + Duration::from_secs(own as u64));
+        let deadline = later(began, own);
         if let Err(e) = stop::deliver(engine, &container, signal::parse(&text).unwrap_or(signal::TERM)) {
             crate::warn!("cannot signal a container", "id" = container.id, "error" = e);
         }
         leaving.push(Leaving { container, exits, deadline });
     }
-    let all = (timeout >= 0).then(|| began + Duration::from_secs(timeout.max(longest + SLACK) as u64));
+    let all = if timeout < 0 { None } else { later(began, timeout.max(longest.saturating_add(SLACK))) };
     let end = |own: Option<Instant>| match (own, all) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
@@ -64,5 +64,22 @@ pub fn stop_all(engine: &Arc<Engine>, timeout: i64) {
         if !stop::wait_exit(&l.container, l.exits, Some(left(last))).unwrap_or(false) {
             crate::error!("a container did not end", "id" = l.container.id);
         }
+    }
+}
+
+/// None for ever: a negative time, or one beyond every clock, which an image may ask for.
+fn later(began: Instant, seconds: i64) -> Option<Instant> {
+    u64::try_from(seconds).ok().and_then(|s| began.checked_add(Duration::from_secs(s)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_is_too_long() {
+        let now = Instant::now();
+        assert_eq!(later(now, 5), Some(now + Duration::from_secs(5)));
+        assert_eq!((later(now, -1), later(now, i64::MAX)), (None, None));
     }
 }

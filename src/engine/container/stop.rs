@@ -110,7 +110,8 @@ pub(super) fn deliver(engine: &Engine, container: &Container, signal: i32) -> Re
 
 /// True once the run that was the `exits`th is over and settled.
 pub(super) fn wait_exit(container: &Container, exits: u64, timeout: Option<Duration>) -> Result<bool> {
-    let deadline = timeout.map(|t| Instant::now() + t);
+    // So long that no clock shows it is for ever.
+    let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
     let watcher = container.changed.watch()?;
     loop {
         {

@@ -177,7 +177,7 @@ fn ports(host: &HostConfig) -> Result<()> {
 fn platform(host: &mut HostConfig, support: &limits::Support) -> Result<Vec<String>> {
     // Docker doubles the memory only where the client left the swap alone.
     if host.memory > 0 && host.memory_swap == 0 {
-        host.memory_swap = host.memory * 2;
+        host.memory_swap = host.memory.saturating_mul(2);
     }
     let oom_kill_disable = host.oom_kill_disable;
     let warnings = limits::verify(host, support, false)?;

@@ -4,6 +4,7 @@ use super::Networks;
 use super::sandbox::Wanted;
 use crate::net::protocol::{HOST_GATEWAY, SandboxState};
 use std::fmt::Write;
+use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -51,10 +52,19 @@ pub fn extra(wanted: &Wanted, gateways: &[IpAddr]) -> String {
     text
 }
 
+/// What a container has made larger than this is left to it: it may well be
+/// sparse, and as large as a file can be.
+const LARGEST: u64 = 1 << 20;
+
 /// Rewrites a live container's file in place: it is bind-mounted, so its inode
 /// has to stay.
 pub fn edit(path: &Path, change: impl FnOnce(String) -> String) {
-    let Ok(text) = std::fs::read_to_string(path) else { return };
+    let mut text = String::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text));
+    if read.is_err() || text.len() as u64 > LARGEST {
+        crate::warn!("a container's file is not to be edited", "path" = path.display());
+        return;
+    }
     let changed = change(text);
     if let Err(e) = std::fs::write(path, changed) {
         crate::warn!("cannot update a container's file", "path" = path.display(), "error" = e);
@@ -168,6 +178,17 @@ mod tests {
         assert!(
             is_loopback("127.0.0.53") && is_loopback("::1") && !is_loopback("10.0.0.1") && !is_loopback("fe80::1%eth0")
         );
+    }
+
+    #[test]
+    fn what_a_container_blew_up_is_left_alone() {
+        let path = std::env::temp_dir().join(format!("coracle-hosts-{}", std::process::id()));
+        std::fs::write(&path, "a\n").unwrap();
+        edit(&path, |text| text + "b\n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"a\nb\n");
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 42).unwrap();
+        edit(&path, |_| panic!("it was read"));
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -29,6 +29,8 @@ use std::path::PathBuf;
 
 const TITLE: &CStr = c"coracle-shim";
 const WORK_LIMIT: u64 = 64 << 20;
+/// Characters, which JSON may make six times as long.
+const LONGEST_SENTENCE: usize = 4096;
 
 /// What a started process leaves to be served.
 struct Started {
@@ -63,7 +65,9 @@ pub fn main(request: Spawn, fds: Vec<OwnedFd>) -> ! {
         }
         Err(refusal) => {
             let _ = std::fs::remove_file(place.run_dir.join(&place.names.socket));
-            let message = FromShim::Failed { message: refusal.message, invalid: refusal.invalid };
+            // An image may name a working directory that is longer than a message.
+            let message = refusal.message.chars().take(LONGEST_SENTENCE).collect();
+            let message = FromShim::Failed { message, invalid: refusal.invalid };
             let _ = wire::send(control.as_fd(), &message, b"", &[], true);
             0
         }

@@ -72,7 +72,7 @@ fn live(
     end: Option<Timestamp>,
     mut give: impl FnMut(&[Arc<Event>]) -> Result<()>,
 ) -> Result<()> {
-    let deadline = end.map(|end| Instant::now() + end.since(now()));
+    let deadline = end.and_then(|end| Instant::now().checked_add(end.since(now())));
     let closed = PollFlags::from_bits_retain(libc::POLLRDHUP);
     loop {
         let mut fds = [PollFd::new(subscription.fd(), PollFlags::POLLIN), PollFd::new(client.as_fd(), closed)];
