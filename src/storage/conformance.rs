@@ -115,7 +115,7 @@ fn conformance(driver: &dyn Driver) {
 
     for (id, volatile) in [("rw1", false), ("rw2", true)] {
         let options = RwOptions { volatile };
-        driver.create_rw(id, &layers, options).unwrap();
+        driver.create_rw(id, &layers).unwrap();
         let rw = driver.mount_rw(id, &layers, options).unwrap();
         write(rw.as_fd(), "/etc/name", "mine").unwrap();
         write(rw.as_fd(), "/added", "new").unwrap();
@@ -198,7 +198,7 @@ fn copies(driver: &dyn Driver, layers: &[String]) {
     }
     let found = owners::copies(driver).unwrap();
     assert_eq!(found, [(owners.lowers(layers).remove(0), 18)]);
-    driver.create_rw("copied", &owners.lowers(layers), RwOptions::default()).unwrap();
+    driver.create_rw("copied", &owners.lowers(layers)).unwrap();
     let rw = driver.mount_rw("copied", &owners.lowers(layers), RwOptions::default()).unwrap();
     assert_eq!(read(rw.as_fd(), "/keep/a").unwrap(), "changed");
     for gone in ["/etc/gone", "/opaque/below"] {

@@ -8,10 +8,10 @@
 //! a container needs it.
 
 use super::layers::Layers;
-use super::overlay::{MAX_LAYERS, Stack, create_rw, detach, graph_paths, stack};
-use super::{Driver, RwOptions, Staging, Whiteouts};
+use super::overlay::{MAX_LAYERS, Stack, detach, stack};
+use super::{Driver, RwOptions};
 use crate::error::{Context, Error, Result};
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -70,56 +70,22 @@ impl FuseOverlay {
 }
 
 impl Driver for FuseOverlay {
+    fn layers(&self) -> &Layers {
+        &self.layers
+    }
     fn name(&self) -> &'static str {
         "fuse-overlayfs"
     }
     fn status(&self) -> Vec<(String, String)> {
         vec![("Backing Filesystem".to_owned(), self.backing.clone())]
     }
-    fn independent_layers(&self) -> bool {
-        true
-    }
     fn max_layers(&self) -> usize {
         MAX_LAYERS
-    }
-    fn has_layer(&self, chain_id: &str) -> bool {
-        self.layers.has(chain_id)
-    }
-    fn stage(&self, _parent: Option<&str>) -> Result<Box<dyn Staging>> {
-        Ok(self.layers.stage(Whiteouts::Overlay)?)
-    }
-    fn remove_layer(&self, chain_id: &str) -> Result<()> {
-        self.layers.remove(chain_id)
-    }
-    fn layer_root(&self, chain_id: &str) -> Result<File> {
-        self.layers.diff(chain_id)
-    }
-    fn layer_aside(&self, chain_id: &str) -> Result<File> {
-        self.layers.aside(chain_id)
-    }
-    fn create_rw(&self, id: &str, layers: &[String], _options: RwOptions) -> Result<()> {
-        create_rw(&self.layers, id, layers)
     }
     fn mount_rw(&self, id: &str, layers: &[String], options: RwOptions) -> Result<OwnedFd> {
         self.mount(&stack(&self.layers, layers, Some((id, options)))?, layers, Some(id))
     }
     fn mount_ro(&self, layers: &[String]) -> Result<OwnedFd> {
         self.mount(&stack(&self.layers, layers, None)?, layers, None)
-    }
-    fn remove_rw(&self, id: &str) -> Result<()> {
-        self.layers.discard(&self.layers.rw(id))
-    }
-    fn upper_root(&self, id: &str) -> Result<Option<File>> {
-        let path = self.layers.rw(id).join("upper");
-        File::open(&path).map(Some).with_context(|| format!("open {}", path.display()))
-    }
-    fn clean_up(&self) -> Result<()> {
-        self.layers.clean_up()
-    }
-    fn list(&self) -> Result<(Vec<String>, Vec<String>)> {
-        self.layers.list()
-    }
-    fn paths(&self, id: &str, layers: &[String]) -> Vec<(&'static str, PathBuf)> {
-        graph_paths(&self.layers, id, layers)
     }
 }

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone)]
-pub(super) struct Layers {
+pub struct Layers {
     pub root: PathBuf,
 }
 
@@ -170,7 +170,7 @@ fn remove_for(path: &Path, patience: Option<Duration>) -> Result<bool> {
         .with_context(|| format!("remove {}", path.display()))
 }
 
-pub(super) struct Staged {
+pub struct Staged {
     layers: Layers,
     path: PathBuf,
     /// Open until dropped; none only while being made.

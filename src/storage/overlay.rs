@@ -7,7 +7,7 @@
 //! limit, no escaping, and a container's /proc/mounts tells no host path.
 
 use super::layers::{Layers, make_dir};
-use super::{Driver, RwOptions, Staging, Whiteouts};
+use super::{Driver, RwOptions};
 use crate::error::{Context, Error, Result};
 use crate::sys::fd::proc_path;
 use crate::sys::mount as sysmount;
@@ -15,7 +15,7 @@ use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use std::ffi::CString;
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -207,6 +207,9 @@ pub(super) fn graph_paths(dirs: &Layers, id: &str, layers: &[String]) -> Vec<(&'
 }
 
 impl Driver for Overlay {
+    fn layers(&self) -> &Layers {
+        &self.layers
+    }
     fn name(&self) -> &'static str {
         "overlay2"
     }
@@ -220,50 +223,13 @@ impl Driver for Overlay {
             row("userxattr", "true"),
         ]
     }
-    fn independent_layers(&self) -> bool {
-        true
-    }
     fn max_layers(&self) -> usize {
         if self.append.load(Ordering::Relaxed) { MAX_LAYERS } else { MAX_LAYERS_OLD }
-    }
-    fn has_layer(&self, chain_id: &str) -> bool {
-        self.layers.has(chain_id)
-    }
-    fn stage(&self, _parent: Option<&str>) -> Result<Box<dyn Staging>> {
-        Ok(self.layers.stage(Whiteouts::Overlay)?)
-    }
-    fn remove_layer(&self, chain_id: &str) -> Result<()> {
-        self.layers.remove(chain_id)
-    }
-    fn layer_root(&self, chain_id: &str) -> Result<File> {
-        self.layers.diff(chain_id)
-    }
-    fn layer_aside(&self, chain_id: &str) -> Result<File> {
-        self.layers.aside(chain_id)
-    }
-    fn create_rw(&self, id: &str, layers: &[String], _options: RwOptions) -> Result<()> {
-        create_rw(&self.layers, id, layers)
     }
     fn mount_rw(&self, id: &str, layers: &[String], options: RwOptions) -> Result<OwnedFd> {
         self.mount(&self.stack(layers, Some((id, options)))?)
     }
     fn mount_ro(&self, layers: &[String]) -> Result<OwnedFd> {
         self.mount(&self.stack(layers, None)?)
-    }
-    fn remove_rw(&self, id: &str) -> Result<()> {
-        self.layers.discard(&self.layers.rw(id))
-    }
-    fn upper_root(&self, id: &str) -> Result<Option<File>> {
-        let path = self.layers.rw(id).join("upper");
-        File::open(&path).map(Some).with_context(|| format!("open {}", path.display()))
-    }
-    fn clean_up(&self) -> Result<()> {
-        self.layers.clean_up()
-    }
-    fn list(&self) -> Result<(Vec<String>, Vec<String>)> {
-        self.layers.list()
-    }
-    fn paths(&self, id: &str, layers: &[String]) -> Vec<(&'static str, PathBuf)> {
-        graph_paths(&self.layers, id, layers)
     }
 }

@@ -63,7 +63,7 @@ fn open_named(data_root: &Path, name: &str) -> Result<Arc<dyn Driver>> {
 pub fn works(driver: &dyn Driver) -> Result<()> {
     let name = format!("probe-{}", &id::random()[..12]);
     let options = RwOptions::default();
-    driver.create_rw(&name, &[], options)?;
+    driver.create_rw(&name, &[])?;
     let result = (|| {
         let mount = driver.mount_rw(&name, &[], options)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;

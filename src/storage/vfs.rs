@@ -32,6 +32,9 @@ fn clone(path: &Path) -> Result<OwnedFd> {
 }
 
 impl Driver for Vfs {
+    fn layers(&self) -> &Layers {
+        &self.layers
+    }
     fn name(&self) -> &'static str {
         "vfs"
     }
@@ -45,9 +48,6 @@ impl Driver for Vfs {
     fn max_layers(&self) -> usize {
         usize::MAX
     }
-    fn has_layer(&self, chain_id: &str) -> bool {
-        self.layers.has(chain_id)
-    }
     fn stage(&self, parent: Option<&str>) -> Result<Box<dyn Staging>> {
         let staged = self.layers.stage(Whiteouts::Apply)?;
         if let Some(parent) = parent {
@@ -56,16 +56,7 @@ impl Driver for Vfs {
         }
         Ok(staged)
     }
-    fn remove_layer(&self, chain_id: &str) -> Result<()> {
-        self.layers.remove(chain_id)
-    }
-    fn layer_root(&self, chain_id: &str) -> Result<File> {
-        self.layers.diff(chain_id)
-    }
-    fn layer_aside(&self, chain_id: &str) -> Result<File> {
-        self.layers.aside(chain_id)
-    }
-    fn create_rw(&self, id: &str, layers: &[String], _options: RwOptions) -> Result<()> {
+    fn create_rw(&self, id: &str, layers: &[String]) -> Result<()> {
         let staged = self.layers.staging_dir()?;
         super::layers::make_dir(&staged.join("fs"))?;
         let result = (|| {
@@ -86,17 +77,8 @@ impl Driver for Vfs {
         sysmount::set_attributes(fd.as_fd(), sysmount::ATTR_RDONLY, 0, false).context("make read-only")?;
         Ok(fd)
     }
-    fn remove_rw(&self, id: &str) -> Result<()> {
-        self.layers.discard(&self.layers.rw(id))
-    }
     fn upper_root(&self, _id: &str) -> Result<Option<File>> {
         Ok(None)
-    }
-    fn clean_up(&self) -> Result<()> {
-        self.layers.clean_up()
-    }
-    fn list(&self) -> Result<(Vec<String>, Vec<String>)> {
-        self.layers.list()
     }
     fn paths(&self, id: &str, layers: &[String]) -> Vec<(&'static str, PathBuf)> {
         let rw = self.layers.rw(id).join("fs");

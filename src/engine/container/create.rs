@@ -8,7 +8,6 @@ use crate::api::container::{CreateRequest, CreateResponse, HostConfig};
 use crate::engine::volume::{self, Data};
 use crate::engine::{Engine, names};
 use crate::error::{Context, Error, Result};
-use crate::storage::RwOptions;
 use crate::util::atomic_file::Durability;
 use crate::util::order;
 use crate::util::path;
@@ -93,9 +92,8 @@ fn make(
     record.networks = networks(&host, request.networking_config.and_then(|n| n.endpoints_config));
     crate::engine::network::connect::check_create(engine, &record.networks)?;
     record.asked_macs = asked_macs(&record.networks);
-    let options = RwOptions { volatile: record.volatile };
     keep_id::prepare(engine, &record.layers, owners.as_ref())?;
-    engine.driver.create_rw(&id, &record.lowers(), options)?;
+    engine.driver.create_rw(&id, &record.lowers())?;
     undo.rw = true;
     let mut secret_env = Vec::new();
     record.mounts = match step {
