@@ -109,12 +109,10 @@ fn unix(path: &Path, group: Option<&str>, rootless: bool) -> Result<Bound> {
         }
         fs::remove_file(path).map_err(|e| fail(errno_text(&e)))?;
     }
-    let gid = match group {
-        Some(name) if !rootless => Some(group_id(name).ok_or_else(|| {
-            Error::system(format!("can't create unix socket {}: group {name} not found", path.display()))
-        })?),
-        _ if !rootless => group_id("docker"),
-        _ => None,
+    let gid = match group.filter(|name| !name.is_empty()) {
+        Some(name) => Some(group_id(name).ok_or_else(|| fail(format!("group {name} not found")))?),
+        None if rootless => None,
+        None => group_id("docker"),
     };
     // The mode must hold from the first instant. One thread exists.
     let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o117));
@@ -128,11 +126,14 @@ fn unix(path: &Path, group: Option<&str>, rootless: bool) -> Result<Bound> {
             error
         }
     })?;
-    if let Some(gid) = gid {
-        let chown = nix::unistd::chown(path, None, Some(nix::unistd::Gid::from_raw(gid)));
-        chown.map_err(|e| fail(e.desc().to_lowercase()))?;
-    }
     let file = SocketFile::of(path).map_err(|e| fail(errno_text(&e)))?;
+    if let Some(gid) = gid
+        && let Err(e) = nix::unistd::chown(path, None, Some(nix::unistd::Gid::from_raw(gid)))
+    {
+        file.remove();
+        let why = format!("change its group to {}: {}", group.unwrap_or("docker"), e.desc().to_lowercase());
+        return Err(fail(why).with_hint("the socket can belong only to a group that you are a member of (see: id)"));
+    }
     Ok(Bound { listener: Listener::Unix(listener), name: path.display().to_string(), file: Some(file), tcp: false })
 }
 

@@ -93,7 +93,7 @@ pub const OPTIONS: &[Opt] = &[
     option("--firewall-backend", "firewall-backend", Kind::Text, Tier::Unused, false),
     option("--fixed-cidr", "fixed-cidr", Kind::Text, Tier::Used, false),
     option("--fixed-cidr-v6", "fixed-cidr-v6", Kind::Text, Tier::Used, false),
-    option("--group", "group", Kind::Text, Tier::Unused, false),
+    option("--group", "group", Kind::Text, Tier::Used, false),
     option("--host", "hosts", Kind::List, Tier::Used, false),
     option("--host-gateway-ip", "host-gateway-ips", Kind::List, Tier::Used, false),
     option("--http-proxy", "proxies.http-proxy", Kind::Text, Tier::Used, false),
@@ -181,7 +181,6 @@ pub fn reason(key: &str) -> &'static str {
         | "firewall-backend"
         | "bridge-accept-fwmark"
         | "allow-direct-routing" => "networking needs no firewall rules of the host",
-        "group" => "the socket belongs to the user that runs the daemon",
         "selinux-enabled" => "SELinux labels are not set",
         "exec-opts" => "the cgroup driver is chosen by what the host delegates",
         "authorization-plugins" => {

@@ -3,7 +3,7 @@
 use crate::harness::daemon::signal;
 use crate::harness::{Daemon, eventually, probe, run};
 use crate::need;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 
@@ -36,6 +36,38 @@ fn milestones_pid_file_and_socket_mode() {
         log.contains("Processing signal 'terminated'") && log.ends_with("msg=\"Daemon shutdown complete\"\n"),
         "{log}"
     );
+}
+
+/// A group of the caller's can have the socket; another cannot, and no socket is left.
+#[test]
+fn the_socket_belongs_to_the_group_that_was_asked_for() {
+    let mut daemon = Daemon::prepare(&[], &[]);
+    for (group, want) in [
+        ("nosuch", "group nosuch not found"),
+        ("root", "change its group to root: operation not permitted\nthe socket can belong only to a group"),
+    ] {
+        let text = run(daemon.dockerd().args(["--group", group])).fails(1);
+        assert!(text.contains("failed to load listeners: can't create unix socket") && text.contains(want), "{text}");
+        assert!(!daemon.socket().exists());
+    }
+    let own = run(Command::new("id").arg("-gn")).ok();
+    daemon.flag(&format!("--group={}", own.trim()));
+    daemon.up();
+    let meta = std::fs::metadata(daemon.socket()).unwrap();
+    assert_eq!((meta.gid(), meta.permissions().mode() & 0o777), (nix::unistd::getgid().as_raw(), 0o660));
+    assert!(!daemon.log().contains("no effect"), "{}", daemon.log());
+}
+
+#[test]
+fn the_daemon_by_its_old_names() {
+    for name in ["-d", "daemon"] {
+        let mut daemon = Daemon::prepare(&["--label=a=b"], &[]);
+        let mut command = daemon.command("bin/docker");
+        command.arg(name).args(daemon.dockerd().get_args());
+        daemon.up_as(command);
+        daemon.docker(&["info", "-f", "{{.Labels}}"]).prints("[a=b]");
+        daemon.stop();
+    }
 }
 
 #[test]
