@@ -9,7 +9,8 @@
 use crate::util::proxy::{bypassed, split_host};
 use base64::Engine;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// For each step of the way through the proxy.
@@ -19,6 +20,8 @@ const MAX_HEAD: usize = 16 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
     socks: bool,
+    /// It is itself reached by TLS.
+    pub secure: bool,
     /// Host and port.
     pub authority: String,
     /// User and password, as they were written.
@@ -50,9 +53,11 @@ impl Proxy {
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
         let (socks, default) = match scheme {
             "http" => (false, 80),
+            "https" => (false, 443),
             "socks5" | "socks5h" => (true, 1080),
-            "https" => return Err("a proxy that is itself reached by TLS is not supported here".into()),
-            other => return Err(format!("a proxy of the kind {other:?} is not known: use http:// or socks5://")),
+            other => {
+                return Err(format!("a proxy of the kind {other:?} is not known: use http://, https:// or socks5://"));
+            }
         };
         let rest = rest.split(['/', '?', '#']).next().unwrap_or("");
         let (login, rest) = match rest.rsplit_once('@') {
@@ -67,7 +72,7 @@ impl Proxy {
             return Err("no host in it".into());
         }
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        Ok(Self { socks, authority: format!("{host}:{}", port.unwrap_or(default)), login })
+        Ok(Self { socks, secure: scheme == "https", authority: format!("{host}:{}", port.unwrap_or(default)), login })
     }
 
     /// It takes requests that name the daemon's whole URL.
@@ -83,7 +88,7 @@ impl Proxy {
     }
 
     /// From here on `stream`, which leads to the proxy, leads to `authority`.
-    pub fn tunnel(&self, stream: &mut TcpStream, authority: &str) -> io::Result<()> {
+    pub fn tunnel(&self, stream: &mut UnixStream, authority: &str) -> io::Result<()> {
         stream.set_read_timeout(Some(PATIENCE))?;
         if self.socks {
             let (from, to) = (&self.authority, authority);
@@ -95,7 +100,7 @@ impl Proxy {
         stream.set_read_timeout(None)
     }
 
-    fn connect(&self, stream: &mut TcpStream, authority: &str) -> io::Result<()> {
+    fn connect(&self, stream: &mut UnixStream, authority: &str) -> io::Result<()> {
         let login = self.authorization().map_or(String::new(), |v| format!("Proxy-Authorization: {v}\r\n"));
         write!(stream, "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{login}\r\n")?;
         // Byte by byte: what follows the head is the daemon's.
@@ -122,7 +127,7 @@ impl Proxy {
     }
 
     /// RFC 1928, and 1929 for the password.
-    fn socks(&self, stream: &mut TcpStream, authority: &str) -> io::Result<()> {
+    fn socks(&self, stream: &mut UnixStream, authority: &str) -> io::Result<()> {
         let other = |text: &str| io::Error::other(text.to_owned());
         let methods: &[u8] = if self.login.is_some() { &[5, 2, 0, 2] } else { &[5, 1, 0] };
         stream.write_all(methods)?;
@@ -221,7 +226,8 @@ mod tests {
         let proxy = at("http://u%40x:p:q@h:1");
         assert_eq!((proxy.login.clone().unwrap().1.as_str(), proxy.authority.as_str()), ("p:q", "h:1"));
         assert_eq!(proxy.authorization().unwrap(), "Basic dUB4OnA6cQ==");
-        for bad in ["https://h", "ftp://h", "http://", "http://%zz@h"] {
+        assert!(at("https://h").secure && at("https://h").authority == "h:443" && !at("http://h").secure);
+        for bad in ["ftp://h", "http://", "http://%zz@h"] {
             assert!(Proxy::parse(bad).is_err(), "{bad}");
         }
     }

@@ -5,7 +5,7 @@
 
 use crate::client::transport::Trouble;
 use crate::error::{Error, Result};
-use crate::util::thread;
+use crate::util::{roots, thread};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, PoisonError};
@@ -65,14 +65,30 @@ impl Config {
         Ok(Self(Arc::new(config)))
     }
 
+    /// For a proxy in front of a daemon without TLS: what this machine believes.
+    pub fn of_machine() -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(roots::of_machine(|pem| {
+            CertificateDer::pem_slice_iter(pem).flatten().collect()
+        }));
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|e| Error::invalid(format!("tls: {e}")))?;
+        Ok(Self(Arc::new(builder.with_root_certificates(roots).with_no_client_auth())))
+    }
+
     /// Shakes hands on `stream` and hands out the plain end.
-    pub fn dial(&self, mut stream: TcpStream, authority: &str, trouble: &Trouble) -> io::Result<UnixStream> {
+    pub fn dial(&self, mut stream: UnixStream, authority: &str, trouble: &Trouble) -> io::Result<UnixStream> {
         let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(io::Error::other)?;
         let mut connection = ClientConnection::new(self.0.clone(), name).map_err(io::Error::other)?;
+        let mut heard = Heard { stream: &mut stream, first: Vec::new() };
         while connection.is_handshaking() {
-            connection.complete_io(&mut stream).map_err(|e| match inner(&e) {
+            connection.complete_io(&mut heard).map_err(|e| match inner(&e) {
+                Some(_) if heard.first == b"HTTP/" => {
+                    io::Error::other("http: server gave HTTP response to HTTPS client")
+                }
                 Some(e) => io::Error::other(format!("tls: {}", words(e))),
                 None => e,
             })?;
@@ -93,6 +109,30 @@ impl Config {
         };
         thread::start("work", 256 * 1024, body)?;
         Ok(plain)
+    }
+}
+
+/// Keeps the first bytes that come: they tell who answered instead.
+struct Heard<'a> {
+    stream: &'a mut UnixStream,
+    first: Vec<u8>,
+}
+
+impl Read for Heard<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = self.stream.read(out)?;
+        let wanted = b"HTTP/".len() - self.first.len();
+        self.first.extend_from_slice(&out[..n.min(wanted)]);
+        Ok(n)
+    }
+}
+
+impl Write for Heard<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -134,7 +174,7 @@ fn words(e: &rustls::Error) -> String {
 
 struct Relay {
     connection: ClientConnection,
-    tls: TcpStream,
+    tls: UnixStream,
     plain: UnixStream,
     /// Plain bytes on their way to the client.
     out: Vec<u8>,

@@ -84,25 +84,35 @@ impl Endpoint {
             Address::Ssh(target) => return target.dial(&self.trouble),
             Address::Tcp(authority) => authority,
         };
-        let via = |proxy: &Proxy| {
-            let what = |e: io::Error| io::Error::other(format!("proxyconnect tcp: {}", go_io_text(&e)));
-            connect(&proxy.authority).map_err(what)
-        };
-        if let Some(proxy) = forwarder {
-            return via(proxy).map(|stream| UnixStream::from(OwnedFd::from(stream)));
-        }
-        let stream = match Proxy::of_environment(authority, self.tls.is_some())? {
-            None => connect(authority)?,
-            Some(proxy) => {
-                let mut stream = via(&proxy)?;
-                proxy.tunnel(&mut stream, authority)?;
-                stream
-            }
+        let stream = match forwarder {
+            Some(proxy) => return self.reach(proxy),
+            None => match Proxy::of_environment(authority, self.tls.is_some())? {
+                None => connect(authority)?,
+                Some(proxy) => {
+                    let mut stream = self.reach(&proxy)?;
+                    proxy.tunnel(&mut stream, authority)?;
+                    stream
+                }
+            },
         };
         match &self.tls {
             Some(tls) => tls.dial(stream, authority, &self.trouble),
-            None => Ok(UnixStream::from(OwnedFd::from(stream))),
+            None => Ok(stream),
         }
+    }
+
+    /// A connection to the proxy itself. As with Go's client, one that is reached by TLS is
+    /// judged like the daemon behind it; without TLS there, by what this machine believes.
+    fn reach(&self, proxy: &Proxy) -> io::Result<UnixStream> {
+        let secured = |stream| {
+            let own = match &self.tls {
+                Some(tls) => tls.clone(),
+                None => Arc::new(tls::Config::of_machine().map_err(|e| io::Error::other(e.message().to_owned()))?),
+            };
+            own.dial(stream, &proxy.authority, &self.trouble)
+        };
+        let stream = connect(&proxy.authority).and_then(|s| if proxy.secure { secured(s) } else { Ok(s) });
+        stream.map_err(|e| io::Error::other(format!("proxyconnect tcp: {}", go_io_text(&e))))
     }
 
     /// What the helper of this transport says. It may see its end a moment later than
@@ -155,7 +165,8 @@ impl Endpoint {
     }
 }
 
-fn connect(authority: &str) -> io::Result<TcpStream> {
+/// What is done with the socket does not depend on its family.
+fn connect(authority: &str) -> io::Result<UnixStream> {
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port.parse::<u16>().map_err(io::Error::other)?),
         _ => (authority, 2375),
@@ -168,7 +179,7 @@ fn connect(authority: &str) -> io::Result<TcpStream> {
             Ok(stream) => {
                 // Requests are small and wait for answers.
                 stream.set_nodelay(true)?;
-                return Ok(stream);
+                return Ok(UnixStream::from(OwnedFd::from(stream)));
             }
             Err(e) => last = e,
         }

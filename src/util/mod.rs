@@ -18,6 +18,7 @@ pub mod path;
 pub mod proxy;
 pub mod query;
 pub mod resolve;
+pub mod roots;
 pub mod thread;
 pub mod time;
 pub mod units;

@@ -2,10 +2,11 @@
 //! of the test and leads every way to one daemon.
 
 use super::free_port;
-use crate::harness::{Client, Daemon, Output, probe, run};
+use crate::harness::{Client, Daemon, Output, eventually, probe, run};
 use crate::need;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 /// First lines of what it was asked, `SOCKS host:port` for the other protocol.
@@ -170,6 +171,55 @@ fn socks_looks_the_name_up() {
     let address = format!("socks5://127.0.0.1:{gone}");
     let text = docker(&daemon, Client::Ours, &[("HTTP_PROXY", &address)], &["ps"]).fails(1);
     assert!(text.contains("connection refused"), "{text}");
-    let text = docker(&daemon, Client::Ours, &[("HTTP_PROXY", "https://p:1")], &["ps"]).fails(1);
-    assert!(text.contains("invalid proxy address") && text.contains("not supported"), "{text}");
+    let text = docker(&daemon, Client::Ours, &[("HTTP_PROXY", "ftp://p:1")], &["ps"]).fails(1);
+    assert!(text.contains("invalid proxy address") && text.contains("is not known"), "{text}");
+}
+
+/// The proxy itself is reached by TLS: socat stands in front of it. Its certificate is judged
+/// by what the machine believes, or like the daemon where that has TLS too (here: not at all).
+#[test]
+fn a_proxy_behind_tls() {
+    need!(probe::program("socat", "socat"));
+    let ports = [free_port(), free_port()];
+    let hosts = ports.map(|port| format!("tcp://127.0.0.1:{port}"));
+    let mut daemon = Daemon::prepare(&["--tlsverify", "-H", &hosts[0]], &[]);
+    run(daemon.command("bin/dockerd").arg("--tls-init")).ok();
+    daemon.up();
+    let plain = Daemon::start_with(&["-H", &hosts[1]], &[]);
+    let dir = daemon.scratch.join("home/.config/docker/tls");
+    let (ca, certs) = (dir.join("ca.pem").display().to_string(), dir.join("clients/client").display().to_string());
+    let tls = [("DOCKER_TLS", "1"), ("DOCKER_CERT_PATH", certs.as_str())];
+    let mut fronts = Vec::new();
+    let addresses = ports.map(|port| {
+        let ((inner, asked), outer) = (proxy(port, http), free_port());
+        let listen = format!(
+            "OPENSSL-LISTEN:{outer},bind=127.0.0.1,fork,reuseaddr,verify=0,cert=server-cert.pem,key=server-key.pem"
+        );
+        let mut front = Command::new("socat");
+        front.current_dir(&dir).arg(listen).arg(format!("TCP:127.0.0.1:{inner}"));
+        fronts.push(front.stderr(Stdio::null()).spawn().unwrap());
+        eventually("socat", || TcpStream::connect(("127.0.0.1", outer)).is_ok());
+        (format!("https://u:p%40w@localhost:{outer}"), asked)
+    });
+    for client in daemon.clients() {
+        let env = [&tls[..], &[("HTTPS_PROXY", addresses[0].0.as_str())]].concat();
+        docker(&daemon, client, &env, &["version", "-f", "{{.Server.Os}}"]).prints("linux");
+        let trusted = [("HTTP_PROXY", addresses[1].0.as_str()), ("SSL_CERT_FILE", ca.as_str())];
+        docker(&plain, client, &trusted, &["version", "-f", "{{.Server.Os}}"]).prints("linux");
+        let text = docker(&plain, client, &trusted[..1], &["ps"]).fails(1);
+        assert!(text.contains("proxyconnect tcp: tls: failed to verify certificate: x509: "), "{client:?}: {text}");
+        let lines = addresses.each_ref().map(|(_, asked)| std::mem::take(&mut *asked.lock().unwrap()));
+        assert!(
+            lines[0].iter().all(|l| l == "CONNECT far:2375 HTTP/1.1") && !lines[0].is_empty(),
+            "{client:?}: {lines:?}"
+        );
+        assert!(
+            lines[1].iter().all(|l| l.contains(" http://far:2375/")) && !lines[1].is_empty(),
+            "{client:?}: {lines:?}"
+        );
+    }
+    for mut front in fronts {
+        let _ = front.kill();
+        let _ = front.wait();
+    }
 }

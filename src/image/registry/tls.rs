@@ -12,15 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
-/// Debian and most others, Fedora, openSUSE, old Red Hat, Alpine, the BSD way.
-const BUNDLES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 /// The TLS rules for the registry `authority`.
 pub fn config(settings: &Settings, authority: &str, verify: bool) -> Result<TlsConfig> {
     let own = HostFiles::find(&settings.certs_dirs, authority)?;
@@ -29,7 +20,7 @@ pub fn config(settings: &Settings, authority: &str, verify: bool) -> Result<TlsC
         .disable_verification(!verify);
     let mut roots = Vec::new();
     if verify {
-        roots = system_roots();
+        roots = crate::util::roots::of_machine(parse_certificates);
         for path in &own.authorities {
             roots.extend(certificates(path)?);
         }
@@ -39,22 +30,6 @@ pub fn config(settings: &Settings, authority: &str, verify: bool) -> Result<TlsC
         builder = builder.client_cert(Some(client_certificate(cert, key)?));
     }
     Ok(builder.build())
-}
-
-/// An empty list is no error here: the handshake says `certificate signed by
-/// unknown authority`, which is what it comes to.
-fn system_roots() -> Vec<Certificate<'static>> {
-    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    let paths = named.into_iter().chain(BUNDLES.iter().map(PathBuf::from));
-    for path in paths {
-        if let Ok(pem) = fs::read(&path) {
-            let found = parse_certificates(&pem);
-            if !found.is_empty() {
-                return found;
-            }
-        }
-    }
-    vec![]
 }
 
 fn parse_certificates(pem: &[u8]) -> Vec<Certificate<'static>> {
