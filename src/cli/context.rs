@@ -36,8 +36,8 @@ pub struct Globals {
     #[argh(option, short = 'l', arg_name = "string")]
     pub log_level: Option<String>,
     /// use TLS; --tlsverify implies it
-    #[argh(switch)]
-    pub tls: bool,
+    #[argh(option, arg_name = "bool")]
+    pub tls: Option<bool>,
     /// trust only what this CA signed (default "{config}/ca.pem")
     #[argh(option, arg_name = "string")]
     pub tlscacert: Option<String>,
@@ -48,8 +48,8 @@ pub struct Globals {
     #[argh(option, arg_name = "string")]
     pub tlskey: Option<String>,
     /// use TLS and check the daemon's certificate
-    #[argh(switch)]
-    pub tlsverify: bool,
+    #[argh(option, arg_name = "bool")]
+    pub tlsverify: Option<bool>,
     /// print the version and stop
     #[argh(switch, short = 'v')]
     pub version: bool,

@@ -55,8 +55,10 @@ pub fn default_endpoint(cx: &Context) -> Result<(String, TlsFiles, bool)> {
         _ => return Err(Error::invalid("specify only one -H")),
     };
     let globals = &cx.globals;
-    let verify = globals.tlsverify || set("DOCKER_TLS_VERIFY").is_some();
-    let tls = verify || globals.tls || set("DOCKER_TLS").is_some();
+    // What is said outright stands above its variable; --tlsverify=false asks for TLS as well.
+    let verify = globals.tlsverify.unwrap_or_else(|| set("DOCKER_TLS_VERIFY").is_some());
+    let asked = globals.tlsverify.is_some() || globals.tls.unwrap_or_else(|| set("DOCKER_TLS").is_some());
+    let tls = verify || asked;
     let host = match host {
         Some(host) => normal(host.trim()),
         None if tls => "tcp://localhost:2376".into(),

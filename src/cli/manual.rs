@@ -241,6 +241,7 @@ fn options(out: &mut String, mut flags: Vec<&FlagInfo<'_>>) {
             None => format!("\\fB{long}\\fR"),
         };
         let value = match &flag.kind {
+            FlagInfoKind::Option { arg_name: "bool" } => "[=\\fIbool\\fR]".to_owned(),
             FlagInfoKind::Option { arg_name } => format!(" \\fI{}\\fR", escape(arg_name)),
             FlagInfoKind::Switch => String::new(),
         };

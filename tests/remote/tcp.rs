@@ -1,7 +1,7 @@
 //! The API on a network address without TLS.
 
 use super::free_port;
-use crate::harness::Daemon;
+use crate::harness::{Daemon, run};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -47,4 +47,43 @@ fn it_works_with_the_warnings_and_not_for_browsers() {
         warnings.contains(&format!("API is accessible on http://127.0.0.1:{port} without encryption")),
         "{warnings}"
     );
+}
+
+/// What is said outright stands above its variable, and who talks past TLS hears so.
+#[test]
+fn flags_and_variables_about_tls_mean_what_they_mean_to_the_original() {
+    let ports = [free_port(), free_port()];
+    let hosts = ports.map(|port| format!("tcp://127.0.0.1:{port}"));
+    let mut secured = Daemon::prepare(&["--tlsverify", "-H", &hosts[0]], &[]);
+    run(secured.command("bin/dockerd").arg("--tls-init")).ok();
+    secured.up();
+    let _plain = Daemon::start_with(&["-H", &hosts[1]], &[]);
+    let certificates = secured.scratch.join("home/.config/docker/tls/clients/client");
+    let (past, instead) =
+        ("Client sent an HTTP request to an HTTPS server.", "http: server gave HTTP response to HTTPS client");
+    for client in secured.clients() {
+        // Of the daemon with TLS, then of the one without.
+        for (flag, variable, want) in [
+            ("--debug", "A=1", [past, "linux"]),
+            ("--debug", "DOCKER_TLS=", [past, "linux"]),
+            ("--debug", "DOCKER_TLS_VERIFY=", [past, "linux"]),
+            ("--debug", "DOCKER_TLS=1", ["linux", instead]),
+            ("--debug", "DOCKER_TLS_VERIFY=0", ["linux", instead]),
+            ("--tls=false", "DOCKER_TLS=1", [past, "linux"]),
+            ("--tls=false", "DOCKER_TLS_VERIFY=1", ["linux", instead]),
+            ("--tlsverify=false", "A=1", ["linux", instead]),
+            ("--tlsverify=false", "DOCKER_TLS_VERIFY=1", ["linux", instead]),
+            ("--tlsverify", "DOCKER_TLS=", ["linux", instead]),
+        ] {
+            for (host, want) in hosts.iter().zip(want) {
+                let (name, value) = variable.split_once('=').unwrap();
+                let mut command = secured.cli(client);
+                command.env("DOCKER_HOST", host).env("DOCKER_CERT_PATH", &certificates).env(name, value);
+                let out = run(command.args([flag, "version", "-f", "{{.Server.Os}}"]));
+                let said = format!("{}{}", out.stdout.trim(), out.stderr.trim());
+                let same = if want == "linux" { said == want } else { out.code == 1 && said.ends_with(want) };
+                assert!(same, "{client:?} {host} {flag} {variable}: {want:?}: {out}");
+            }
+        }
+    }
 }

@@ -157,16 +157,15 @@ impl Verb for Version {
             Err(e) => (None, Some(e)),
         };
         let api = client.settled().unwrap_or_else(|| api_version::MAX.to_string());
-        match &template {
-            Some(template) => {
-                let both = both(client_value(&api, &context), server.as_deref())?;
-                print_object(&mut cx.out, template, &both)?;
-            }
-            None => cx.out.write_all(plain(&api, &context, server.as_deref())?.as_bytes())?,
-        }
+        let printed = match &template {
+            Some(template) => both(client_value(&api, &context), server.as_deref())
+                .and_then(|both| print_object(&mut cx.out, template, &both)),
+            None => plain(&api, &context, server.as_deref()).and_then(|text| Ok(cx.out.write_all(text.as_bytes())?)),
+        };
+        // That nobody answered explains why a template found no server.
         match failure {
             Some(e) => Err(e),
-            None => Ok(ExitCode::SUCCESS),
+            None => printed.map(|()| ExitCode::SUCCESS),
         }
     }
 }
