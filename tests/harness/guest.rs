@@ -129,9 +129,10 @@ as_user() {
 }
 "#;
 
-/// A root file system with systemd, OpenRC and runit; `tests/scripts/setup` makes it.
+/// A root file system with systemd, OpenRC and runit; `tests/scripts/setup` makes it, of the
+/// host's release. `CORACLE_GUEST` names one of another.
 fn debian() -> PathBuf {
-    Path::new(KERNEL).join("debian.img")
+    std::env::var_os("CORACLE_GUEST").map_or_else(|| Path::new(KERNEL).join("debian.img"), PathBuf::from)
 }
 
 /// What tests of service managers need beside [`available`].

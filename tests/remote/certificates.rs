@@ -97,6 +97,13 @@ fn only_who_has_a_certificate_gets_in() {
             assert!(out.code != 0 && out.stdout.is_empty(), "{cert}: {out}");
         }
     }
+    // A browser that holds a certificate shows it for every page: it proves no page's good will.
+    for header in ["Origin: https://localhost.example", "Origin: null", "Sec-Fetch-Site: cross-site"] {
+        let out = s.curl("cert.pem", "key.pem", &["-X", "POST", "-H", header, "-w", " %{http_code}"]);
+        assert!(out.stdout.contains("requests from web pages are refused") && out.stdout.ends_with(" 403"), "{out}");
+    }
+    // Another name would have failed in the browser's own check of our certificate.
+    s.curl("cert.pem", "key.pem", &["-H", "Host: other.example"]).prints("OK");
     for why in ["didn't provide a certificate", "specifies an incompatible key usage", "signed by unknown authority"] {
         eventually(why, || s.daemon.log().contains(why));
     }
