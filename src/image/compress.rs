@@ -20,8 +20,8 @@ pub enum Compression {
 const ZSTD_WINDOW: u64 = 128 << 20;
 /// KiB: xz -9 needs 65 MiB.
 const XZ_MEMORY: u32 = 128 << 10;
-/// Bytes that `detect` wants to see.
-pub const MAGIC: usize = 6;
+/// Bytes that `detect` wants to see, and the longest head of a zstd frame.
+pub const MAGIC: usize = 18;
 
 impl Compression {
     /// By the first bytes; what is unknown is taken as plain.

@@ -16,6 +16,7 @@ use super::digest::{Digest, Hasher};
 use super::flow::{Copy, Meter, Source, drain, untar};
 use super::room::{self, Reached};
 use super::unfinished::Partial;
+use super::window::Window;
 use crate::error::{Context, Error, Result};
 use crate::storage::apply::Outcome;
 use crate::storage::behind::Behind;
@@ -155,10 +156,25 @@ pub(super) fn take_in(
     let mut earlier = partial.map(|p| p.file);
     let mut source = Source { input, earlier: earlier.as_ref().map(|e| (&e.file, have)), at: 0, failed: false };
     let (compression, stream) = compress::peek(&mut source).map_err(stream_error)?;
+    let mut head = stream.into_inner().0.into_inner();
     let packed = matches!(compression, Compression::Gzip | Compression::Zstd);
     let keep = spool || (place.keep_blobs && packed && !stored);
     let fresh = if keep && earlier.is_none() { Some(TempFile::new(place.tmp)?) } else { None };
     let file = earlier.as_ref().or(fresh.as_ref()).filter(|_| keep).map(|f| &f.file);
+    let claimed = Window::claim(&mut source, &mut head, file, cancel, progress);
+    let _window = match claimed {
+        Ok(window) => window,
+        Err(e) => {
+            let (failed, stored) = (source.failed, source.earlier.map_or(0, |e| e.1));
+            if let Some(earlier) = &mut earlier {
+                earlier.resumable = failed || cancel.load(Ordering::Relaxed);
+            }
+            let reached = Reached { announced: expected.size, read: stored, unpacked: 0, kept: keep };
+            return Err(room::explain(e, place.tmp, reached));
+        }
+    };
+    let have = source.earlier.map_or(0, |e| e.1);
+    let stream = io::Cursor::new(head).chain(&mut source);
     let meter = Meter {
         input: stream,
         hasher: (compression != Compression::None).then(Hasher::new),

@@ -18,3 +18,4 @@ pub mod registry;
 mod room;
 pub mod store;
 pub mod unfinished;
+mod window;

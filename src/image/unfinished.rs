@@ -100,9 +100,10 @@ impl Store {
             ticket.blobs.retain(|b| !wanted.contains(b));
             ticket
         };
-        let _ = fs::remove_file(self.ticket_path(image));
-        for blob in &ticket.blobs {
-            self.remove_partial(blob);
+        // What another pull of the image still writes is its business, under the ticket.
+        let busy: Vec<Digest> = ticket.blobs.iter().copied().filter(|b| self.remove_partial(b).is_none()).collect();
+        if busy.is_empty() || self.begin_pull(image, &[], busy).is_err() {
+            let _ = fs::remove_file(self.ticket_path(image));
         }
         self.sweep(ticket.blobs);
     }

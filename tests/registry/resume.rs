@@ -119,6 +119,26 @@ fn a_prune_gives_up_what_is_unfinished() {
     assert_eq!((count("layers"), count("unfinished")), (0, 0));
 }
 
+/// Two registries have one layer; what becomes of it at one is nothing to the other.
+#[test]
+fn a_registry_that_hangs_holds_up_no_other() {
+    let d = Daemon::start();
+    let (sample, server, _) = stuck();
+    let pull = start_pull(&d, &format!("{}/repo:v1", server.address));
+    await_middle(&d, &sample);
+    let other = serve(&sample, ranged);
+    let name = format!("{}/repo:v1", other.address);
+    d.docker(&["pull", "-q", &name]).ok();
+    assert_eq!(asked_for(&other, &sample.layer(1)), [0]);
+    assert_eq!(d.inspect(&name, "{{.Id}}"), sample.id().to_string());
+    interrupt(&d, &sample, pull);
+    d.docker(&["rmi", &name]).ok();
+    d.docker(&["image", "prune", "-f"]).ok();
+    let count = |dir: &str| std::fs::read_dir(d.scratch.join("data/image").join(dir)).unwrap().count();
+    assert_eq!((count("layers"), count("unfinished"), count("blobs/sha256")), (0, 0, 0));
+    comes_clean(&d);
+}
+
 #[test]
 fn two_pulls_that_share_layers_fetch_each_once() {
     let d = Daemon::start();
