@@ -83,7 +83,7 @@ struct Apply<'a, W: Write> {
     split: Option<Writer<W>>,
     moved: Vec<Moved>,
     /// What this layer has made, where that must be told from the parent's
-    /// (not with `Whiteouts::Overlay`).
+    /// (`Whiteouts::Apply`).
     made: BTreeSet<Vec<u8>>,
     /// Directory times, set when nothing will touch the directories any more:
     /// seconds, nanos, path length, path.
@@ -241,7 +241,7 @@ impl<W: Write> Apply<'_, W> {
             _ => self.node(reader, parent.as_fd(), &path, &name, entry),
         };
         result.with_context(|| display(&path))?;
-        if self.whiteouts != Whiteouts::Overlay {
+        if self.whiteouts == Whiteouts::Apply {
             self.made.insert(path);
         }
         Ok(())
@@ -271,7 +271,7 @@ impl<W: Write> Apply<'_, W> {
         self.dirs.forget();
         let stat = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
         let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-        let ours = self.whiteouts == Whiteouts::Overlay || made_here(&self.made, path);
+        let ours = self.whiteouts != Whiteouts::Apply || made_here(&self.made, path);
         let recorded = files > 0 && matches!(kind, SFlag::S_IFREG | SFlag::S_IFDIR);
         if ours && recorded {
             let aside = format!("{}", self.moved.len());

@@ -42,6 +42,14 @@ pub fn sort_by<T>(list: &mut [T], mut order: impl FnMut(&T, &T) -> Ordering) {
     }
 }
 
+/// Paths as a walk meets them that takes names in order: a folder, all that is in it,
+/// what comes behind it.
+pub fn paths(a: &str, b: &str) -> Ordering {
+    // No name has a NUL, so nothing comes before the end of one.
+    let low = |b: u8| if b == b'/' { 0 } else { b };
+    a.bytes().map(low).cmp(b.bytes().map(low))
+}
+
 /// Which item comes to which place: a merge sort from the bottom up.
 #[inline(never)]
 fn arrange(count: usize, order: &mut dyn FnMut(usize, usize) -> Ordering) -> Vec<usize> {
@@ -89,6 +97,9 @@ mod tests {
             sort_by_key(&mut list, |(key, _)| *key);
             assert_eq!(list, expected);
         }
+        let mut walked = ["a-b", "a/c", "a.d", "a", "a/b/c", "a/b"];
+        sort_by(&mut walked, |a, b| paths(a, b));
+        assert_eq!(walked, ["a", "a/b", "a/b/c", "a/c", "a-b", "a.d"]);
         let mut words = ["b", "c", "a"];
         sort(&mut words);
         assert_eq!(words, ["a", "b", "c"]);

@@ -213,7 +213,7 @@ fn is_archive(start: &[u8]) -> bool {
     MAGIC.iter().any(|m| start.starts_with(m)) || start.get(257..262) == Some(b"ustar")
 }
 
-fn is_remote(context: &str) -> bool {
+pub(super) fn is_remote(context: &str) -> bool {
     ["http://", "https://", "git://", "git@", "ssh://", "github.com/"].iter().any(|p| context.starts_with(p))
 }
 
@@ -309,13 +309,15 @@ impl Source {
             tar.append_data(&mut header, EXTRA, text.as_slice())?;
         }
         if let Kind::Folder(root) = &self.kind {
-            let ignore = read_ignore(root, &self.dockerfile)?;
-            let send = |path: &str, full: &Path, meta: &Metadata| match &self.listed {
-                Some(listed) if !listed.wants(path) => Ok(()),
-                _ => append(&mut tar, path, full, meta),
-            };
-            let keep = |path: &str| self.needs(path);
-            Walk { root, ignore: &ignore, keep: &keep }.folder(&mut { send }, "")?;
+            let mut send = |path: &str, full: &Path, meta: &Metadata| append(&mut tar, path, full, meta);
+            match &self.listed {
+                Some(listed) => listed.each(root, &mut send)?,
+                None => {
+                    let ignore = read_ignore(root, &self.dockerfile)?;
+                    let keep = |path: &str| self.needs(path);
+                    Walk { root, ignore: &ignore, keep: &keep }.folder(&mut send, "")?;
+                }
+            }
         }
         for (prefix, root) in &self.folders {
             let ignore = read_ignore(root, "")?;
@@ -348,7 +350,7 @@ pub(super) struct Walk<'a> {
 }
 
 /// Takes an entry: its path in the context, where it is, what it is.
-type Visit<'a> = dyn FnMut(&str, &Path, &Metadata) -> Result<()> + 'a;
+pub(super) type Visit<'a> = dyn FnMut(&str, &Path, &Metadata) -> Result<()> + 'a;
 
 impl Walk<'_> {
     /// Everything below `path` that is not left out, folders before their content.

@@ -5,12 +5,11 @@
 //! Invariant: what is sent is what was listed. A file that comes meanwhile waits
 //! for the next build, one that changes meanwhile will then have another identity.
 
-use super::context::Walk;
+use super::context::{Visit, Walk};
 use crate::client::Client;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use serde::Deserialize;
-use std::collections::HashMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -26,17 +25,45 @@ const MAX_LIST: usize = 60 << 20;
 const TICK: i128 = 100_000_000;
 const COARSE_TICK: i128 = 2_000_000_000;
 
-/// Which files go out, by path. A path that is not in it was not listed.
+/// A folder as it was listed, and which of its files go out.
 #[derive(Debug)]
 pub(super) struct Listed {
     pub(super) key: String,
-    send: HashMap<String, bool>,
+    list: String,
+    /// First and last number among its files.
+    needed: Vec<(usize, usize)>,
 }
 
 impl Listed {
-    /// Whether an entry is sent.
-    pub(super) fn wants(&self, path: &str) -> bool {
-        self.send.get(path).copied().unwrap_or(false)
+    /// What is sent of `root`, as it is now. What went away is missed by the daemon, and
+    /// so is all below a folder that is none any more: it might lead out of the context.
+    pub(super) fn each(&self, root: &Path, visit: &mut Visit<'_>) -> Result<()> {
+        let mut needed = self.needed.iter().peekable();
+        let mut number = 0;
+        let mut lost = String::from("\0");
+        for entry in self.list.split_terminator('\0') {
+            let (kind, path) = (entry.split(' ').next(), entry.splitn(3, ' ').last().unwrap_or_default());
+            if kind == Some("f") {
+                while needed.next_if(|(_, last)| *last < number).is_some() {}
+                let wanted = needed.peek().is_some_and(|(first, _)| *first <= number);
+                number += 1;
+                if !wanted {
+                    continue;
+                }
+            }
+            if path.strip_prefix(&lost).is_some_and(|rest| rest.starts_with('/')) {
+                continue;
+            }
+            let full = root.join(path);
+            match std::fs::symlink_metadata(&full) {
+                Ok(meta) if kind != Some("d") || meta.is_dir() => visit(path, &full, &meta)?,
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::from(e).context(format_args!("error checking context: {}", full.display())));
+                }
+                _ => path.clone_into(&mut lost),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -48,33 +75,34 @@ struct Answer {
 /// Lists the folder and asks. None: send everything.
 pub(super) fn ask(client: &Client, build: &str, walk: &Walk<'_>, dockerfile: &str) -> Result<Option<Listed>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
-    let (mut text, mut paths, mut bytes) = (String::new(), Vec::new(), 0);
+    let (mut list, mut files, mut bytes) = (String::new(), 0, 0);
     walk.folder(
         &mut |path: &str, _: &Path, meta: &Metadata| {
+            if list.len() > MAX_LIST {
+                return Ok(());
+            }
             // These two the daemon may take out of its tree.
             let special = path == dockerfile || path == ".dockerignore";
             let (kind, identity) = match meta {
                 m if m.is_dir() => ("d", String::new()),
                 m if m.is_symlink() => ("l", String::new()),
                 m if m.is_file() => {
-                    bytes += m.len();
+                    (files, bytes) = (files + 1, bytes + m.len());
                     ("f", if special { String::new() } else { identity(m, now) })
                 }
                 _ => return Ok(()),
             };
             let identity = if identity.is_empty() { "-" } else { &identity };
-            text.push_str(&format!("{kind} {identity} {path}\0"));
-            paths.push((path.to_owned(), kind == "f"));
+            list.extend([kind, " ", identity, " ", path, "\0"]);
             Ok(())
         },
         "",
     )?;
-    let files = paths.iter().filter(|(_, file)| *file).count();
-    if (files < MIN_FILES && bytes < MIN_BYTES) || text.len() > MAX_LIST {
+    if (files < MIN_FILES && bytes < MIN_BYTES) || list.len() > MAX_LIST {
         return Ok(None);
     }
     let key = key(walk.root);
-    let mut body = text.as_bytes();
+    let mut body = list.as_bytes();
     let request = client.post("/build/context").query("id", build).query("key", &key);
     let answer: Answer = match request.stream_body("application/octet-stream", &mut body).json() {
         Ok(answer) => answer,
@@ -82,22 +110,7 @@ pub(super) fn ask(client: &Client, build: &str, walk: &Walk<'_>, dockerfile: &st
         Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Invalid) => return Ok(None),
         Err(e) => return Err(e),
     };
-    let Some(needed) = answer.needed else { return Ok(None) };
-    let mut send: HashMap<String, bool> = HashMap::new();
-    let mut ranges = needed.into_iter().peekable();
-    let mut number = 0;
-    for (path, file) in paths {
-        let mut wanted = true;
-        if file {
-            while ranges.peek().is_some_and(|(_, last)| *last < number) {
-                ranges.next();
-            }
-            wanted = ranges.peek().is_some_and(|(first, _)| *first <= number);
-            number += 1;
-        }
-        send.insert(path, wanted);
-    }
-    Ok(Some(Listed { key, send }))
+    Ok(answer.needed.map(|needed| Listed { key, list, needed }))
 }
 
 /// This folder of this machine.
@@ -115,7 +128,7 @@ fn identity(meta: &Metadata, now: i128) -> String {
     if now - changed < tick {
         return String::new();
     }
-    format!(
+    let all = format!(
         "{}:{:o}:{}.{}:{changed}:{}:{}",
         meta.len(),
         meta.mode(),
@@ -123,5 +136,7 @@ fn identity(meta: &Metadata, now: i128) -> String {
         meta.mtime_nsec(),
         meta.dev(),
         meta.ino()
-    )
+    );
+    // A third of that, for lists of a million files; 96 bits meet by no accident.
+    Digest::of(all.as_bytes()).hex()[..24].to_owned()
 }

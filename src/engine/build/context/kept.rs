@@ -19,10 +19,10 @@ use crate::error::{Context as _, Error, Result};
 use crate::storage::tree;
 use crate::sys::fs as sysfs;
 use crate::util::atomic_file::{self, Durability};
-use crate::util::order;
+use crate::util::{id, order};
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, fstatat};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -39,22 +39,27 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The identity of a file that has to be sent each time.
 const UNKNOWN: &str = "-";
 
-/// A folder's entries in the order of a walk, each `KIND IDENTITY PATH` and a NUL.
-/// KIND: f(ile), d(irectory), l(ink).
+/// A folder's entries in the order of [`order::paths`], each `KIND IDENTITY PATH` and
+/// a NUL. KIND: f(ile), d(irectory), l(ink).
 #[derive(Debug, Clone, Default)]
 pub struct List(Vec<u8>);
+
+/// Kind, identity, path.
+type Entry<'a> = (&'a str, &'a str, &'a str);
 
 impl List {
     pub fn new(bytes: Vec<u8>) -> Result<Self> {
         let list = Self(bytes);
-        match std::str::from_utf8(&list.0).is_ok() && list.0.last().is_none_or(|b| *b == 0) {
-            true => Ok(list),
-            false => Err(Error::invalid("the list of the context is cut or not UTF-8")),
+        if std::str::from_utf8(&list.0).is_err() || list.0.last().is_some_and(|b| *b != 0) {
+            return Err(Error::invalid("the list of the context is cut or not UTF-8"));
         }
+        if !list.entries().is_sorted_by(|a, b| order::paths(a.2, b.2).is_lt()) {
+            return Err(Error::invalid("the list of the context is not in order"));
+        }
+        Ok(list)
     }
 
-    /// Kind, identity, path.
-    fn entries(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+    fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         let text = std::str::from_utf8(&self.0).unwrap_or_default();
         text.split_terminator('\0').filter_map(|entry| {
             let (kind, rest) = entry.split_once(' ')?;
@@ -63,22 +68,20 @@ impl List {
         })
     }
 
-    /// What a file of this path has to be, to be known.
-    fn by_path(&self) -> HashMap<&str, (&str, &str)> {
-        let mut all = HashMap::new();
-        for (kind, identity, path) in self.entries() {
-            all.insert(path, (kind, identity));
-        }
-        all
-    }
-}
-
-/// The entry may stay as it is: a file that did not change, a folder that still is one.
-fn is_known(have: &HashMap<&str, (&str, &str)>, (kind, identity, path): (&str, &str, &str)) -> bool {
-    let found = have.get(path);
-    match kind {
-        "d" => found.is_some_and(|(kind, _)| *kind == "d"),
-        _ => identity != UNKNOWN && found == Some(&(kind, identity)),
+    /// Every entry, and whether it may stay as `other` has it: a file that did not
+    /// change, a folder that still is one.
+    fn beside<'a>(&'a self, other: &'a List) -> impl Iterator<Item = (Entry<'a>, bool)> {
+        let mut theirs = other.entries().peekable();
+        self.entries().map(move |entry| {
+            let (kind, identity, path) = entry;
+            while theirs.next_if(|their| order::paths(their.2, path).is_lt()).is_some() {}
+            let twin = theirs.peek().filter(|their| their.2 == path);
+            let stays = twin.is_some_and(|twin| match kind {
+                "d" => twin.0 == "d",
+                _ => identity != UNKNOWN && (twin.0, twin.1) == (kind, identity),
+            });
+            (entry, stays)
+        })
     }
 }
 
@@ -104,6 +107,9 @@ impl Kept {
             let _ = sysfs::spread_folders(folder.as_fd());
         }
         let kept = Arc::new(Self { root, held: Mutex::default() });
+        for entry in fs::read_dir(&kept.root).into_iter().flatten().flatten() {
+            let _ = entry.file_name().to_string_lossy().starts_with("gone-").then(|| super::remove_all(&entry.path()));
+        }
         for key in kept.keys() {
             if kept.stored(&key).is_none() {
                 kept.forget(&key);
@@ -114,7 +120,7 @@ impl Kept {
 
     fn keys(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
-        entries.filter_map(|e| e.file_name().into_string().ok()).collect()
+        entries.filter_map(|e| e.file_name().into_string().ok()).filter(|name| !name.starts_with("gone-")).collect()
     }
 
     pub fn path(&self, key: &str) -> PathBuf {
@@ -128,8 +134,11 @@ impl Kept {
         (bytes[..end] == *boot().as_bytes()).then(|| List::new(bytes[end + 1..].to_vec()).ok())?
     }
 
+    /// Under another name first: its place is free at once.
     fn forget(&self, key: &str) {
-        if let Err(e) = super::remove_all(&self.path(key)) {
+        let gone = self.path(&format!("gone-{}", &id::random()[..16]));
+        let path = if fs::rename(self.path(key), &gone).is_ok() { gone } else { self.path(key) };
+        if let Err(e) = super::remove_all(&path) {
             crate::warn!("cannot remove a context that was kept", "key" = key, "error" = e);
         }
     }
@@ -146,11 +155,10 @@ impl Kept {
             return Ok(None);
         }
         let stored = self.stored(key).unwrap_or_default();
-        let have = stored.by_path();
         let mut needed: Vec<(usize, usize)> = Vec::new();
-        for (n, entry) in list.entries().filter(|(kind, ..)| *kind == "f").enumerate() {
+        for (n, (_, stays)) in list.beside(&stored).filter(|((kind, ..), _)| *kind == "f").enumerate() {
             match needed.last_mut() {
-                _ if is_known(&have, entry) => {}
+                _ if stays => {}
                 Some((_, last)) if *last + 1 == n => *last = n,
                 _ => needed.push((n, n)),
             }
@@ -237,7 +245,7 @@ impl Lease {
         let stored = self.kept.stored(&self.key);
         match stored {
             Some(_) => fs::remove_file(path.join("list")).context("take a context's list away")?,
-            None => super::remove_all(&path)?,
+            None => self.kept.forget(&self.key),
         }
         let result = self.renew(&path, stored.unwrap_or_default(), abort, unpack);
         if result.is_err() {
@@ -250,11 +258,10 @@ impl Lease {
         let tree = path.join("tree");
         fs::create_dir_all(&tree).with_context(|| format!("mkdir {}", tree.display()))?;
         let root = File::open(&tree)?;
-        let wanted = self.list.by_path();
         let mut gone = String::from("\0");
-        for entry @ (_, _, path) in stored.entries() {
+        for ((_, _, path), stays) in stored.beside(&self.list) {
             // What lay in a folder that is gone went with it.
-            if is_known(&wanted, entry) || path.strip_prefix(&gone).is_some_and(|rest| rest.starts_with('/')) {
+            if stays || path.strip_prefix(&gone).is_some_and(|rest| rest.starts_with('/')) {
                 continue;
             }
             abort.check()?;
@@ -262,9 +269,8 @@ impl Lease {
             path.clone_into(&mut gone);
         }
         unpack(path)?;
-        let have = stored.by_path();
-        for entry @ (_, _, path) in self.list.entries().filter(|(kind, ..)| *kind == "f") {
-            if !is_known(&have, entry) && !is_file(&root, path) {
+        for ((kind, _, path), stays) in self.list.beside(&stored) {
+            if kind == "f" && !stays && !is_file(&root, path) {
                 return Err(Error::invalid(format!("{path} went away while the context was sent")));
             }
         }
@@ -358,7 +364,11 @@ mod tests {
         for wrong in ["", "../../x", "A/b"] {
             assert!(kept.offer(wrong, "b", List::default()).is_err());
         }
-        assert!(List::new(b"f 1 a".to_vec()).is_err() && List::new(vec![0xff, 0]).is_err());
+        assert!(
+            List::new(b"f 1 a".to_vec()).is_err()
+                && List::new(b"f 1 b\0f 1 a\0".to_vec()).is_err()
+                && List::new(vec![0xff, 0]).is_err()
+        );
         kept.offer(&key, "b", list(&["f 1 a"])).unwrap();
         let lease = kept.take(&key, "b").unwrap();
         // The file was listed and never came.

@@ -9,9 +9,9 @@ pub mod kept;
 pub mod remote;
 
 use crate::api::build::{NamedContext, Options};
-use crate::engine::Engine;
 use crate::engine::build::Abort;
 use crate::engine::build::transfer::{Root, Target};
+use crate::engine::{Engine, timer};
 use crate::error::{Context as _, Error, Result};
 use crate::image::compress;
 use crate::storage::apply::{self, Limits};
@@ -28,9 +28,13 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// A Dockerfile larger than this is none.
 const MAX_DOCKERFILE: u64 = 16 << 20;
+/// How long a build waits until its files are gone.
+const MOMENT: Duration = Duration::from_secs(1);
 /// More files than this are a mistake: the root of a file system, a cache.
 const MAX_ENTRIES: u64 = 4_000_000;
 /// A Dockerfile that is no part of the context, as our client sends it.
@@ -52,6 +56,7 @@ pub struct Context {
     pub ignore: Ignore,
     /// The main context is one that stays.
     lease: Option<Lease>,
+    discarded: AtomicBool,
 }
 
 impl Drop for Context {
@@ -64,6 +69,9 @@ impl Context {
     /// When the last step is done. Before the result is synced: what is gone by
     /// then never has to be written to the disk.
     pub fn discard(&self) {
+        if self.discarded.swap(true, Ordering::Relaxed) {
+            return;
+        }
         for dir in [&self.dir, &self.private] {
             if !dir.exists() {
                 continue;
@@ -92,10 +100,21 @@ pub fn clean_up(engine: &Engine) {
     }
 }
 
+/// What takes longer than a moment is done in the background: of a million files it may
+/// be minutes, where the file system tells the disk of every block that is free.
 fn remove_all(path: &Path) -> Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
     let Ok(parent) = File::open(parent) else { return Ok(()) };
-    tree::remove(parent.as_fd(), &CString::new(name.as_encoded_bytes())?)
+    let name = CString::new(name.as_encoded_bytes())?;
+    if tree::remove_until(parent.as_fd(), &name, Some(Instant::now() + MOMENT))? {
+        return Ok(());
+    }
+    timer::spawn("sweep", move || {
+        if let Err(e) = tree::remove(parent.as_fd(), &name) {
+            crate::warn!("cannot remove the files of a build", "name" = name.to_string_lossy(), "error" = e);
+        }
+    });
+    Ok(())
 }
 
 /// Reads the request's body to its end.
@@ -116,6 +135,7 @@ pub fn receive(engine: &Engine, id: &str, options: &Options, body: &mut dyn Read
         given: false,
         ignore: Ignore::default(),
         lease: None,
+        discarded: AtomicBool::new(false),
     };
     if !options.kept.is_empty() {
         context.take_kept(engine, options, body, abort)?;

@@ -11,7 +11,7 @@ use crate::engine::build::language::parser::{Node, heredoc_marker};
 use crate::engine::build::report::{Progress, shown};
 use crate::engine::build::result::output;
 use crate::engine::build::transfer::attributes::{ModeChange, owner};
-use crate::engine::build::transfer::{self, Layer, Overrides, Target};
+use crate::engine::build::transfer::{self, Layer, Overrides, Place, Root, Target};
 use crate::error::{Error, Result};
 use crate::image::compress::Compression;
 use crate::image::digest::Digest;
@@ -49,6 +49,7 @@ impl Build<'_> {
         let destination = word(&copy.destination)?;
         let mut copy = Transfer { checksum, ..copy.clone() };
         copy.excludes = copy.excludes.iter().map(|e| word(e)).collect::<Result<_>>()?;
+        let place = Place { destination: &destination, target: &target, overrides: &overrides };
         let mut layer = Layer::default();
         let mut plain = Vec::new();
         for written in &copy.sources {
@@ -60,23 +61,20 @@ impl Build<'_> {
                 } else {
                     heredoc.content.clone()
                 };
-                layer.add_bytes(&marker.name, text.into_bytes(), &destination, &target, 0o644, &overrides)?;
+                layer.add_bytes(&marker.name, text.into_bytes(), &place)?;
                 continue;
             }
             let name = word(written)?;
-            if add && self.add_remote(&mut layer, &name, &destination, &target, &overrides, &copy)? {
+            if add && self.add_remote(&mut layer, &name, &place, &copy)? {
                 continue;
             }
-            if add
-                && copy.unpack != Some(false)
-                && self.add_archive(&mut layer, &name, &destination, &target, &overrides, &source)?
-            {
+            if add && copy.unpack != Some(false) && self.add_archive(&mut layer, &name, &place, &source.root)? {
                 continue;
             }
             plain.push(name);
         }
         if !plain.is_empty() {
-            layer.add(&source.root, &plain, &destination, &target, &copy, &overrides)?;
+            layer.add(&source.root, &plain, &place, &copy)?;
         }
         let created_by = shown(node);
         self.take_in(ongoing, layer, created_by, progress)
@@ -97,15 +95,7 @@ impl Build<'_> {
     }
 
     /// A URL or a repository; false if the source is neither.
-    fn add_remote(
-        &self,
-        layer: &mut Layer,
-        name: &str,
-        destination: &str,
-        target: &Target,
-        overrides: &Overrides,
-        add: &Transfer,
-    ) -> Result<bool> {
+    fn add_remote(&self, layer: &mut Layer, name: &str, place: &Place<'_>, add: &Transfer) -> Result<bool> {
         let folder = format!("remote-{}", &id::random()[..12]);
         let checksum = add.checksum.as_deref().unwrap_or("");
         if let Some(mut url) = GitUrl::parse(name) {
@@ -116,8 +106,8 @@ impl Build<'_> {
             let (root, made) = remote::repository(&url, &self.context.path(&folder), keep, self.abort)?;
             let mut tree = Layer::default();
             let everything = ["/".to_owned()];
-            let destination = format!("{}/", destination.trim_end_matches('/'));
-            tree.add(&root, &everything, &destination, target, add, overrides)?;
+            let destination = format!("{}/", place.destination.trim_end_matches('/'));
+            tree.add(&root, &everything, &Place { destination: &destination, ..*place }, add)?;
             // Files of a checkout have the time of the clone, which says nothing.
             tree.stamp(made.time);
             layer.merge(tree);
@@ -138,34 +128,25 @@ impl Build<'_> {
             return Err(Error::invalid(format!("digest mismatch {}: {wanted}", got.digest)));
         }
         if add.unpack == Some(true) && got.is_archive()? {
-            let source = Source { root, layers: None };
-            return self.add_archive(layer, &got.name, destination, target, overrides, &source);
+            return self.add_archive(layer, &got.name, place, &root);
         }
-        if destination.ends_with('/') && !got.named {
+        if place.destination.ends_with('/') && !got.named {
             return Err(Error::invalid(format!("cannot determine filename from url: {name}")));
         }
-        layer.add_download((&root, &got.name), got.modified, destination, target, overrides)?;
+        layer.add_download((&root, &got.name), got.modified, place)?;
         Ok(true)
     }
 
     /// Unpacks a local archive; false if the source is none.
-    fn add_archive(
-        &self,
-        layer: &mut Layer,
-        name: &str,
-        destination: &str,
-        target: &Target,
-        overrides: &Overrides,
-        source: &Source,
-    ) -> Result<bool> {
-        let Ok(mut file) = source.root.open(name) else { return Ok(false) };
+    fn add_archive(&self, layer: &mut Layer, name: &str, place: &Place<'_>, root: &Root) -> Result<bool> {
+        let Ok(mut file) = root.open(name) else { return Ok(false) };
         if !file.metadata()?.is_file() || !is_archive(&mut file)? {
             return Ok(false);
         }
-        let mut file = source.root.open(name)?;
+        let mut file = root.open(name)?;
         let folder = format!("add-{}", &id::random()[..12]);
         let unpacked = self.context.unpack(&folder, &mut file, &|| self.abort.cancel.fired())?;
-        layer.add_tree(&unpacked, destination, target, overrides)?;
+        layer.add_tree(&unpacked, place)?;
         Ok(true)
     }
 

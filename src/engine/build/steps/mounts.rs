@@ -10,7 +10,7 @@ use crate::engine::build::cache::mounts::CacheMount;
 use crate::engine::build::execute::{Build, Ongoing};
 use crate::engine::build::report::Progress;
 use crate::engine::build::session::{Agent, Owner};
-use crate::engine::build::transfer::{Layer, Overrides, Target, stream};
+use crate::engine::build::transfer::{Layer, Overrides, Place, Target, stream};
 use crate::engine::container::record::{MountKind, MountRecord};
 use crate::error::{Context, Error, Result};
 use crate::util::id;
@@ -93,11 +93,15 @@ impl Mount {
         Ok(mount)
     }
 
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
     fn attr(&self, key: &str) -> &str {
         self.attrs.get(key).map_or("", String::as_str)
     }
 
-    fn truth(&self, key: &str) -> bool {
+    pub fn truth(&self, key: &str) -> bool {
         matches!(self.attr(key), "true" | "1")
     }
 
@@ -115,7 +119,7 @@ impl Mount {
         }
     }
 
-    fn id(&self) -> String {
+    pub fn id(&self) -> String {
         let own = match self.kind.as_str() {
             "ssh" => "default",
             "secret" => self.target.rsplit('/').next().unwrap_or(""),
@@ -169,7 +173,8 @@ impl<'a> Build<'a> {
         let copy = crate::engine::build::language::instruction::Transfer { exec_form: true, ..Default::default() };
         let from = if mount.attr("source").is_empty() { "/" } else { mount.attr("source") };
         let target = Target { fd: None, workdir: "/".into() };
-        layer.add(&source.root, &[from.to_owned()], "/part", &target, &copy, &Overrides::default())?;
+        let place = Place { destination: "/part", target: &target, overrides: &Overrides::default() };
+        layer.add(&source.root, &[from.to_owned()], &place, &copy)?;
         Ok(layer)
     }
 

@@ -20,8 +20,8 @@ use attributes::ModeChange;
 use nix::sys::stat::SFlag;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use stream::Content;
 pub use stream::stream;
+use stream::{Content, Origin};
 pub use tree::{Root, Target};
 use tree::{file_name, from_stat, is, join};
 pub use walk::everything;
@@ -37,32 +37,54 @@ pub struct Overrides {
     pub mode: Option<ModeChange>,
 }
 
-/// One entry of the layer to be.
+/// Where a COPY or ADD puts what it takes, and as whose.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// Variables expanded.
+    pub destination: &'a str,
+    pub target: &'a Target,
+    pub overrides: &'a Overrides,
+}
+
+impl Place<'_> {
+    fn is_dir(&self) -> bool {
+        self.destination.ends_with('/') || self.target.is_dir(self.destination)
+    }
+
+    /// Where a single file of this name comes to lie.
+    fn of_file(&self, name: &str) -> Result<String> {
+        let resolved = self.target.resolve(self.destination)?;
+        Ok(if self.is_dir() { join(&resolved, name) } else { resolved })
+    }
+}
+
+/// One entry of the layer to be, without its name, which is the key. As small as
+/// it can be: there may be a million of them.
 #[derive(Clone)]
 struct Item {
-    /// Without its name, which is the key: there may be a million of them.
-    entry: Entry,
+    kind: Kind,
+    mode: u32,
+    uid: u64,
+    gid: u64,
+    size: u64,
+    /// Seconds since the epoch.
+    mtime: i64,
+    /// Of a symlink.
+    link: Box<[u8]>,
     content: Content,
 }
 
 /// The entries in order, each path once: a later source wins over an earlier one.
 #[derive(Default)]
 pub struct Layer {
-    items: BTreeMap<Vec<u8>, Item>,
+    items: BTreeMap<Box<[u8]>, Item>,
 }
 
 impl Layer {
-    /// Adds what one COPY takes from `root`. `sources` and `destination` are
-    /// expanded; globs are matched here.
-    pub fn add(
-        &mut self,
-        root: &Root,
-        sources: &[String],
-        destination: &str,
-        target: &Target,
-        copy: &Transfer,
-        overrides: &Overrides,
-    ) -> Result<()> {
+    /// Adds what one COPY takes from `root`. `sources` are expanded; globs are
+    /// matched here.
+    pub fn add(&mut self, root: &Root, sources: &[String], place: &Place<'_>, copy: &Transfer) -> Result<()> {
+        let Place { target, overrides, .. } = *place;
         let excludes = copy.excludes.iter().map(|e| Pattern::new(e.trim_start_matches('/')));
         let excludes: Vec<Pattern> =
             excludes.collect::<Result<_, _>>().map_err(|e| Error::invalid(format!("--exclude: {e}")))?;
@@ -79,13 +101,13 @@ impl Layer {
             }
             found.extend(matches.into_iter().map(|m| (source.clone(), m)));
         }
-        let into_dir = found.len() > 1 || destination.ends_with('/') || target.is_dir(destination);
-        if found.len() > 1 && !destination.ends_with('/') && !target.is_dir(destination) {
+        let into_dir = place.is_dir();
+        if found.len() > 1 && !into_dir {
             return Err(Error::invalid(
                 "When using COPY with more than one source file, the destination must be a directory and end with a /",
             ));
         }
-        let destination = target.resolve(destination)?;
+        let destination = target.resolve(place.destination)?;
         for (pattern, path) in found {
             let stat = root.stat(&path)?;
             let base = match (copy.parents, is(&stat, SFlag::S_IFDIR)) {
@@ -94,7 +116,9 @@ impl Layer {
                 (false, false) if into_dir => join(&destination, file_name(&path)),
                 (false, false) => destination.clone(),
             };
-            let walk = Walk { root, excludes: &excludes, overrides, source: &path };
+            let skip = base.trim_end_matches('/').len();
+            let origin = Arc::new(Origin { root: root.clone(), from: path.clone(), skip });
+            let walk = Walk { root, excludes: &excludes, overrides, source: &path, origin };
             self.parents(&base, target, overrides);
             if is(&stat, SFlag::S_IFDIR) && !copy.parents {
                 self.destination(&base, target, overrides);
@@ -105,58 +129,36 @@ impl Layer {
     }
 
     /// A heredoc.
-    pub fn add_bytes(
-        &mut self,
-        name: &str,
-        bytes: Vec<u8>,
-        destination: &str,
-        target: &Target,
-        mode: u32,
-        overrides: &Overrides,
-    ) -> Result<()> {
-        let into_dir = destination.ends_with('/') || target.is_dir(destination);
-        let resolved = target.resolve(destination)?;
-        let path = if into_dir { join(&resolved, name) } else { resolved };
-        self.parents(&path, target, overrides);
-        let mode = overrides.mode.as_ref().map_or(mode, |m| m.apply(mode, false));
-        let entry = Entry {
-            name: path.clone().into_bytes(),
-            kind: Kind::File,
-            mode,
-            uid: overrides.owner.unwrap_or_default().0,
-            gid: overrides.owner.unwrap_or_default().1,
-            size: bytes.len() as u64,
-            ..Entry::default()
-        };
-        self.insert(entry, Content::Bytes(Arc::new(bytes)));
+    pub fn add_bytes(&mut self, name: &str, bytes: Vec<u8>, place: &Place<'_>) -> Result<()> {
+        let path = place.of_file(name)?;
+        let entry = Entry { kind: Kind::File, size: bytes.len() as u64, ..Entry::default() };
+        self.add_file(path, entry, 0o644, Content::Bytes(Arc::new(bytes)), place);
         Ok(())
     }
 
     /// One file of `root` as it is named there, with the time that its server gave it.
-    pub fn add_download(
-        &mut self,
-        (root, name): (&Root, &str),
-        time: i64,
-        destination: &str,
-        target: &Target,
-        overrides: &Overrides,
-    ) -> Result<()> {
-        let resolved = target.resolve(destination)?;
-        let into_dir = destination.ends_with('/') || target.is_dir(destination);
-        let path = if into_dir { join(&resolved, name) } else { resolved };
-        self.parents(&path, target, overrides);
+    pub fn add_download(&mut self, (root, name): (&Root, &str), time: i64, place: &Place<'_>) -> Result<()> {
+        let path = place.of_file(name)?;
         let mut entry = from_stat(&path, &root.stat(name)?);
-        (entry.uid, entry.gid) = overrides.owner.unwrap_or_default();
-        entry.mode = overrides.mode.as_ref().map_or(0o600, |m| m.apply(0o600, false));
         entry.mtime = Time { secs: time, nanos: 0 };
-        self.insert(entry, Content::File(root.clone(), name.to_owned()));
+        let origin = Origin { root: root.clone(), from: name.to_owned(), skip: path.len() };
+        self.add_file(path, entry, 0o600, Content::File(Arc::new(origin)), place);
         Ok(())
+    }
+
+    /// A file that no tree gave its owner and mode.
+    fn add_file(&mut self, path: String, mut entry: Entry, mode: u32, content: Content, place: &Place<'_>) {
+        self.parents(&path, place.target, place.overrides);
+        (entry.uid, entry.gid) = place.overrides.owner.unwrap_or_default();
+        entry.mode = place.overrides.mode.as_ref().map_or(mode, |m| m.apply(mode, false));
+        entry.name = path.into_bytes();
+        self.insert(entry, content);
     }
 
     /// Gives everything one time.
     pub fn stamp(&mut self, secs: i64) {
         for item in self.items.values_mut() {
-            item.entry.mtime = Time { secs, nanos: 0 };
+            item.mtime = secs;
         }
     }
 
@@ -166,24 +168,28 @@ impl Layer {
     }
 
     /// An unpacked archive: owners stay, unless they are overridden.
-    pub fn add_tree(&mut self, root: &Root, destination: &str, target: &Target, overrides: &Overrides) -> Result<()> {
+    pub fn add_tree(&mut self, root: &Root, place: &Place<'_>) -> Result<()> {
+        let Place { destination, target, overrides } = *place;
         let base = target.resolve(destination)?;
         self.parents(&join(&base, "x"), target, overrides);
-        let mut tree = everything(root)?;
-        for (path, mut item) in std::mem::take(&mut tree.items) {
-            if path == b"/" {
+        let base = base.trim_end_matches('/').as_bytes();
+        let origin = Arc::new(Origin { root: root.clone(), from: String::new(), skip: base.len() });
+        for (path, mut item) in everything(root)?.items {
+            if *path == *b"/" {
                 continue;
             }
-            let path = [base.trim_end_matches('/').as_bytes(), &path].concat();
             if let Some(owner) = overrides.owner {
-                (item.entry.uid, item.entry.gid) = owner;
+                (item.uid, item.gid) = owner;
             }
             if let Some(mode) = &overrides.mode
-                && item.entry.kind != Kind::Symlink
+                && item.kind != Kind::Symlink
             {
-                item.entry.mode = mode.apply(item.entry.mode, item.entry.kind == Kind::Dir);
+                item.mode = mode.apply(item.mode, item.kind == Kind::Dir);
             }
-            self.items.insert(path, item);
+            if let Content::File(_) = item.content {
+                item.content = Content::File(origin.clone());
+            }
+            self.items.insert([base, &path].concat().into(), item);
         }
         Ok(())
     }
@@ -200,9 +206,10 @@ impl Layer {
         self.items.is_empty()
     }
 
-    fn insert(&mut self, mut entry: Entry, content: Content) {
-        let name = std::mem::take(&mut entry.name);
-        self.items.insert(name, Item { entry, content });
+    fn insert(&mut self, entry: Entry, content: Content) {
+        let Entry { name, kind, mode, uid, gid, size, mtime, link, .. } = entry;
+        let item = Item { kind, mode, uid, gid, size, mtime: mtime.secs, link: link.into(), content };
+        self.items.insert(name.into(), item);
     }
 
     /// The directories above `path`: those that the lower layers have come along

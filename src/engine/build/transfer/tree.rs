@@ -58,25 +58,24 @@ impl Root {
         let fd = self.open_with(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
         Ok(nix::fcntl::readlinkat(&fd, c"")?.into_encoded_bytes())
     }
+}
 
-    /// Capabilities and the user's own attributes; what cannot be read is not there.
-    pub(super) fn xattrs(&self, path: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let Ok(file) = self.open(path) else { return Vec::new() };
-        let names = sysfs::flistxattr(file.as_fd()).unwrap_or_default();
-        let kept = |name: &[u8]| {
-            name == b"security.capability"
-                || (name.starts_with(b"user.")
-                    && !name.starts_with(b"user.overlay.")
-                    && !name.starts_with(b"user.containers."))
-        };
-        let mut found: Vec<_> = names
-            .into_iter()
-            .filter(|n| kept(n))
-            .filter_map(|n| Some((n.clone(), sysfs::fgetxattr(file.as_fd(), &CString::new(n).ok()?).ok()?)))
-            .collect();
-        order::sort(&mut found);
-        found
-    }
+/// Capabilities and the user's own attributes; what cannot be read is not there.
+pub(super) fn xattrs(file: &File) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let names = sysfs::flistxattr(file.as_fd()).unwrap_or_default();
+    let kept = |name: &[u8]| {
+        name == b"security.capability"
+            || (name.starts_with(b"user.")
+                && !name.starts_with(b"user.overlay.")
+                && !name.starts_with(b"user.containers."))
+    };
+    let mut found: Vec<_> = names
+        .into_iter()
+        .filter(|n| kept(n))
+        .filter_map(|n| Some((n.clone(), sysfs::fgetxattr(file.as_fd(), &CString::new(n).ok()?).ok()?)))
+        .collect();
+    order::sort(&mut found);
+    found
 }
 
 impl Target {

@@ -1,6 +1,6 @@
 //! Which paths a source names, and the walk below each of them.
 
-use super::stream::Content;
+use super::stream::{Content, Origin};
 use super::tree::{Root, Target, file_name, from_stat, is, join};
 use super::{Layer, Overrides};
 use crate::error::{Context, Error, Result};
@@ -12,12 +12,14 @@ use crate::util::path::absolute;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 pub(super) struct Walk<'a> {
     pub(super) root: &'a Root,
     pub(super) excludes: &'a [Pattern],
     pub(super) overrides: &'a Overrides,
     pub(super) source: &'a str,
+    pub(super) origin: Arc<Origin>,
 }
 
 /// Something on the way into a layer.
@@ -63,37 +65,34 @@ impl Walk<'_> {
                 if *own || !layer.items.contains_key(to.as_bytes()) {
                     layer.insert(entry, Content::None);
                 }
-                return self.children(path, to, open);
+                return self.children(layer, path, to, open);
             }
             Kind::Symlink => {
                 entry.link = self.root.read_link(path)?;
                 layer.insert(entry, Content::None);
             }
-            Kind::File => {
-                entry.xattrs = self.root.xattrs(path);
-                layer.insert(entry, Content::File(self.root.clone(), path.clone()));
-            }
+            Kind::File => layer.insert(entry, Content::File(self.origin.clone())),
             // Devices cannot be made by us; sockets and fifos are no content.
             _ => {}
         }
         Ok(())
     }
 
-    fn children(&self, path: &str, to: &str, open: &mut Vec<Found>) -> Result<()> {
+    /// Only folders wait in `open`: one of them may hold a million files.
+    fn children(&self, layer: &mut Layer, path: &str, to: &str, open: &mut Vec<Found>) -> Result<()> {
         let dir = self.root.open_dir(path)?;
-        let mut names: Vec<String> = tree::list(dir.as_fd())?
-            .into_iter()
-            .map(|(name, _)| {
-                name.into_string().map_err(|_| Error::invalid(format!("a file name below {path} is not UTF-8")))
-            })
-            .collect::<Result<_>>()?;
-        order::sort(&mut names);
-        for name in names.into_iter().rev() {
+        for (name, _) in tree::list(dir.as_fd())? {
+            let name =
+                name.into_string().map_err(|_| Error::invalid(format!("a file name below {path} is not UTF-8")))?;
             let (path, to) = (join(path, &name), join(to, &name));
             // One name in a folder that was opened inside of the root leads nowhere else.
             let stat = fstatat(&dir, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
                 .with_context(|| format!("{path} in the {}", self.root.name))?;
-            open.push(Found { path, to, stat, own: true });
+            let found = Found { path, to, stat, own: true };
+            match is(&stat, SFlag::S_IFDIR) {
+                true => open.push(found),
+                false => self.one(layer, &found, open)?,
+            }
         }
         Ok(())
     }
@@ -161,21 +160,20 @@ pub(super) fn below_pivot(pattern: &str, path: &str) -> String {
 /// The whole tree below a root, for `--output type=tar` and `local`.
 pub fn everything(root: &Root) -> Result<Layer> {
     let mut layer = Layer::default();
+    let origin = Arc::new(Origin { root: root.clone(), from: String::new(), skip: 0 });
     let mut open = vec![String::new()];
     while let Some(path) = open.pop() {
-        keep_owner(root, &mut layer, &path, &mut open)?;
+        keep_owner(&origin, &mut layer, &path, &mut open)?;
     }
     Ok(layer)
 }
 
 /// One entry; what is in a directory goes to `open`.
-fn keep_owner(root: &Root, layer: &mut Layer, path: &str, open: &mut Vec<String>) -> Result<()> {
+fn keep_owner(origin: &Arc<Origin>, layer: &mut Layer, path: &str, open: &mut Vec<String>) -> Result<()> {
+    let root = &origin.root;
     let mut entry = from_stat(&format!("/{path}"), &root.stat(path)?);
     let content = match entry.kind {
-        Kind::File => {
-            entry.xattrs = root.xattrs(path);
-            Content::File(root.clone(), path.to_owned())
-        }
+        Kind::File => Content::File(origin.clone()),
         Kind::Symlink => {
             entry.link = root.read_link(path)?;
             Content::None
