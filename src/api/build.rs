@@ -86,8 +86,9 @@ pub struct Options {
     /// The context was listed by `POST /build/context` under this key, and only
     /// what was asked for is sent.
     pub kept: String,
-    /// Nothing is built: the file is judged ([`Finding`]).
-    pub check: bool,
+    /// Nothing is built, something is told: `check` ([`Finding`]), `outline`
+    /// ([`Outline`]), `targets` ([`Targets`]).
+    pub call: String,
     /// The daemon answers with `Step N/M` lines (false) or with structured
     /// progress of parallel steps (true).
     pub structured: bool,
@@ -126,13 +127,7 @@ impl Options {
                 query.push((key, value.to_string()));
             }
         }
-        let switches = [
-            ("q", self.quiet),
-            ("nocache", self.no_cache),
-            ("pull", self.pull),
-            ("squash", self.squash),
-            ("check", self.check),
-        ];
+        let switches = [("q", self.quiet), ("nocache", self.no_cache), ("pull", self.pull), ("squash", self.squash)];
         for (key, on) in switches {
             if on {
                 query.push((key, "1".into()));
@@ -173,7 +168,7 @@ impl Options {
         }
         (options.quiet, options.no_cache, options.pull, options.squash) =
             (truth("q"), truth("nocache"), truth("pull"), truth("squash"));
-        (options.structured, options.check) = (truth("structured"), truth("check"));
+        options.structured = truth("structured");
         options.keep_intermediate = !get("rm").is_empty() && !truth("rm") && !truth("forcerm");
         options.build_args = parse("buildargs", first("buildargs"))?;
         options.labels = parse("labels", first("labels"))?;
@@ -188,7 +183,7 @@ impl Options {
         Ok(options)
     }
 
-    fn texts(&self) -> [(&'static str, &String); 10] {
+    fn texts(&self) -> [(&'static str, &String); 11] {
         [
             ("dockerfile", &self.dockerfile),
             ("remote", &self.remote),
@@ -200,10 +195,11 @@ impl Options {
             ("cgroupparent", &self.cgroup_parent),
             ("buildid", &self.build_id),
             ("keptcontext", &self.kept),
+            ("call", &self.call),
         ]
     }
 
-    fn texts_mut(&mut self) -> [(&'static str, &mut String); 10] {
+    fn texts_mut(&mut self) -> [(&'static str, &mut String); 11] {
         [
             ("dockerfile", &mut self.dockerfile),
             ("remote", &mut self.remote),
@@ -215,6 +211,7 @@ impl Options {
             ("cgroupparent", &mut self.cgroup_parent),
             ("buildid", &mut self.build_id),
             ("keptcontext", &mut self.kept),
+            ("call", &mut self.call),
         ]
     }
 
@@ -279,7 +276,7 @@ pub struct Message {
     pub step: Option<Step>,
 }
 
-/// What `--check` has to say of a line; `aux` has a list of them as `checked`.
+/// What `--check` has to say of some lines; `aux` has a list of them as `checked`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Finding {
@@ -288,10 +285,94 @@ pub struct Finding {
     pub message: String,
     pub file: String,
     pub line: usize,
+    /// The last line that is meant.
+    pub end: usize,
     /// The number of the first line in `source`.
     pub first: usize,
-    /// The line and those around it.
+    /// The lines and those around them.
     pub source: Vec<String>,
+}
+
+/// Lines of the Dockerfile, as BuildKit's answers name them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Location {
+    pub ranges: Vec<Range>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Range {
+    pub start: Position,
+    pub end: Position,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Position {
+    pub line: usize,
+}
+
+/// `--call=outline`: what the target takes; `aux` has it as `outline`. Field names and
+/// order are BuildKit's.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Outline {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<Parameter>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Parameter>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ssh: Vec<Parameter>,
+    /// The Dockerfile, base64.
+    pub sources: Vec<String>,
+}
+
+/// An argument, a secret or an agent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Parameter {
+    pub name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub value: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
+    pub location: Location,
+}
+
+/// `--call=targets`; `aux` has it as `targets`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Targets {
+    pub targets: Vec<Target>,
+    /// The Dockerfile, base64.
+    pub sources: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Target {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub default: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    pub base: String,
+    pub location: Location,
+}
+
+impl Location {
+    pub fn lines(first: usize, last: usize) -> Self {
+        Self { ranges: vec![Range { start: Position { line: first }, end: Position { line: last } }] }
+    }
+
+    pub fn first(&self) -> usize {
+        self.ranges.first().map_or(0, |r| r.start.line)
+    }
 }
 
 /// What happened to one step of the graph.

@@ -5,6 +5,7 @@ use crate::harness::daemon::{comes_clean, processes_of};
 use crate::harness::image::Tar;
 use crate::harness::{Client, Daemon, eventually, probe};
 use crate::need;
+use std::io::Write as _;
 use std::process::Stdio;
 use tar::EntryType;
 
@@ -124,6 +125,42 @@ fn cancelling_ends_what_ignores_signals() {
     child.wait().unwrap();
     eventually("no container", || d.docker(&["ps", "-aq"]).ok().is_empty());
     clean(&d);
+}
+
+/// A request whose connection closes: the step with its network, its secrets' folder and
+/// its half layer go; the step before it stays and counts.
+#[test]
+fn a_connection_that_closes() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let mounts = || std::fs::read_to_string(format!("/proc/{}/mountinfo", d.pid())).unwrap().lines().count();
+    let before = (mounts(), d.docker(&["network", "inspect", "-f", "{{.Containers}}", "bridge"]).ok());
+    let steps = "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /first\n";
+    let mut tar = Tar::default();
+    let file = format!("{steps}RUN --mount=type=cache,target=/c touch /half /c/half; sleep 1000 & sleep 1000\n");
+    tar.file("Dockerfile", 0o644, file.as_bytes());
+    let body = tar.finish();
+    let mut socket = std::os::unix::net::UnixStream::connect(d.socket()).unwrap();
+    let head = format!("POST /build HTTP/1.1\r\nHost: d\r\nContent-Length: {}\r\n\r\n", body.len());
+    socket.write_all(&[head.as_bytes(), &body].concat()).unwrap();
+    eventually("the second step", || {
+        let id = d.docker(&["ps", "-q"]).ok().trim().to_owned();
+        !id.is_empty() && d.docker(&["top", &id]).stdout.matches("sleep 1000").count() == 2
+    });
+    drop(socket);
+    eventually("no container", || d.docker(&["ps", "-aq"]).ok().is_empty());
+    let left = || processes_of(d.scratch.path()).into_iter().filter(|pid| comm(*pid) == "sleep").count();
+    eventually("no process", || left() == 0);
+    eventually("no network, no mount", || {
+        (mounts(), d.docker(&["network", "inspect", "-f", "{{.Containers}}", "bridge"]).ok()) == before
+    });
+    clean(&d);
+    comes_clean(&d);
+    // The cache has the first step and not the second.
+    let half = format!("{steps}RUN --mount=type=cache,target=/c test ! -e /half && test -e /c/half\n");
+    let folder = super::context(&d, "after", &[("Dockerfile", &half)]).display().to_string();
+    let shown = d.docker(&["build", &folder]);
+    assert!(shown.code == 0 && shown.stderr.matches("CACHED").count() == 1, "{shown}");
 }
 
 /// Many thousand processes end with the client that wanted them.

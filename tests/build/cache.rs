@@ -42,6 +42,27 @@ fn content_decides() {
     assert_eq!(made(&d, &files, &[]).0, 0);
 }
 
+/// A changed argument counts for the steps below its ARG, and for no others.
+#[test]
+fn arguments_miss_the_cache() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let uuid = "RUN cat /proc/sys/kernel/random/uuid";
+    let file = format!(
+        "FROM busybox\n{uuid} > /above\nARG V=1\n{uuid} > /below\nFROM busybox\n{uuid} > /other\nCOPY --from=0 /above /below /\n"
+    );
+    let made = |flags: &[&str]| -> Vec<String> {
+        build(&d, Client::Ours, "arguments", &[("Dockerfile", &file)], flags).ok();
+        super::sh(&d, "arguments", "cat /above /below /other").lines().map(str::to_owned).collect()
+    };
+    let first = made(&[]);
+    // The default given by name, and one that nobody declared.
+    assert_eq!(made(&["--build-arg", "V=1", "--build-arg", "http_proxy=p"]), first);
+    let second = made(&["--build-arg", "V=2"]);
+    assert!(second[0] == first[0] && second[1] != first[1] && second[2] == first[2], "{first:?} {second:?}");
+    assert_eq!(made(&[]), first);
+}
+
 const STEPS: &str = "FROM busybox AS side\nRUN cat /proc/sys/kernel/random/uuid > /side\n\
     FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /a\nCOPY f /f\nCOPY --from=side /side /side\n";
 
@@ -64,10 +85,14 @@ fn caches_of_other_daemons() {
     let name = format!("type=image,push=true,name={host}/image:1");
     let cache = ["--cache-to", &to_registry, "--cache-to", &to_folder, "--cache-to", "type=inline"];
     let made = spread(&d, &[&cache[..], &["-o", &name, "-t", &format!("{host}/image:2")]].concat());
+    // The older word for type=inline.
+    let argument = ["--build-arg", "BUILDKIT_INLINE_CACHE=1", "-o", &name.replace("image:1", "image:3")];
+    assert_eq!(spread(&d, &argument), made);
     for (from, whole) in [
         (format!("type=registry,ref={host}/cache:1"), true),
         (format!("type=local,src={folder}"), false),
         (format!("{host}/image:1"), false),
+        (format!("{host}/image:3"), false),
     ] {
         let other = Daemon::with_busybox();
         let got = spread(&other, &["--cache-from", &from]);

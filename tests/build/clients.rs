@@ -136,6 +136,66 @@ fn the_classic_client() {
     .ok();
 }
 
+/// The stream of the API, message by message: as recorded of 28.5.2, but for the
+/// containers that its builder makes for instructions that run nothing.
+#[test]
+fn messages_of_the_classic_stream() {
+    need!(probe::busybox(), probe::program("curl", "curl"));
+    let d = Daemon::with_busybox();
+    let mut tar = crate::harness::image::Tar::default();
+    tar.file("Dockerfile", 0o644, b"FROM busybox\nRUN echo hi > /x\nLABEL a=b\n");
+    let context = d.scratch.file("context.tar", tar.finish());
+    let post = |query: &str, file: &std::path::Path| -> Vec<String> {
+        let url = format!("http://d/v1.51/build?{query}");
+        let mut command = std::process::Command::new("curl");
+        command.args(["-s", "--unix-socket"]).arg(d.socket()).args([
+            "-H",
+            "Content-Type: application/x-tar",
+            "-X",
+            "POST",
+        ]);
+        let shown = run(command.arg("--data-binary").arg(format!("@{}", file.display())).arg(url)).ok();
+        let id = |text: &str| -> String {
+            let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+            let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+            for word in &mut words {
+                let bare: String = word.replace("\\n\"}", "");
+                if bare.len() == 12 && bare.chars().all(hex) {
+                    *word = word.replace(&bare, "ID12");
+                }
+            }
+            words.join(" ")
+        };
+        shown.lines().map(id).collect()
+    };
+    let lines = post("t=samplebuild&q=0&networkmode=none", &context);
+    let id = d.inspect("samplebuild", "{{.Id}}");
+    let wanted = [
+        r#"{"stream":"Step 1/3 : FROM busybox"}"#,
+        r#"{"stream":"\n"}"#,
+        r#"{"stream":" ---> ID12\n"}"#,
+        r#"{"stream":"Step 2/3 : RUN echo hi > /x"}"#,
+        r#"{"stream":"\n"}"#,
+        r#"{"stream":" ---> Running in ID12\n"}"#,
+        r#"{"stream":" ---> Removed intermediate container ID12\n"}"#,
+        r#"{"stream":" ---> ID12\n"}"#,
+        r#"{"stream":"Step 3/3 : LABEL a=b"}"#,
+        r#"{"stream":"\n"}"#,
+        r#"{"stream":" ---> ID12\n"}"#,
+        &format!(r#"{{"aux":{{"ID":"{id}"}}}}"#),
+        r#"{"stream":"Successfully built ID12\n"}"#,
+        r#"{"stream":"Successfully tagged samplebuild:latest\n"}"#,
+    ];
+    assert_eq!(lines, wanted);
+    let mut tar = crate::harness::image::Tar::default();
+    tar.file("Dockerfile", 0o644, b"FROM busybox\nRUN exit 3\n");
+    let fails = d.scratch.file("fails.tar", tar.finish());
+    let last = post("networkmode=none", &fails).pop();
+    let told = "The command '/bin/sh -c exit 3' returned a non-zero code: 3";
+    let wanted = format!(r#"{{"errorDetail":{{"code":3,"message":"{told}"}},"error":"{told}"}}"#);
+    assert_eq!(last.as_deref(), Some(wanted.as_str()));
+}
+
 /// buildx hears what this engine is and what to do, and looks for no other builder.
 #[test]
 fn buildx_is_told() {

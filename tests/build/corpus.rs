@@ -19,13 +19,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-struct Case {
-    name: String,
+pub(super) struct Case {
+    pub(super) name: String,
     options: BTreeMap<String, String>,
-    sections: Vec<(String, String)>,
+    pub(super) sections: Vec<(String, String)>,
 }
 
-fn parse(text: &str) -> Vec<Case> {
+pub(super) fn parse(text: &str) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     for line in text.split_inclusive('\n') {
         if let Some(title) = line.strip_prefix("=== ") {
@@ -54,7 +54,7 @@ impl Case {
         self.sections.iter().find(|(n, _)| n == name).map(|(_, body)| body.as_str())
     }
 
-    fn lay_out(&self, folder: &Path) {
+    pub(super) fn lay_out(&self, folder: &Path) {
         fs::create_dir_all(folder).unwrap();
         for (head, body) in &self.sections {
             let mut words: Vec<&str> = head.split(' ').collect();
@@ -204,4 +204,21 @@ fn commands() {
 #[test]
 fn errors() {
     all(include_str!("corpus/errors.txt"));
+}
+
+/// No row of the language is without a case that is there.
+#[test]
+fn every_row_has_its_proof() {
+    let texts = ["from", "config", "files", "run", "errors"];
+    let source = |path: &str| fs::read_to_string(crate::tidy::root().join("tests/build").join(path)).unwrap();
+    let cases: Vec<String> =
+        texts.iter().flat_map(|name| parse(&source(&format!("corpus/{name}.txt")))).map(|case| case.name).collect();
+    let there = |proof: &str| match proof.split_once("::") {
+        Some((file, test)) => source(&format!("{file}.rs")).contains(&format!("fn {test}() {{")),
+        None => cases.iter().any(|case| case == proof),
+    };
+    for row in source("corpus/rows.tsv").lines().filter(|l| !l.starts_with('#')) {
+        let proofs: Vec<&str> = row.split('\t').nth(2).unwrap_or_default().split(' ').collect();
+        assert!(proofs.iter().all(|p| there(p)), "{row}");
+    }
 }

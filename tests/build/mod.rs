@@ -10,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 mod bad;
 /// The cache: what hits, what misses, pruning, and ids that stay.
 mod cache;
+/// `--check` and `--call`: the file is judged and told, nothing is built.
+mod calls;
 /// The original client, compose, the Python SDK.
 mod clients;
 /// One case for each row of the language, with what the real builders made of it.
@@ -22,7 +24,7 @@ mod language;
 mod large;
 /// Results: folders, archives, registries.
 mod output;
-/// Several platforms, images in folders, `--check`.
+/// Several platforms, images in folders.
 mod platforms;
 /// Sources that the daemon fetches itself.
 mod remote;

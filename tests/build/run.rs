@@ -217,6 +217,13 @@ fn keys_of_the_client() {
         .contains("is protected by a passphrase")
         .contains("ssh-add")
         .fails(1);
+    // ring has no P-521: the refusal names the way that works.
+    ok("/usr/bin/ssh-keygen", &["-q", "-N", "", "-t", "ecdsa", "-b", "521", "-f", &path("p521")]);
+    let p521 = format!("default={}", path("p521"));
+    d.docker(&["build", "--ssh", &p521, &folder])
+        .contains("its curve cannot be used: nistp256 and nistp384 can")
+        .contains("--ssh default")
+        .fails(1);
     let public = format!("default={}", path("keys/ed.pub"));
     d.docker(&["build", "--ssh", &public, &folder])
         .contains("neither the socket of an agent nor a private key")

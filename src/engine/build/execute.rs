@@ -11,7 +11,7 @@ use super::language::check::{self, Warning};
 use super::language::instruction::{Instruction, interpret};
 use super::language::parser::{Node, parse};
 use super::report::{Progress, Report, shown};
-use super::result::{checked, finish};
+use super::result::{checked, finish, outline};
 use super::session::Session;
 use super::stage::{self, Inputs, Line, Plan};
 use super::state::{Scope, State};
@@ -109,8 +109,12 @@ pub fn run(mut builds: Vec<Build<'_>>) -> Result<Option<Fault>> {
 
 fn together(builds: &[Build<'_>]) -> Result<()> {
     let Some(first) = builds.first() else { return Ok(()) };
-    if first.request.options.check {
-        return checked::check(first);
+    match first.request.options.call.as_str() {
+        "" => {}
+        "check" => return checked::check(first),
+        "outline" => return outline::outline(first),
+        "targets" => return outline::targets(first),
+        other => return Err(Error::invalid(format!("unsupported request {other}"))),
     }
     let made = builds.iter().map(Build::stages).collect::<Result<Vec<_>>>()?;
     tell_checks(builds, first)?;

@@ -153,7 +153,7 @@ impl Fault {
         if let Some(code) = self.code {
             detail["code"] = code.into();
         }
-        if self.line > 0 {
+        if structured && self.line > 0 {
             detail["file"] = file.into();
             detail["line"] = self.line.into();
             detail["column"] = self.column.into();

@@ -4,7 +4,8 @@
 use super::language::check::Warning;
 use super::language::parser::Node;
 use crate::api::build::{Finding, Message, Step};
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::util::json;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -70,9 +71,17 @@ impl Report {
         }
     }
 
-    /// The answer to `--check`.
-    pub fn findings(&self, all: Vec<Finding>) {
-        self.send(Message { aux: Some(serde_json::json!({ "checked": all })), ..Message::default() });
+    /// The answer to `--check`; `strict`: a finding is an error.
+    pub fn findings(&self, all: Vec<Finding>, strict: bool) {
+        self.send(Message { aux: Some(serde_json::json!({ "checked": all, "strict": strict })), ..Message::default() });
+    }
+
+    /// The answer to another `--call`.
+    pub fn answer(&self, call: &str, answer: &impl serde::Serialize) -> Result<()> {
+        // As text: a JSON value would put its fields in another order.
+        let aux = Some(serde_json::json!({ call: json::to_string(answer)? }));
+        self.send(Message { aux, ..Message::default() });
+        Ok(())
     }
 
     /// The image's id goes out even when nothing else does.
@@ -95,7 +104,9 @@ impl Report {
     /// `place` is what stands in brackets: `build 2/5`.
     pub fn begin(&self, place: &str, position: (usize, usize), text: &str) -> Progress<'_> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
-        self.classic(format!("Step {}/{} : {text}\n", position.0, position.1));
+        self.classic(format!("Step {}/{} : {text}", position.0, position.1));
+        // A message of its own, as the original's: who compares lines has them so.
+        self.classic("\n");
         let progress =
             Progress { report: self, number, began: Instant::now(), silent: false, was_cached: Cell::new(false) };
         progress.step(Step { name: format!("[{place}] {text}"), ..Step::default() });

@@ -218,7 +218,7 @@ fn reach(stages: &[Stage], target: usize) -> BTreeSet<usize> {
     needed
 }
 
-/// Names that may be given without an ARG line.
+/// Names that may be given without an ARG line, in pairs of two spellings.
 pub const PREDEFINED: &[&str] = &[
     "HTTP_PROXY",
     "http_proxy",

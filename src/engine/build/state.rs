@@ -207,11 +207,12 @@ impl State {
     pub fn run_args(&self, scope: &Scope<'_>) -> (Vec<String>, Vec<String>) {
         let declared: Vec<String> = self.args.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let mut all = declared.clone();
-        for name in PREDEFINED {
-            if let Some(Some(value)) = scope.build_args.get(*name)
-                && !self.args.contains_key(*name)
-            {
-                all.push(format!("{name}={value}"));
+        let given = |name: &str| scope.build_args.get(name).and_then(Option::as_deref);
+        for names in PREDEFINED.chunks(2) {
+            // As BuildKit: who gives one spelling gives both.
+            for name in names.iter().filter(|name| !self.args.contains_key(**name)) {
+                let value = given(name).or_else(|| names.iter().find_map(|other| given(other)));
+                all.extend(value.map(|value| format!("{name}={value}")));
             }
         }
         (all, declared)
@@ -311,6 +312,7 @@ mod tests {
         assert_eq!(s.env(), ["a=2", "b=1", "c=given1amd64"]);
         let build_args = BTreeMap::from([("http_proxy".to_owned(), Some("p".to_owned()))]);
         let (all, counted) = s.run_args(&Scope { build_args: &build_args, globals: &BTreeMap::new() });
+        assert!(all.contains(&"HTTP_PROXY=p".to_owned()));
         assert!(all.contains(&"http_proxy=p".to_owned()) && !counted.contains(&"http_proxy=p".to_owned()));
     }
 

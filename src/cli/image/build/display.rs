@@ -11,7 +11,6 @@ use crate::util::json;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
-use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -28,8 +27,10 @@ pub(super) struct Outcome {
     /// `sha256:…`
     pub(super) id: String,
     pub(super) metadata: BTreeMap<String, serde_json::Value>,
-    /// The answer to `--check`.
-    pub(super) findings: Option<Vec<Finding>>,
+    /// The answer to `--check`, and whether a finding is an error.
+    pub(super) findings: Option<(Vec<Finding>, bool)>,
+    /// Another `--call`, and the JSON text of its answer.
+    pub(super) answer: Option<(&'static str, String)>,
 }
 
 /// How often the picture's times move on.
@@ -123,48 +124,17 @@ fn note(outcome: &mut Outcome, aux: &serde_json::Value) {
         outcome.metadata.insert("containerimage.config.digest".into(), id.into());
     }
     if let Some(checked) = aux.get("checked") {
-        outcome.findings = json::to_vec(checked).ok().and_then(|text| json::from_slice(&text).ok());
+        let all = json::to_vec(checked).ok().and_then(|text| json::from_slice(&text).ok());
+        outcome.findings = all.map(|all| (all, aux["strict"] == true));
+    }
+    for call in ["outline", "targets"] {
+        if let Some(text) = aux[call].as_str() {
+            outcome.answer = Some((call, text.to_owned()));
+        }
     }
     if let Some(more) = aux["metadata"].as_object() {
         outcome.metadata.extend(more.clone());
     }
-}
-
-/// What `--check` found, each with its place; a finding is an exit code of 1.
-pub(super) fn findings(cx: &mut Context, all: &[Finding]) -> Result<ExitCode> {
-    match all.len() {
-        0 => writeln!(cx.out, "Check complete, no warnings found.")?,
-        1 => writeln!(cx.out, "Check complete, 1 warning has been found!")?,
-        n => writeln!(cx.out, "Check complete, {n} warnings have been found!")?,
-    }
-    for finding in all {
-        let place = kebab(&finding.rule);
-        writeln!(
-            cx.out,
-            "\nWARNING: {} - https://docs.docker.com/go/dockerfile/rule/{place}/\n{}\n{}:{}\n--------------------",
-            finding.rule, finding.message, finding.file, finding.line
-        )?;
-        for (n, line) in (finding.first..).zip(&finding.source) {
-            let mark = if n == finding.line { ">>>" } else { "   " };
-            writeln!(cx.out, " {n:3} | {mark} {line}")?;
-        }
-        writeln!(cx.out, "--------------------")?;
-    }
-    Ok(if all.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// `JSONArgsRecommended` as the documentation's address has it.
-fn kebab(rule: &str) -> String {
-    let letters: Vec<char> = rule.chars().collect();
-    let mut out = String::new();
-    for (i, letter) in letters.iter().enumerate() {
-        let upper = |at: usize| letters.get(at).is_none_or(char::is_ascii_uppercase);
-        if i > 0 && letter.is_ascii_uppercase() && (!upper(i - 1) || !upper(i + 1)) {
-            out.push('-');
-        }
-        out.push(letter.to_ascii_lowercase());
-    }
-    out
 }
 
 /// `#3 [build 2/4] RUN make`, its output, `#3 DONE 1.2s`.
@@ -328,16 +298,5 @@ mod tests {
         assert_eq!(fitting(all(), 6), ["b", "b", "b", "c", "d", "d"]);
         assert_eq!(fitting(all(), 5), ["b", "b", "b", "d", "d"]);
         assert_eq!(fitting(all(), 4), ["b", "b", "b", "d"]);
-    }
-
-    #[test]
-    fn addresses_of_rules() {
-        for (rule, address) in [
-            ("JSONArgsRecommended", "json-args-recommended"),
-            ("SecretsUsedInArgOrEnv", "secrets-used-in-arg-or-env"),
-            ("UndefinedVar", "undefined-var"),
-        ] {
-            assert_eq!(kebab(rule), address);
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! `docker build`.
 
+mod calls;
 mod context;
 mod display;
 mod keys;
@@ -49,7 +50,7 @@ pub struct Build {
     /// where to put the cache of this build
     #[argh(option, arg_name = "strings")]
     pub cache_to: Vec<String>,
-    /// what to do: build, or check the Dockerfile (default "build")
+    /// what to do: build, check, outline or targets (default "build")
     #[argh(option, arg_name = "string")]
     pub call: Option<String>,
     /// check the Dockerfile and build nothing, same as --call=check
@@ -180,14 +181,14 @@ impl Verb for Build {
             }
         }
         let mode = self.mode(cx)?;
-        let check = self.only_check()?;
+        let call = self.call()?;
         let mut source = context::open(&self.context, self.file.as_deref())?;
         for (name, target) in pairs("build-context", &self.build_context)? {
             source.add_named(&name, &target)?;
         }
         let cache_from = self.cache_from.iter().map(|c| source.cache_folder(c)).collect::<Result<_>>()?;
         let mut options = self.options(&source)?;
-        (options.cache_from, options.check) = (cache_from, check);
+        (options.cache_from, options.call) = (cache_from, call.0.to_owned());
         let (mut secrets, agents) = (secrets(&self.secret)?, agents(&self.ssh)?);
         secrets.ssh = agents.keys().cloned().collect();
         let client = cx.client()?;
@@ -235,12 +236,29 @@ impl Build {
         }
     }
 
-    /// Nothing is to be built.
-    fn only_check(&self) -> Result<bool> {
-        match self.call.as_deref().unwrap_or("build") {
-            "build" => Ok(self.check),
-            "check" | "lint" => Ok(true),
-            other => Err(Error::not_implemented(format!("--call={other} is not supported: build and check are"))),
+    /// What the daemon is to do instead of building, and whether it is shown as JSON.
+    fn call(&self) -> Result<(&str, bool)> {
+        let text = self.call.as_deref().unwrap_or(if self.check { "check" } else { "build" });
+        let (call, format) = text.split_once(',').unwrap_or((text, ""));
+        match (call, format) {
+            ("build", "") => Ok(("", false)),
+            ("check" | "lint", "") => Ok(("check", false)),
+            ("outline" | "targets", "" | "format=text") => Ok((call, false)),
+            ("outline" | "targets", "format=json") => Ok((call, true)),
+            _ => Err(Error::not_implemented(format!(
+                "--call={text} is not supported: build, check, outline and targets are, and the last two with ,format=json"
+            ))),
+        }
+    }
+
+    /// The Dockerfile as the caller would name it.
+    fn shown_file(&self, name: &str) -> String {
+        match (self.file.as_deref(), self.context.as_str()) {
+            (Some("-"), _) => "stdin".into(),
+            (Some(file), _) => file.to_owned(),
+            (None, "." | "-") => name.to_owned(),
+            (None, context) if context::is_remote(context) => name.to_owned(),
+            (None, context) => std::path::Path::new(context).join(name).display().to_string(),
         }
     }
 
@@ -288,7 +306,7 @@ impl Build {
             cgroup_parent: self.cgroup_parent.clone().unwrap_or_default(),
             ulimits: self.ulimit.iter().map(|u| ulimit(u)).collect::<Result<_>>()?,
             build_id: String::new(),
-            check: false,
+            call: String::new(),
             kept: String::new(),
             structured: true,
         })
@@ -305,8 +323,11 @@ impl Build {
     }
 
     fn finish(&self, cx: &mut Context, outcome: &display::Outcome) -> Result<ExitCode> {
-        if let Some(findings) = &outcome.findings {
-            return display::findings(cx, findings);
+        if let Some((findings, strict)) = &outcome.findings {
+            return calls::findings(cx, findings, *strict, &|name| self.shown_file(name));
+        }
+        if let Some((call, answer)) = &outcome.answer {
+            return calls::answer(cx, call, answer, self.call()?.1);
         }
         if let Some(path) = &self.iidfile {
             std::fs::write(path, &outcome.id).with_context(|| format!("write {path}"))?;

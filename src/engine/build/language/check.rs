@@ -12,11 +12,27 @@ use crate::util::order;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     pub line: usize,
     pub rule: &'static str,
     pub message: String,
+}
+
+/// Rules that come first of a line, as BuildKit tells them.
+const FIRST: &[&str] = &["ConsistentInstructionCasing", "StageNameCasing", "FromAsCasing"];
+
+impl Ord for Warning {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let key = |w: &Self| (w.line, FIRST.iter().position(|r| *r == w.rule).unwrap_or(FIRST.len()), w.rule);
+        key(self).cmp(&key(other)).then_with(|| self.message.cmp(&other.message))
+    }
+}
+
+impl PartialOrd for Warning {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl std::fmt::Display for Warning {
@@ -81,7 +97,9 @@ pub fn check(file: &Dockerfile, plan: &Plan, inputs: &Inputs<'_>) -> Vec<Warning
         from(stage, plan, &mut found);
         if plan.needed.contains(&stage.index) {
             lines(stage, &mut found);
-            ignored(stage, inputs.ignore, &mut found);
+            if plan.policy.tries("CopyIgnoredFile") {
+                ignored(stage, inputs.ignore, &mut found);
+            }
         }
     }
     order::sort(&mut found);
@@ -195,7 +213,7 @@ fn ignored(stage: &Stage, ignore: &Ignore, found: &mut Vec<Warning>) {
     }
 }
 
-fn is_platform(name: &str) -> bool {
+pub fn is_platform(name: &str) -> bool {
     let rest = name.strip_prefix("TARGET").or_else(|| name.strip_prefix("BUILD"));
     matches!(rest, Some("PLATFORM" | "OS" | "ARCH" | "VARIANT" | "STAGE")) || PREDEFINED.contains(&name)
 }
@@ -328,7 +346,7 @@ fn sensitive<'a>(found: &mut Vec<Warning>, node: &Node, names: impl Iterator<Ite
 }
 
 /// Names of variables in a text.
-fn names(text: &str, escape: char) -> Vec<String> {
+pub fn names(text: &str, escape: char) -> Vec<String> {
     let found = RefCell::new(Vec::new());
     let lookup = |name: &str| {
         found.borrow_mut().push(name.to_owned());

@@ -1,7 +1,7 @@
 //! Lines → typed instructions, with every flag and form checked. Variables stay
 //! as written: their values are known only when the stage runs. Pure.
 
-use super::parser::{Heredoc, Node, heredoc_marker};
+use super::parser::{Heredoc, Node, heredoc_marker, raw_words};
 use crate::util::json;
 
 /// What is wrong with one instruction; the caller adds file, line and column.
@@ -87,7 +87,7 @@ pub fn interpret(node: &Node, escape: char) -> Result<Instruction> {
         return match keyword {
             "FROM" => Err("FROM requires either one or three arguments".into()),
             "COPY" | "ADD" => Err(format!(
-                "{keyword} requires at least two arguments, but only 0 were provided. Destination could not be determined"
+                "{keyword} requires at least two arguments, but only one was provided. Destination could not be determined"
             )),
             "WORKDIR" | "USER" | "STOPSIGNAL" | "MAINTAINER" => Err(format!("{keyword} requires exactly one argument")),
             _ if is_known(keyword) => Err(format!("{keyword} requires at least one argument")),
@@ -303,7 +303,7 @@ fn run(node: &Node, flags: &mut Flags) -> Result<Instruction> {
 
 /// `k=v k2="v 2"` or the old `k rest of the line`.
 fn pairs(keyword: &str, args: &str, escape: char) -> Result<Vec<(String, String)>> {
-    let words = raw_words(args, escape);
+    let words = raw_words(args, Some(escape));
     if words.first().is_some_and(|w| !w.contains('=')) {
         let (key, value) =
             args.split_once(char::is_whitespace).ok_or_else(|| format!("{keyword} must have two arguments"))?;
@@ -319,39 +319,8 @@ fn pairs(keyword: &str, args: &str, escape: char) -> Result<Vec<(String, String)
         .collect()
 }
 
-/// Words at unquoted blanks, quotes and escapes kept for the expansion to come.
-fn raw_words(text: &str, escape: char) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut current = String::new();
-    let mut quote = None;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match quote {
-            None if c.is_whitespace() => {
-                if !current.is_empty() {
-                    words.push(std::mem::take(&mut current));
-                }
-                continue;
-            }
-            None if c == '"' || c == '\'' => quote = Some(c),
-            Some(q) if c == q => quote = None,
-            _ if c == escape && quote != Some('\'') => {
-                current.push(c);
-                current.extend(chars.next());
-                continue;
-            }
-            _ => {}
-        }
-        current.push(c);
-    }
-    if !current.is_empty() {
-        words.push(current);
-    }
-    words
-}
-
 fn arguments(args: &str, escape: char) -> Result<Vec<(String, Option<String>)>> {
-    let words = raw_words(args, escape);
+    let words = raw_words(args, Some(escape));
     words
         .into_iter()
         .map(|word| match word.split_once('=') {
@@ -365,13 +334,12 @@ fn arguments(args: &str, escape: char) -> Result<Vec<(String, Option<String>)>> 
 fn transfer(node: &Node, flags: &mut Flags, escape: char) -> Result<Transfer> {
     let (mut words, exec_form) = match command(&node.args) {
         Command::Exec(words) => (words, true),
-        Command::Shell(text) => (raw_words(&text, escape), false),
+        Command::Shell(text) => (raw_words(&text, Some(escape)), false),
     };
     if words.len() < 2 {
         return Err(format!(
-            "{} requires at least two arguments, but only {} was provided. Destination could not be determined",
-            node.keyword,
-            words.len()
+            "{} requires at least two arguments, but only one was provided. Destination could not be determined",
+            node.keyword
         ));
     }
     let destination = words.pop().unwrap_or_default();

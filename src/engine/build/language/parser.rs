@@ -277,7 +277,7 @@ pub struct Marker {
 /// Every heredoc marker of a line, outside quotes; a digit in front (`3<<EOF`)
 /// is a shell's file descriptor and still a marker.
 pub fn heredoc_markers(line: &str) -> Vec<Marker> {
-    shell_words(line).iter().filter_map(|w| heredoc_marker(w)).collect()
+    raw_words(line, None).iter().filter_map(|w| heredoc_marker(w)).collect()
 }
 
 /// The marker if the whole word is one.
@@ -294,12 +294,14 @@ pub fn heredoc_marker(word: &str) -> Option<Marker> {
     Some(Marker { expand: name.len() == rest.len(), name, strip_tabs })
 }
 
-/// Blank-separated words with their quotes kept.
-fn shell_words(line: &str) -> Vec<String> {
+/// Words at unquoted blanks, quotes and escapes kept for the expansion to come.
+/// None: a shell's line, whose backslashes are its own business.
+pub fn raw_words(text: &str, escape: Option<char>) -> Vec<String> {
     let mut words = Vec::new();
     let mut current = String::new();
     let mut quote = None;
-    for c in line.chars() {
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
         match quote {
             None if c.is_whitespace() => {
                 if !current.is_empty() {
@@ -309,6 +311,11 @@ fn shell_words(line: &str) -> Vec<String> {
             }
             None if c == '"' || c == '\'' => quote = Some(c),
             Some(q) if c == q => quote = None,
+            _ if Some(c) == escape && quote != Some('\'') => {
+                current.push(c);
+                current.extend(chars.next());
+                continue;
+            }
             _ => {}
         }
         current.push(c);

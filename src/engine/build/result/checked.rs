@@ -8,13 +8,11 @@ use crate::api::build::Finding;
 use crate::engine::build::execute::Build;
 use crate::engine::build::language::check::{self, Warning};
 use crate::engine::build::language::instruction::Instruction;
+use crate::engine::build::language::parser::parse;
 use crate::engine::build::stage::{Base, Stage};
 use crate::engine::build::state::State;
 use crate::error::Result;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Lines shown around the one that is meant.
-const AROUND: usize = 2;
 
 pub fn check(build: &Build<'_>) -> Result<()> {
     let mut found: BTreeSet<Warning> = build.plan.checks.iter().cloned().collect();
@@ -24,21 +22,46 @@ pub fn check(build: &Build<'_>) -> Result<()> {
             states.insert(*index, state);
         }
     }
-    found.retain(|w| build.plan.policy.lets(w.rule));
-    let lines: Vec<&str> = build.context.dockerfile.lines().collect();
+    let policy = &build.plan.policy;
+    found.retain(|w| policy.lets(w.rule));
+    let text = &build.context.dockerfile;
+    let lines: Vec<&str> = text.split('\n').collect();
+    let nodes = parse(text).map(|file| file.nodes).unwrap_or_default();
     let finding = |w: &Warning| {
-        let (first, last) = (w.line.saturating_sub(AROUND).max(1), (w.line + AROUND).min(lines.len()));
+        let end = nodes.iter().find(|n| n.at.line == w.line).map_or(w.line, |n| n.end_line.max(w.line));
+        let (first, last) = around(w.line, end, lines.len());
         Finding {
             rule: w.rule.into(),
             message: w.message.clone(),
             file: build.context.dockerfile_name.clone(),
             line: w.line,
+            end,
             first,
             source: (first..=last).filter_map(|n| Some((*lines.get(n - 1)?).to_owned())).collect(),
         }
     };
-    build.report.findings(found.iter().map(finding).collect());
+    build.report.findings(found.iter().map(finding).collect(), policy.error);
     Ok(())
+}
+
+/// The lines that BuildKit shows with those that are meant: two on each side of one, one
+/// on each side of several, more on one side where the other has none.
+fn around(start: usize, end: usize, count: usize) -> (usize, usize) {
+    let (mut first, mut last) = (start, end.min(count));
+    let room = if start == end { 4 } else { 2 };
+    let mut used = 0;
+    while used < room {
+        if first > 1 {
+            first -= 1;
+            used += 1;
+        }
+        if last != count {
+            last += 1;
+            used += 1;
+        }
+        used += 1;
+    }
+    (first, last)
 }
 
 /// What the stage's variables are at its end. None: nobody here knows.

@@ -4,4 +4,5 @@
 pub mod checked;
 pub mod finish;
 pub mod index;
+pub mod outline;
 pub mod output;
