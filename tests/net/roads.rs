@@ -57,9 +57,10 @@ fn iperf3_in_both_directions_at_both_sizes() {
                     // The server's own count: what is still in eight streams is none of its business.
                     assert!(iperf(&c, server, args) >= 1 << 20, "{mtu} {server} {args}");
                 }
-                // Whole datagrams and datagrams in pieces; some may be lost.
-                for args in ["-u -b 50M -n 2M -l 1300", "-u -b 50M -n 2M -l 1300 -R", "-u -b 50M -n 2M -l 5000"] {
-                    assert!(iperf(&c, server, args) >= 1 << 20, "{mtu} {server} {args}");
+                // Whole datagrams and datagrams in pieces. A sender that catches up on a busy machine
+                // fills any queue (an ordinary user's holds some 180 datagrams): some may be lost.
+                for args in ["-u -b 10M -n 1M -l 1300", "-u -b 10M -n 1M -l 1300 -R", "-u -b 10M -n 1M -l 5000"] {
+                    assert!(iperf(&c, server, args) >= 1 << 19, "{mtu} {server} {args}");
                 }
             }
         }
