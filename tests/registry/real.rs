@@ -4,12 +4,14 @@
 use super::platforms::several;
 use super::sample::{Sample, noise, ranged, serve, tar_of};
 use super::scripted::{Reply, Scripted};
-use crate::harness::registry::{Proxy, Registry};
+use crate::harness::registry::{Proxy, Registry, Relay};
 use crate::harness::{Daemon, image, probe};
 use crate::need;
 use coracle::image::digest::Digest;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// bcrypt of "secret".
 pub const HTPASSWD: &str = "bob:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
@@ -41,6 +43,35 @@ fn what_was_pulled_is_pushed_under_the_same_digest() {
     assert_eq!(out.matches("Layer already exists").count(), 2, "{out}");
     let words = d.docker(&["push", &to("nothing:v1")]).fails(1);
     assert!(words.contains("An image does not exist locally with the tag: "), "{words}");
+}
+
+/// A request for each document and layer, over as many connections as layers come at a time.
+#[test]
+fn layers_come_over_connections_that_are_there() {
+    need!(Registry::needs());
+    let d = Daemon::start();
+    let registry = Registry::plain(&d.scratch);
+    let tars: Vec<Vec<u8>> = (0..12).map(|n| tar_of("a", &noise(n, 10_000))).collect();
+    let sample = Sample::of("amd64", &tars);
+    let server = serve(&sample, ranged);
+    let from = format!("{}/repo:v1", server.address);
+    d.docker(&["pull", "-q", &from]).ok();
+    let asked: Vec<String> = server.asked().iter().map(|a| a.method.clone()).collect();
+    assert_eq!(asked, vec!["GET"; 2 + 12]);
+    let to = format!("{}/box:v1", registry.address);
+    d.docker(&["tag", &from, &to]).ok();
+    d.docker(&["push", "-q", &to]).ok();
+    d.docker(&["rmi", &from, &to]).ok();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    let relay = Relay::start(&registry.address, move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        None
+    });
+    d.docker(&["pull", "-q", &format!("{}/box:v1", relay.address)]).ok();
+    // The first is a try of TLS.
+    let connections = connections.load(Ordering::SeqCst);
+    assert!((2..=1 + 3).contains(&connections), "{connections}");
 }
 
 /// Space instead of the compressed form: where a registry has a layer nothing
