@@ -4,7 +4,7 @@ use super::bootstrap::{self, Mode};
 use super::config::Config;
 use super::host::Host;
 use super::listen::{self, Bound, SocketFile};
-use super::ownership::{Ownership, make_dir};
+use super::ownership::{Ownership, own_dir};
 use super::signals::{Signals, Woken};
 use super::{activation, minimum_version, set_level, settings, threads};
 use crate::api::version;
@@ -46,7 +46,7 @@ pub fn run(mut config: Config) -> Result<ExitCode> {
         Some(path) => PathBuf::from(path),
         None => config.places.pid_file(),
     };
-    make_dir(&exec_root, 0o700)
+    own_dir(&exec_root)
         .map_err(|e| e.with_hint("give a folder of yours with XDG_RUNTIME_DIR (or --exec-root, --pidfile and -H)"))?;
     let ownership = Ownership::take(&data_root, &pid_file)?;
     let tls = super::tls::load(&config)?.map(Tls::new);

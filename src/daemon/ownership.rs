@@ -5,7 +5,7 @@ use crate::error::{Context, Error, Result};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub struct Ownership {
 impl Ownership {
     /// `pid_file` empty: none is written.
     pub fn take(data_root: &Path, pid_file: &Path) -> Result<Self> {
-        make_dir(data_root, 0o710)
+        own_dir(data_root)
             .map_err(|e| e.with_hint("give a folder of yours on a local disk with --data-root (or XDG_DATA_HOME)"))?;
         let path = data_root.join("lock");
         let file = OpenOptions::new()
@@ -129,7 +129,21 @@ pub fn dying(pid: i32) -> bool {
     status.is_empty() || field("State:").starts_with(['Z', 'X']) || killed("SigPnd:") || killed("ShdPnd:")
 }
 
-pub fn make_dir(path: &Path, mode: u32) -> Result<()> {
+/// A folder that nobody else enters, also if it was here before: what images and
+/// containers have made set-id below it would run as our user for everybody on the
+/// machine who can name it (CVE-2021-41091). No container comes in by this path.
+pub fn own_dir(path: &Path) -> Result<()> {
+    make_dir(path, 0o700)?;
+    let mode = fs::metadata(path).with_context(|| format!("stat {}", path.display()))?.permissions().mode();
+    if mode & 0o077 != 0
+        && let Err(e) = fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o7700))
+    {
+        crate::warn!("other users can enter a folder of the daemon's", "path" = path.display(), "error" = e);
+    }
+    Ok(())
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(mode).create(path).with_context(|| format!("create {}", path.display()))
 }
 
@@ -143,7 +157,9 @@ mod tests {
         let pid = dir.join("run/docker.pid");
         fs::create_dir_all(dir.join("run")).unwrap();
         fs::write(&pid, "1").unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o775)).unwrap();
         let first = Ownership::take(&dir, &pid).unwrap();
+        assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o7777, 0o700);
         assert_eq!(fs::read_to_string(&pid).unwrap(), std::process::id().to_string());
         let second = Ownership::take(&dir, Path::new("")).unwrap_err();
         assert!(second.to_string().contains("is in use by another daemon"), "{second}");
