@@ -223,32 +223,41 @@ impl Store {
     /// Points `reference` at the image and gives back the one that it pointed at
     /// before, if that was another.
     pub fn tag(&self, id: &Digest, reference: &Reference) -> Result<Option<Digest>> {
-        let key = reference.for_store();
+        Ok(self.tag_all(id, std::slice::from_ref(reference))?.pop().flatten())
+    }
+
+    /// The same for all of them or none, by one write however many they are: an archive
+    /// may name an image a hundred thousand times.
+    pub fn tag_all(&self, id: &Digest, references: &[Reference]) -> Result<Vec<Option<Digest>>> {
+        let keys: Vec<Reference> = references.iter().map(Reference::for_store).collect();
         let mut tables = self.lock();
         if !tables.images.contains_key(id) {
             return Err(Error::no_such_image(&id.to_string()));
         }
-        let before = tables.repositories.get(&key.name()).and_then(|r| r.get(&key.to_string())).copied();
-        if before != Some(*id) {
-            tables.repositories.entry(key.name()).or_default().insert(key.to_string(), *id);
-            if let Err(e) = self.write_repositories(&tables) {
-                forget(&mut tables.repositories, &key);
-                if let Some(before) = before {
-                    tables.repositories.entry(key.name()).or_default().insert(key.to_string(), before);
+        let point = |tables: &mut Tables, key: &Reference, id: Digest| {
+            tables.repositories.entry(key.name()).or_default().insert(key.to_string(), id)
+        };
+        let before: Vec<Option<Digest>> = keys.iter().map(|key| point(&mut tables, key, *id)).collect();
+        let changed = before.iter().any(|b| *b != Some(*id));
+        if changed && let Err(e) = self.write_repositories(&tables) {
+            for (key, before) in keys.iter().zip(before).rev() {
+                match before {
+                    Some(before) => drop(point(&mut tables, key, before)),
+                    None => drop(forget(&mut tables.repositories, key)),
                 }
-                return Err(e);
             }
+            return Err(e);
         }
-        if key.tag().is_some() {
+        if keys.iter().any(|key| key.tag().is_some()) {
             update(&mut tables, id, |image| image.last_tagged = Some(time::now()));
             // A time that a power cut may take back, where nothing else has changed.
-            let durability = if before == Some(*id) { Durability::Renamed } else { Durability::Synced };
+            let durability = if changed { Durability::Synced } else { Durability::Renamed };
             self.write_image_record(&tables, id, durability)?;
         }
         refresh_names(&mut tables, id);
-        let replaced = before.filter(|b| b != id);
-        if let Some(before) = replaced {
-            refresh_names(&mut tables, &before);
+        let replaced: Vec<Option<Digest>> = before.into_iter().map(|b| b.filter(|b| b != id)).collect();
+        for old in replaced.iter().flatten().collect::<std::collections::BTreeSet<_>>() {
+            refresh_names(&mut tables, old);
         }
         Ok(replaced)
     }

@@ -322,11 +322,8 @@ impl Pending<'_> {
             self.store.end_pull(&index);
         }
         let id = image.digest();
-        let mut names = Vec::new();
-        for name in item.names {
-            let before = self.store.tag(&id, &name)?;
-            names.push((name, before));
-        }
+        let replaced = self.store.tag_all(&id, &item.names)?;
+        let names = item.names.into_iter().zip(replaced).collect();
         Ok(Loaded { image, names })
     }
 

@@ -4,7 +4,7 @@ use super::load::{Options as LoadOptions, load};
 use super::save::{Archive, Saved};
 use crate::image::digest::Digest;
 use crate::image::reference::Reference;
-use crate::image::store::{Options, Store};
+use crate::image::store::{NewImage, Options, Store};
 use crate::storage::Driver;
 use crate::storage::overlay::Overlay;
 use crate::storage::vfs::Vfs;
@@ -55,6 +55,23 @@ fn save_bytes(store: &Store, name: &str) -> Vec<u8> {
     let mut out = Vec::new();
     Archive::new(store, vec![Saved { image, names }]).unwrap().write(&mut out).unwrap();
     out
+}
+
+#[test]
+fn names_come_together_and_tell_whom_they_left() {
+    let scratch = Scratch::new("names");
+    let store = scratch.store(true);
+    let image = |config: &str| {
+        let new = NewImage { config: config.as_bytes().to_vec(), ..NewImage::default() };
+        store.put(new).unwrap().digest()
+    };
+    let (one, two) = (image(r#"{"author":"one"}"#), image(r#"{"author":"two"}"#));
+    let names: Vec<Reference> = (0..3).map(|n| Reference::parse(&format!("x/y:{n}")).unwrap()).collect();
+    assert_eq!(store.tag_all(&one, &names).unwrap(), [None; 3]);
+    assert_eq!(store.tag(&two, &names[1]).unwrap(), Some(one));
+    assert_eq!(store.tag_all(&one, &names).unwrap(), [None, Some(two), None]);
+    assert_eq!(store.get(&one).unwrap().repo_tags, ["x/y:0", "x/y:1", "x/y:2"]);
+    assert!(store.get(&two).unwrap().repo_tags.is_empty());
 }
 
 fn gzip(data: &[u8]) -> Vec<u8> {
