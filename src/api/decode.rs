@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 /// One whole document. Errors are 400 in the words of the original.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    json::from_slice(bytes).map_err(refused)
+    json::from_stranger(bytes).map_err(refused)
 }
 
 /// No body at all, where that is allowed: every field has its zero value.
@@ -73,6 +73,8 @@ mod tests {
             text(from_slice(br#"{"HostConfig":{"Memory":1.5}}"#)),
             "invalid JSON: json: cannot unmarshal number 1.5 into Go struct field .HostConfig.Memory of type int64"
         );
+        let zeros = [b"[0".to_vec(), b",0".repeat(200_000), b"]".to_vec()].concat();
+        assert_eq!(text(from_slice(&zeros)).split(" at ").next(), Some("invalid JSON: too many values"));
         let e = from_slice::<VolumeCreate>(b"[]").unwrap_err().to_string();
         assert!(e.starts_with("invalid JSON: json: cannot unmarshal array into Go value of type"), "{e}");
     }

@@ -138,7 +138,7 @@ impl ImageConfig {
     /// Reads a document and keeps its bytes.
     pub fn parse(raw: Vec<u8>) -> Result<Self> {
         let mut config: ImageConfig =
-            json::from_slice(&raw).map_err(|e| Error::invalid(format!("invalid image configuration: {e}")))?;
+            json::from_stranger(&raw).map_err(|e| Error::invalid(format!("invalid image configuration: {e}")))?;
         // `null` would be a document without fields.
         if raw.trim_ascii_start().first() != Some(&b'{') {
             return Err(Error::invalid("invalid image configuration: not an object"));

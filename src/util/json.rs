@@ -19,11 +19,18 @@ use serde::de::{
 };
 use serde_json::Number;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
 /// One whole document.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Wrong> {
-    T::deserialize(Go(&parse(bytes)?))
+    T::deserialize(Go(&parse(bytes, usize::MAX)?))
+}
+
+/// The same of a stranger's: `[0,0,…` would take forty times its length of memory, so
+/// that values may not be shorter than those of honest documents are on the average.
+pub fn from_stranger<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Wrong> {
+    T::deserialize(Go(&parse(bytes, 100_000 + bytes.len() / 8)?))
 }
 
 pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Wrong> {
@@ -37,7 +44,7 @@ pub fn from_nothing<T: DeserializeOwned>() -> Result<T, Wrong> {
 
 /// Whether it is a document at all.
 pub fn check(bytes: &[u8]) -> Result<(), Wrong> {
-    parse(bytes).map(drop)
+    parse(bytes, usize::MAX).map(drop)
 }
 
 /// A document that was read before its types were known.
@@ -62,9 +69,10 @@ pub fn to_string<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, serd
     to_vec(value).map(|bytes| String::from_utf8(bytes).unwrap_or_default())
 }
 
-fn parse(bytes: &[u8]) -> Result<Node<'_>, Wrong> {
+fn parse(bytes: &[u8], values: usize) -> Result<Node<'_>, Wrong> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let node = Node::deserialize(&mut reader).map_err(|e| match e.is_eof() {
+    let left = Cell::new(values);
+    let node = Grow(&left).deserialize(&mut reader).map_err(|e| match e.is_eof() {
         true if bytes.trim_ascii().is_empty() => Wrong::from(Inner::Empty),
         true => Wrong::from(Inner::Cut),
         false => Wrong::from(Inner::Other(syntax(bytes, &e))),
@@ -223,15 +231,26 @@ pub enum Node<'a> {
     Map(Vec<(Cow<'a, str>, Node<'a>)>),
 }
 
+/// Out of a document that is bounded as a whole.
 impl<'de> Deserialize<'de> for Node<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Grow)
+        deserializer.deserialize_any(Grow(&Cell::new(usize::MAX)))
     }
 }
 
-struct Grow;
+/// With the number of values that may still come.
+struct Grow<'c>(&'c Cell<usize>);
 
-impl<'de> Visitor<'de> for Grow {
+impl<'de> DeserializeSeed<'de> for Grow<'_> {
+    type Value = Node<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node<'de>, D::Error> {
+        self.0.set(self.0.get().checked_sub(1).ok_or_else(|| D::Error::custom("too many values"))?);
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Grow<'_> {
     type Value = Node<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -260,15 +279,15 @@ impl<'de> Visitor<'de> for Grow {
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node<'de>, A::Error> {
         let mut list = Vec::new();
-        while let Some(node) = seq.next_element()? {
+        while let Some(node) = seq.next_element_seed(Grow(self.0))? {
             list.push(node);
         }
         Ok(Node::List(list))
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node<'de>, A::Error> {
         let mut members = Vec::new();
-        while let Some(Node::Text(key)) = map.next_key()? {
-            members.push((key, map.next_value()?));
+        while let Some(Node::Text(key)) = map.next_key_seed(Grow(self.0))? {
+            members.push((key, map.next_value_seed(Grow(self.0))?));
         }
         Ok(Node::Map(members))
     }

@@ -37,7 +37,7 @@ struct Probe {
 pub fn parse(fetched: &Fetched, familiar: &str) -> Result<Document> {
     let corrupt = |why: String| Fault::new(Class::Corrupt, why);
     let unreadable = |e: json::Wrong| corrupt(format!("manifest {} is not readable: {e}", fetched.digest));
-    let probe: Probe = json::from_slice(&fetched.bytes).map_err(unreadable)?;
+    let probe: Probe = json::from_stranger(&fetched.bytes).map_err(unreadable)?;
     let own = probe.media_type.as_deref().unwrap_or("");
     let declared = if known(&fetched.media_type) { fetched.media_type.as_str() } else { own };
     if known(declared) && known(own) && declared != own {
@@ -55,9 +55,9 @@ pub fn parse(fetched: &Fetched, familiar: &str) -> Result<Document> {
         return Err(corrupt(format!("manifest {} is an image and an index at once", fetched.digest)));
     }
     if index {
-        return Ok(Document::Index(json::from_slice(&fetched.bytes).map_err(unreadable)?));
+        return Ok(Document::Index(json::from_stranger(&fetched.bytes).map_err(unreadable)?));
     }
-    let image: Manifest = json::from_slice(&fetched.bytes).map_err(unreadable)?;
+    let image: Manifest = json::from_stranger(&fetched.bytes).map_err(unreadable)?;
     match image.config.media_type.as_str() {
         // The odd ones come from registries that lost the type long ago.
         DOCKER_CONFIG | OCI_CONFIG | "application/octet-stream" | "text/html" | "" => {
