@@ -40,6 +40,8 @@ use std::process::ExitCode;
 pub fn main(args: &[OsString]) -> ExitCode {
     // Threads come and go with connections: without a bound each would keep a heap.
     crate::sys::memory::limit_arenas(2);
+    // The windows of decoders.
+    crate::sys::memory::return_large(1 << 20);
     let args: Vec<String> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
     let places = Places::find();
     let line = match config::line(&args, &places.socket()) {
