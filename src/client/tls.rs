@@ -5,7 +5,7 @@
 
 use crate::client::transport::Trouble;
 use crate::error::{Error, Result};
-use crate::util::{roots, thread};
+use crate::util::{roots, thread, x509};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -53,7 +53,8 @@ impl Config {
                         .with_hint("decrypt it: openssl pkey -in key.pem -out new.pem && chmod 600 new.pem"));
                 }
                 let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| wrong("Could not load X509 key pair", &e))?;
-                builder.with_client_auth_cert(chain, key).map_err(|e| wrong("Could not load X509 key pair", &e))?
+                let fit = builder.with_client_auth_cert(chain, key);
+                fit.map_err(|e| wrong("Could not load X509 key pair", &e).with_hint(x509::KEYS))?
             }
             (None, None) => builder.with_no_client_auth(),
             _ => {

@@ -64,7 +64,9 @@ fn build(config: &Config) -> Result<Arc<ServerConfig>> {
     } else {
         builder.with_no_client_auth()
     };
-    let mut server = builder.with_single_cert(chain, private).map_err(|e| pair_error(&cert, &key, &e.to_string()))?;
+    let mut server = builder
+        .with_single_cert(chain, private)
+        .map_err(|e| pair_error(&cert, &key, &e.to_string()).with_hint(x509::KEYS))?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
     // A ticket would let a client back in after its certificate was revoked.
     server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});

@@ -242,7 +242,11 @@ impl Assemble {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let file = crate::sys::fs::open_beneath(dir.as_fd(), &place, flags, Mode::empty())
             .map_err(|e| changed(&path, e.desc()))?;
-        Ok(State::Payload(Payload { file: file.into(), path, pieces, at: (0, 0), crc: Hasher::new(), expected }))
+        let file = File::from(file);
+        if !file.metadata()?.is_file() {
+            return Err(changed(&path, "it is another kind of file"));
+        }
+        Ok(State::Payload(Payload { file, path, pieces, at: (0, 0), crc: Hasher::new(), expected }))
     }
 }
 

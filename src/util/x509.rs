@@ -10,6 +10,10 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use std::net::IpAddr;
 
+/// What may be wrong with a key that does not load: ring has no other kinds.
+pub const KEYS: &str =
+    "keys are RSA of 2048 to 4096 bits, ECDSA over P-256 or P-384, or Ed25519, and fit their certificate";
+
 /// What a certificate may be used for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {

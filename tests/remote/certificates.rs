@@ -151,6 +151,8 @@ fn unusable_files_are_refused_with_a_sentence() {
     let dir = daemon.scratch.dir("tls");
     guide(&dir);
     openssl(&dir, "pkey -aes256 -passout pass:x -in server-key.pem -out locked.pem");
+    openssl(&dir, "ecparam -name secp521r1 -genkey -noout -out large-key.pem");
+    openssl(&dir, "req -new -x509 -days 30 -key large-key.pem -subj /CN=localhost -out large.pem");
     let check = |cert: &str, key: &str, ca: &str| {
         let mut command = daemon.command("bin/dockerd");
         command.args(["--validate", "--tlsverify"]);
@@ -162,12 +164,15 @@ fn unusable_files_are_refused_with_a_sentence() {
     assert_eq!(check("server-cert.pem", "server-key.pem", "ca.pem").code, 0);
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(dir.join("other-key.pem"), std::fs::Permissions::from_mode(0o644)).unwrap();
-    std::fs::set_permissions(dir.join("locked.pem"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    for private in ["locked.pem", "large-key.pem"] {
+        std::fs::set_permissions(dir.join(private), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
     for (cert, key, ca, want) in [
         ("nosuch.pem", "server-key.pem", "ca.pem", "Could not load X509 key pair"),
         ("server-cert.pem", "nosuch.pem", "ca.pem", "no such file or directory"),
         ("server-cert.pem", "key.pem", "ca.pem", "Could not load X509 key pair"),
         ("server-cert.pem", "locked.pem", "ca.pem", "is encrypted"),
+        ("large.pem", "large-key.pem", "ca.pem", "ECDSA over P-256 or P-384"),
         ("other.pem", "other-key.pem", "ca.pem", "can be read by everybody"),
         ("server-cert.pem", "server-key.pem", "nosuch.pem", "could not read CA certificate"),
         ("server-cert.pem", "server-key.pem", "server.cnf", "failed to append certificates from PEM file"),

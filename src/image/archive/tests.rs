@@ -234,9 +234,14 @@ fn changed_files_are_named() {
     load_bytes(&store, &archive(&[base_layer()], "t:1", false)).unwrap();
     let image = store.resolve("t:1").unwrap();
     let path = Path::new(&scratch.0).join("overlay2/layers").join(&image.chain_ids[0]).join("diff/stays");
-    std::fs::write(path, "LOWER").unwrap();
-    let names = vec![Reference::parse("t:1").unwrap()];
-    let archive = Archive::new(&store, vec![Saved { image, names }]).unwrap();
-    let error = archive.write(&mut std::io::sink()).unwrap_err();
-    assert!(error.message().contains("\"stays\""), "{error}");
+    let save = || {
+        let names = vec![Reference::parse("t:1").unwrap()];
+        let archive = Archive::new(&store, vec![Saved { image: image.clone(), names }]).unwrap();
+        archive.write(&mut std::io::sink()).unwrap_err().message().to_owned()
+    };
+    std::fs::write(&path, "LOWER").unwrap();
+    assert!(save().contains("\"stays\" is not as it was in the layer: its content differs"), "{}", save());
+    std::fs::remove_file(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert!(save().contains("\"stays\" is not as it was in the layer: it is another kind of file"), "{}", save());
 }
