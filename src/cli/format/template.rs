@@ -168,6 +168,10 @@ mod tests {
             ),
             ("{{truncate .S \"a\"}}", "template: :1:14: executing \"\" at <\"a\">: expected integer; found \"a\""),
             (
+                "{{pad .S 1666666666666 2}}",
+                "template: :1:2: executing \"\" at <pad .S 1666666666666 2>: error calling pad: width out of range",
+            ),
+            (
                 "{{eq 1 \"a\"}}",
                 "template: :1:2: executing \"\" at <eq 1 \"a\">: error calling eq: incompatible types for comparison",
             ),

@@ -93,6 +93,8 @@ pub(super) fn call(name: &str, args: &[Value]) -> Answer {
         "lower" => Value::from(text(0).to_lowercase()),
         "upper" => Value::from(text(0).to_uppercase()),
         "pad" if text(0).is_empty() => Value::str(""),
+        // As wide as a verb of printf may be: more is a slip, and would be all of the memory.
+        "pad" if count(1).max(count(2)) > 1_000_000 => return Err("width out of range".into()),
         "pad" => Value::from(format!("{}{}{}", " ".repeat(count(1)), text(0), " ".repeat(count(2)))),
         "truncate" => Value::str(crate::cli::format::human::cut_bytes(text(0), count(1))),
         "print" => Value::from(print(args)),
