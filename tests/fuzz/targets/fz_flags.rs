@@ -3,7 +3,7 @@
 #![no_main]
 
 use coracle::cli::flags::{device, list, mount, network, port, volume};
-use coracle::util::{git, units};
+use coracle::util::{git, path, units};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
         1 => drop(port::exposed(&one)),
         2 => drop(mount::parse(text)),
         3 => drop(volume::binds(&one)),
-        4 => drop((volume::clean(text), volume::absolute(text))),
+        4 => drop((path::clean(text), volume::absolute(text))),
         5 => drop(network::parse(text)),
         6 => drop((network::check_mac(text), list::extra_host(text))),
         7 => drop((list::ulimit(text), list::csv(text))),

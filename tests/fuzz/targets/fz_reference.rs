@@ -6,6 +6,7 @@ use coracle::image::digest::Digest;
 use coracle::image::manifest::Platform;
 use coracle::image::reference::{AnyReference, Reference};
 use coracle::image::registry::{challenge, url};
+use coracle::util::query;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -37,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
         let _ = base.join(text).map(|joined| joined.same_origin(&base));
         let _ = one.join(text);
     }
-    let escaped = url::escape(text);
+    let escaped = query::escape(text);
     assert!(escaped.bytes().all(|b| b.is_ascii_graphic()));
 });
 
