@@ -9,7 +9,8 @@ use super::compress::Compression;
 use super::digest::{self, Digest};
 use super::layer::{self, Body, Ingest, Place, Staged};
 use super::manifest::Descriptor;
-use super::store::{Options, Store};
+use super::platforms;
+use super::store::{Image, Options, Store};
 use crate::error::{Context, Error, Result};
 use crate::storage::split::{self, Assemble, SPLIT};
 use crate::util::atomic_file::{self, Durability};
@@ -17,7 +18,7 @@ use crate::util::json;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
 use std::path::PathBuf;
@@ -78,6 +79,16 @@ impl Store {
     /// Chain IDs of all layers with their sizes.
     pub fn layer_sizes(&self) -> HashMap<Digest, u64> {
         self.lock().layers.iter().map(|(chain, layer)| (*chain, layer.size)).collect()
+    }
+
+    /// The same with what is kept packed of each: what its end gives back to the disk.
+    pub fn layer_weights(&self) -> HashMap<Digest, u64> {
+        let mut weights = self.layer_sizes();
+        for (chain, weight) in &mut weights {
+            let blob = self.layer(chain).and_then(|l| self.blob(&l.layer.blob.as_ref()?.digest));
+            *weight += blob.and_then(|file| file.metadata().ok()).map_or(0, |m| m.len());
+        }
+        weights
     }
 
     /// Any layer with this diff ID: its content can be had without downloading.
@@ -276,6 +287,20 @@ impl Store {
     /// The bytes of a configuration, manifest or kept compressed layer.
     pub fn blob(&self, digest: &Digest) -> Option<File> {
         File::open(self.blob_path(digest)).ok()
+    }
+
+    /// What is kept packed of an image beside its layers, with the bytes it takes: these
+    /// layers as they came, and platforms that are not unpacked.
+    pub fn packed_sizes(&self, image: &Image) -> BTreeMap<Digest, u64> {
+        let mut sizes = BTreeMap::new();
+        let came_as = |chain: Digest| self.layer(&chain)?.layer.blob.as_ref().map(|b| b.digest);
+        let layers = digest::chain_ids(&image.diff_ids).into_iter().filter_map(came_as);
+        for blob in layers.chain(platforms::digests(&image.packed)) {
+            if let Some(size) = self.blob(&blob).and_then(|file| Some(file.metadata().ok()?.len())) {
+                sizes.insert(blob, size);
+            }
+        }
+        sizes
     }
 
     pub fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>> {

@@ -201,3 +201,30 @@ fn so_many_at_once_and_so_many_tries() {
     signal(push.id(), "TERM");
     push.wait().unwrap();
 }
+
+#[test]
+fn disk_usage_counts_what_is_kept_packed() {
+    let d = Daemon::start();
+    let sample = Sample::of("amd64", &[tar_of("a", &noise(1, 60_000)), tar_of("b", &noise(2, 50_000))]);
+    let server = serve(&sample, ranged);
+    let name = format!("{}/repo:v1", server.address);
+    d.docker(&["pull", "-q", &name]).ok();
+    let files: usize = sample.layers.iter().map(Vec::len).sum::<usize>() + 110_000;
+    let usage = d.json("GET", "/system/df", None);
+    assert_eq!((&usage["LayersSize"], &usage["Images"][0]["Size"]), (&files.into(), &files.into()));
+    assert_eq!(d.json("GET", "/images/json", None)[0]["Size"], 110_000, "as the original counts");
+    // A second image with one of its layers.
+    let other = Sample::of("amd64", &[tar_of("a", &noise(1, 60_000)), tar_of("c", b"c")]);
+    let second = serve(&other, ranged);
+    d.docker(&["pull", "-q", &format!("{}/repo:v1", second.address)]).ok();
+    let usage = d.json("GET", "/system/df", None);
+    let shared = 60_000 + sample.layers[0].len();
+    assert_eq!(
+        (&usage["Images"][0]["SharedSize"], &usage["Images"][1]["SharedSize"]),
+        (&shared.into(), &shared.into())
+    );
+    let files = files + 1 + other.layers[1].len();
+    assert_eq!(usage["LayersSize"], files);
+    assert_eq!(d.json("POST", "/images/prune?filters={%22dangling%22:[%22false%22]}", None)["SpaceReclaimed"], files);
+    assert_eq!(d.json("GET", "/system/df", None)["LayersSize"], 0);
+}

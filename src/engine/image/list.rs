@@ -32,7 +32,7 @@ pub fn list(engine: &Engine, filters: &Filters, query: Query) -> Result<Vec<Imag
     let patterns = patterns(filters)?;
     let images = engine.images.list();
     let parents: std::collections::HashSet<&str> = images.iter().filter_map(|i| i.parent.as_deref()).collect();
-    let shared = if query.shared_size { Some(Shared::count(engine, &images)) } else { None };
+    let shared = if query.shared_size { Some(Shared::count(engine, &images, false)) } else { None };
     let users = users(engine);
     let mut out = Vec::new();
     for image in &images {
@@ -152,41 +152,59 @@ fn patterns(filters: &Filters) -> Result<Vec<NamePattern>> {
     filters.get("reference").iter().map(one).collect()
 }
 
-/// How many images stand on each layer.
-pub struct Shared {
-    users: BTreeMap<Digest, (u64, i64)>,
+/// A layer by its chain ID, or (true) what is kept packed by its digest.
+type Part = (bool, Digest);
+
+/// How many images stand on each layer, and with `packed` on each blob of the disk.
+struct Shared<'a> {
+    engine: &'a Engine,
+    packed: bool,
+    users: BTreeMap<Part, (u64, i64)>,
 }
 
-impl Shared {
-    pub fn count(engine: &Engine, images: &[Arc<Image>]) -> Self {
-        let mut users: BTreeMap<Digest, (u64, i64)> = BTreeMap::new();
+impl<'a> Shared<'a> {
+    fn count(engine: &'a Engine, images: &[Arc<Image>], packed: bool) -> Self {
+        let mut shared = Self { engine, packed, users: BTreeMap::new() };
         for image in images {
-            for chain in digest::chain_ids(&image.diff_ids) {
-                let size = || engine.images.layer(&chain).map_or(0, |l| l.layer.size);
-                users.entry(chain).or_insert_with(|| (size(), 0)).1 += 1;
+            for (part, size) in shared.parts(image) {
+                shared.users.entry(part).or_insert((size, 0)).1 += 1;
             }
         }
-        Self { users }
+        shared
     }
 
-    /// Bytes of the image's layers that another image has as well.
-    pub fn of(&self, image: &Image) -> i64 {
-        let chains = digest::chain_ids(&image.diff_ids);
-        let shared = chains.iter().filter_map(|c| self.users.get(c)).filter(|(_, n)| *n > 1);
-        i64::try_from(shared.map(|(size, _)| size).sum::<u64>()).unwrap_or(i64::MAX)
+    fn parts(&self, image: &Image) -> Vec<(Part, u64)> {
+        let size = |chain: &Digest| self.engine.images.layer(chain).map_or(0, |l| l.layer.size);
+        let mut parts: Vec<(Part, u64)> =
+            digest::chain_ids(&image.diff_ids).iter().map(|chain| ((false, *chain), size(chain))).collect();
+        if self.packed {
+            parts.extend(self.engine.images.packed_sizes(image).into_iter().map(|(blob, size)| ((true, blob), size)));
+        }
+        parts
     }
 
-    /// Bytes of all layers, each once.
-    pub fn total(&self) -> i64 {
-        i64::try_from(self.users.values().map(|(size, _)| size).sum::<u64>()).unwrap_or(i64::MAX)
+    /// Bytes of the image's parts that another image has as well.
+    fn of(&self, image: &Image) -> i64 {
+        let users = |part| self.users.get(part).map_or(0, |(_, n)| *n);
+        sum(self.parts(image).iter().filter(|(part, _)| users(part) > 1).map(|(_, size)| *size))
     }
+
+    /// Bytes of everything, each part once.
+    fn total(&self) -> i64 {
+        sum(self.users.values().map(|(size, _)| *size))
+    }
+}
+
+fn sum(sizes: impl Iterator<Item = u64>) -> i64 {
+    i64::try_from(sizes.sum::<u64>()).unwrap_or(i64::MAX)
 }
 
 /// The images of `system df`, and the bytes of all layers and of the copies with
-/// other owners.
+/// other owners. Unlike in the list, what is kept packed beside the layers counts:
+/// it is on the disk, and goes with the image.
 pub fn disk_usage(engine: &Engine, version: Version) -> (i64, Vec<ImageSummary>) {
     let images = engine.images.list();
-    let shared = Shared::count(engine, &images);
+    let shared = Shared::count(engine, &images, true);
     let users = users(engine);
     let parents: std::collections::HashSet<&str> = images.iter().filter_map(|i| i.parent.as_deref()).collect();
     let mut lines = Vec::new();
@@ -199,6 +217,8 @@ pub fn disk_usage(engine: &Engine, version: Version) -> (i64, Vec<ImageSummary>)
         // Here, unlike in the list, none is null.
         line.repo_digests = line.repo_digests.filter(|d| !d.is_empty());
         line.repo_tags = line.repo_tags.filter(|t| !t.is_empty());
+        line.size += sum(engine.images.packed_sizes(image).into_values());
+        line.virtual_size = line.virtual_size.map(|_| line.size);
         line.shared_size = shared.of(image);
         line.containers = users.get(&image.id).copied().unwrap_or_default();
         lines.push(line);

@@ -217,7 +217,7 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<ImagePruneReport> {
     filters.check(&["dangling", "label", "label!", "until"])?;
     let dangling_only = filters.bool("dangling", true)?;
     let until = until::parse(filters)?;
-    let sizes: HashMap<Digest, u64> = engine.images.layer_sizes();
+    let sizes: HashMap<Digest, u64> = engine.images.layer_weights();
     let mut removed: Vec<DeleteItem> = Vec::new();
     for image in engine.images.list() {
         let labels = image.config.run.labels.clone().unwrap_or_else(BTreeMap::new);
@@ -242,11 +242,11 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<ImagePruneReport> {
     let freed = |item: &DeleteItem| item.deleted.parse().ok().and_then(|d: Digest| sizes.get(&d).copied());
     let mut reclaimed: u64 = removed.iter().filter_map(freed).sum();
     // What interrupted pulls and loads left counts as well.
-    let before: u64 = engine.images.layer_sizes().values().sum();
+    let before: u64 = engine.images.layer_weights().values().sum();
     reclaimed += engine.images.give_up_unfinished();
     reclaimed += crate::engine::container::keep_id::prune(engine)?;
     engine.images.collect(&|| layers_in_use(engine))?;
-    reclaimed += before - engine.images.layer_sizes().values().sum::<u64>().min(before);
+    reclaimed += before - engine.images.layer_weights().values().sum::<u64>().min(before);
     let attributes = Attributes::from([("reclaimed".to_owned(), reclaimed.to_string())]);
     engine.events.publish(Kind::Image, "prune", "", attributes);
     Ok(ImagePruneReport { images_deleted: (!removed.is_empty()).then_some(removed), space_reclaimed: reclaimed })
