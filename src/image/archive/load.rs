@@ -69,6 +69,9 @@ pub(super) struct Pending<'a> {
     held: Vec<LayerRef>,
 }
 
+/// Indices in indices that are followed.
+const DEEPEST: usize = 4;
+
 pub fn load(store: &Store, input: &mut dyn Read, mut options: Options<'_>) -> Result<Vec<Loaded>> {
     let input = BufReader::with_capacity(256 * 1024, compress::auto(input)?);
     let mut pending = Pending {
@@ -260,7 +263,13 @@ impl Pending<'_> {
             let mut manifests = Vec::new();
             let mut packed = None;
             let mut chosen = entry.clone();
-            while is_index(&chosen.media_type) && manifests.len() < 4 {
+            while is_index(&chosen.media_type) {
+                if manifests.len() == DEEPEST {
+                    return Err(Error::invalid(format!(
+                        "index {} lies more than {DEEPEST} indices deep",
+                        chosen.digest
+                    )));
+                }
                 let data = self.blob(&chosen)?;
                 let nested: Index = json::from_slice(data).map_err(|e| Error::invalid(e.to_string()))?;
                 manifests.push((chosen.media_type.clone(), data.to_vec()));
@@ -285,7 +294,10 @@ impl Pending<'_> {
                 packed,
             });
         }
-        Ok(wanted)
+        match wanted.is_empty() {
+            true => Err(Error::invalid("the archive holds no image: its index.json names no manifest of one")),
+            false => Ok(wanted),
+        }
     }
 
     fn commit(&mut self, item: Wanted, config: &ImageConfig) -> Result<Loaded> {

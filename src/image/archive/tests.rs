@@ -118,23 +118,49 @@ fn archive(layers: &[Vec<u8>], name: &str, packed: bool) -> Vec<u8> {
     let config = serde_json::json!({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["x"]},
         "rootfs": {"type": "layers", "diff_ids": diff_ids}});
     let config = json::to_vec(&config).unwrap();
-    let mut b = tar::Builder::new(Vec::new());
-    let mut add = |name: &str, data: &[u8]| {
-        let mut h = tar::Header::new_gnu();
-        h.set_size(data.len() as u64);
-        h.set_mode(0o644);
-        b.append_data(&mut h, name, data).unwrap();
-    };
+    let mut files = Vec::new();
     let mut paths = Vec::new();
     for (i, layer) in layers.iter().enumerate() {
         let path = format!("{i}/layer.tar");
-        add(&path, &if packed { gzip(layer) } else { layer.clone() });
+        files.push((path.clone(), if packed { gzip(layer) } else { layer.clone() }));
         paths.push(path);
     }
-    add("config.json", &config);
+    files.push(("config.json".into(), config));
     let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": [name], "Layers": paths}]);
-    add("manifest.json", &json::to_vec(&manifest).unwrap());
+    files.push(("manifest.json".into(), json::to_vec(&manifest).unwrap()));
+    tar_of(&files)
+}
+
+fn tar_of(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut b = tar::Builder::new(Vec::new());
+    for (name, data) in files {
+        let mut h = tar::Header::new_gnu();
+        h.set_size(data.len() as u64);
+        h.set_mode(0o644);
+        b.append_data(&mut h, name, data.as_slice()).unwrap();
+    }
     b.into_inner().unwrap()
+}
+
+/// Indices in indices, with nothing or too much at the end of the row.
+#[test]
+fn archives_without_an_image_say_so() {
+    let scratch = Scratch::new("nested");
+    let store = scratch.store(false);
+    for (depth, words) in [(0, "holds no image"), (5, "more than 4 indices deep")] {
+        let mut files = Vec::new();
+        let mut inner = serde_json::json!({"schemaVersion": 2, "manifests": []});
+        for _ in 0..depth {
+            let data = json::to_vec(&inner).unwrap();
+            let entry = serde_json::json!({"mediaType": "application/vnd.oci.image.index.v1+json", "digest": Digest::of(&data),
+                "size": data.len(), "platform": {"architecture": "amd64", "os": "linux"}});
+            files.push((format!("blobs/sha256/{}", Digest::of(&data).hex()), data));
+            inner = serde_json::json!({"schemaVersion": 2, "manifests": [entry]});
+        }
+        files.push(("index.json".into(), json::to_vec(&inner).unwrap()));
+        let error = load_bytes(&store, &tar_of(&files)).err().unwrap();
+        assert!(error.message().contains(words), "{error}");
+    }
 }
 
 fn base_layer() -> Vec<u8> {
