@@ -60,6 +60,9 @@ pub(super) fn sprintf(format: &str, args: &[Value]) -> String {
     out
 }
 
+/// A width is memory.
+const WIDEST: usize = 10_000;
+
 fn size(
     chars: &mut std::iter::Peekable<std::str::Chars<'_>>,
     args: &[Value],
@@ -72,14 +75,14 @@ fn size(
         *next += 1;
         let Some(Value::Int(n)) = value else { return None };
         *minus |= *n < 0;
-        return usize::try_from(n.unsigned_abs()).ok();
+        return usize::try_from(n.unsigned_abs()).ok().map(|n| n.min(WIDEST));
     }
     let mut digits = None;
     while let Some(d) = chars.peek().and_then(|c| c.to_digit(10)) {
-        digits = Some(digits.unwrap_or(0) * 10 + d as usize);
+        digits = Some((digits.unwrap_or(0) * 10 + d as usize).min(WIDEST));
         chars.next();
     }
-    digits.map(|n| n.min(10_000))
+    digits
 }
 
 fn operand(typed: &Value, verb: char, flags: &Flags) -> String {
