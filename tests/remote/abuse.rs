@@ -137,7 +137,8 @@ fn dripping_peers_hold_no_threads() {
     let mut drips: Vec<TcpStream> = (0..2000).map(|_| tcp(port)).collect();
     for byte in b"GET /_pi" {
         for stream in &mut drips {
-            stream.write_all(&[*byte]).unwrap();
+            // On a busy machine some have met the head's deadline before their last byte.
+            let _ = stream.write_all(&[*byte]);
         }
     }
     assert!(said(port, b"GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ends_with("OK"));
@@ -146,7 +147,9 @@ fn dripping_peers_hold_no_threads() {
     assert!(each < 8192, "{each} bytes for a dripping connection");
     // The head's deadline ends them, with an answer.
     let mut answer = String::new();
-    drips[0].read_to_string(&mut answer).unwrap();
+    let mut one = tcp(port);
+    one.write_all(b"GET /_pi").unwrap();
+    one.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     drop(drips);
     // A body keeps its thread: when there are no more, the slowest peer goes.
