@@ -218,7 +218,7 @@ impl Guest {
                 // Of what came twice.
                 Some(line) if line == "again" || line.starts_with("taken ") => {}
                 Some(head) => break head,
-                None => panic!("the guest does not answer\n{}", self.console()),
+                None => panic!("the guest does not answer to: {script}\n{}", self.console()),
             }
         };
         let numbers: Vec<usize> = head.split(' ').map(|n| n.parse().unwrap_or(usize::MAX)).collect();
