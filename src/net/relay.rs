@@ -259,8 +259,18 @@ impl Relays {
 
 /// Has close(2) send a reset instead of a FIN.
 pub fn abort_on_close(fd: &OwnedFd) -> std::io::Result<()> {
+    linger(fd, true)
+}
+
+/// Takes [`abort_on_close`] back.
+pub fn finish_on_close(fd: &OwnedFd) -> std::io::Result<()> {
+    linger(fd, false)
+}
+
+/// For no time at all, or as the kernel does by itself; socket(7).
+fn linger(fd: &OwnedFd, on: bool) -> std::io::Result<()> {
     let mut linger = [0; 8];
-    linger[..4].copy_from_slice(&1i32.to_ne_bytes());
+    linger[..4].copy_from_slice(&i32::from(on).to_ne_bytes());
     inet::set_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
 }
 

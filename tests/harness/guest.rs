@@ -6,7 +6,8 @@
 //! Commands go over the second serial port: one line of a number, a checksum and base64
 //! is a shell script, the answer is its status and two streams with their lengths. A busy
 //! host may lose bytes on the way in, the end of a line among them: what is whole is told
-//! as taken, what is not comes again, and one number is run once.
+//! as taken, what is not comes again, and one number is run once. When a script takes very
+//! long, the guest writes to the console what each process waits for.
 
 use super::command::Output;
 use super::{Scratch, daemon, image, probe};
@@ -74,14 +75,30 @@ const AGENT: &str = r#"stty -F /dev/ttyS1 raw -echo
 exec 3<>/dev/ttyS1
 echo ready >&3
 n=0
+waits() {
+    for p in /proc/[0-9]*; do
+        line=$(tr '\0' ' ' <$p/cmdline | cut -c1-120)
+        [ -n "$line" ] || continue # the kernel's own
+        echo "$p $line"
+        for t in $p/task/*; do
+            echo "  $(cat $t/comm) $(cat $t/syscall)" $(cut -d' ' -f2 $t/stack)
+        done
+    done
+}
+while sleep 100; do
+    busy=$(cat /run/busy) && [ "$busy" = "$before" ] && waits
+    before=$busy
+done </dev/null >/dev/ttyS0 2>&1 3>&- &
 while read -r number sum line <&3; do
-    [ "$(echo "$line" | sha256sum | cut -c1-64)" = "$sum" ] || { echo again >&3; continue; }
+    [ "$(echo "$number $line" | sha256sum | cut -c1-64)" = "$sum" ] || { echo again >&3; continue; }
     echo "taken $number" >&3
     [ "$number" != "$n" ] || continue
+    echo $number >/run/busy
     n=$number # what an earlier script left running keeps its own files
     echo "$line" | base64 -d >/run/$n.sh
     sh /run/$n.sh </dev/null >/run/$n.out 2>/run/$n.err
     code=$?
+    rm /run/busy
     echo "$code $(stat -c %s /run/$n.out) $(stat -c %s /run/$n.err)" >&3
     cat /run/$n.out /run/$n.err >&3
 done
@@ -210,7 +227,7 @@ impl Guest {
     #[track_caller]
     pub fn sh(&mut self, script: &str) -> Output {
         let line = base64::engine::general_purpose::STANDARD.encode(format!("{}{script}\n", self.profile));
-        let sum = Digest::of(format!("{line}\n").as_bytes());
+        let sum = Digest::of(format!("{} {line}\n", self.number + 1).as_bytes());
         self.number += 1;
         self.send(&format!("{} {} {line}\n", self.number, sum.hex()));
         let head = loop {
@@ -253,7 +270,7 @@ impl Guest {
     pub fn console(&self) -> String {
         let read = |name: &str| std::fs::read(self.scratch.join(name)).unwrap_or_default();
         let console = read("console");
-        let tail = console.len().saturating_sub(8000);
+        let tail = console.len().saturating_sub(20_000);
         format!(
             "--- qemu\n{}\n--- console\n{}",
             String::from_utf8_lossy(&read("qemu.log")),

@@ -362,14 +362,17 @@ fn many_in_a_row_and_many_idle(lab: &mut Lab, c: &Container) {
     lab.until("descriptors are back", move |s| s.open_files <= before + 100);
 }
 
+/// Also one whose half has only just been asked for.
 fn the_container_ends(lab: &mut Lab) {
-    let c = lab.container();
-    let (sender, receiver) = shared();
-    let address = server(HOST, move |mut s| {
-        let _ = sender.lock().unwrap().send(s.read(&mut [0; 10]).map_err(|e| e.kind()));
-    });
-    let stream = c.run(move || TcpStream::connect(address).unwrap());
-    lab.call(Call::Release { container: c.state.container.clone() });
-    assert_eq!(receiver.recv_timeout(LONG).unwrap(), Err(ErrorKind::ConnectionReset));
-    drop(stream);
+    for _ in 0..20 {
+        let c = lab.container();
+        let (sender, receiver) = shared();
+        let address = server(HOST, move |mut s| {
+            let _ = sender.lock().unwrap().send(s.read(&mut [0; 10]).map_err(|e| e.kind()));
+        });
+        let stream = c.run(move || TcpStream::connect(address).unwrap());
+        lab.call(Call::Release { container: c.state.container.clone() });
+        assert_eq!(receiver.recv_timeout(LONG).unwrap(), Err(ErrorKind::ConnectionReset));
+        drop(stream);
+    }
 }

@@ -1,8 +1,9 @@
 //! Outbound TCP: the held SYN, the connection upstream, and what is answered.
 //! State machine in `outbound`'s essay; how our half is made is `opening`'s.
 //!
-//! Invariant: a pair has at most one entry, and no half is asked for before its
-//! upstream has accepted.
+//! Invariants: a pair has at most one entry, no half is asked for before its
+//! upstream has accepted, and an upstream whose half never came is reset, however
+//! it is dropped.
 
 use super::opening::{Held, Opened, Opening, Pair};
 use super::{PENDING, RELAY, Sender, Uplink};
@@ -10,7 +11,7 @@ use crate::error::Result;
 use crate::net::packet::build::{self, Unreachable};
 use crate::net::packet::{Packet, Tcp};
 use crate::net::reactor::{Key, Registry, Slab};
-use crate::net::relay::Relays;
+use crate::net::relay::{Relays, abort_on_close, finish_on_close};
 use crate::net::share::{Place, Table};
 use crate::sys::inet;
 use std::collections::HashMap;
@@ -226,6 +227,7 @@ impl Connections {
     fn relay(&mut self, pair: Pair, sequence: u32, half: OwnedFd, pending: Pending, answer: Vec<u8>) -> Result<()> {
         let tag = self.next_tag;
         self.next_tag += 1;
+        finish_on_close(&pending.upstream)?;
         self.relays.add(half, pending.upstream, pair.0.ip(), tag, pending.place)?;
         self.tags.insert(tag, pair);
         self.entries.insert(pair, Entry::Open { tag, sequence, answer });
@@ -285,9 +287,11 @@ impl Connections {
     }
 }
 
-/// Begins to connect from the host.
+/// Begins to connect from the host. Until the container's half is there, a close is a reset:
+/// a FIN would tell the server that somebody had come and gone in peace.
 fn dial(target: SocketAddr) -> io::Result<OwnedFd> {
     let fd = inet::socket(inet::domain_of(&target), libc::SOCK_STREAM, 0)?;
+    abort_on_close(&fd)?;
     match inet::connect(&fd, &target) {
         Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => Err(e),
         _ => Ok(fd),
