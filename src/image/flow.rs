@@ -35,7 +35,7 @@ pub(super) fn drain(
     mut spare: impl FnMut() -> Option<Vec<u8>>,
     mut sink: impl FnMut(Vec<u8>) -> Result<()>,
 ) -> Result<()> {
-    let mut decoder = compression.decoder(Box::new(input));
+    let mut decoder = compression.decoder(Box::new(input))?;
     loop {
         let mut buffer = spare().unwrap_or_default();
         buffer.resize(CHUNK, 0);

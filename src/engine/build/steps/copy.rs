@@ -222,7 +222,7 @@ pub fn is_archive(file: &mut std::fs::File) -> Result<bool> {
     let mut head = vec![0; 512];
     let read = match compression {
         Compression::None => read_full(&mut { stream }, &mut head),
-        packed => read_full(&mut packed.decoder(Box::new(std::io::BufReader::new(stream))), &mut head),
+        packed => read_full(&mut packed.decoder(Box::new(std::io::BufReader::new(stream)))?, &mut head),
     };
     Ok(read.is_some_and(|n| n == head.len()) && head.get(257..262) == Some(b"ustar"))
 }
