@@ -4,11 +4,10 @@ use crate::harness::{Daemon, eventually, probe};
 use crate::need;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 fn connect(d: &Daemon) -> UnixStream {
     let stream = UnixStream::connect(d.socket()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
     stream
 }
 

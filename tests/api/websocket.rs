@@ -5,7 +5,6 @@ use crate::harness::{Daemon, eventually, probe};
 use crate::need;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 struct Socket(UnixStream);
 
@@ -13,7 +12,7 @@ impl Socket {
     /// Connects; the answer's head.
     fn open(d: &Daemon, path: &str, headers: &str) -> (Self, String) {
         let mut stream = UnixStream::connect(d.socket()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

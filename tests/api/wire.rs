@@ -3,12 +3,11 @@
 use crate::harness::{Daemon, eventually};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 /// Sends bytes, ends the input, and gives all that comes back.
 fn raw(d: &Daemon, request: &[u8]) -> String {
     let mut stream = UnixStream::connect(d.socket()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
     let _ = stream.write_all(request);
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let mut answer = Vec::new();

@@ -341,7 +341,7 @@ fn over_a_real_bus() {
     let wire = Wire::join(&socket);
     std::thread::spawn(move || wire.serve(|unit| tell.send(unit).unwrap()));
     d.up();
-    let unit = told.recv_timeout(std::time::Duration::from_secs(60)).expect("the daemon asks for a scope");
+    let unit = told.recv_timeout(crate::harness::PATIENCE).expect("the daemon asks for a scope");
     assert_eq!((unit.name, unit.mode, unit.delegate), (format!("coracle-{}.scope", d.pid()), "fail".to_owned(), true));
     assert!(unit.pids.contains(&d.pid()), "{:?} without {}", unit.pids, d.pid());
     assert_eq!(unit.names, ["Description", "Delegate", "CollectMode", "PIDs"]);

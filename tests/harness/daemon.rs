@@ -1,7 +1,7 @@
 //! A private dockerd in a scratch directory, and the clients that talk to it.
 //! When a test fails, the daemon's log is printed with it.
 
-use super::command::{Output, eventually, run, run_with_input};
+use super::command::{Output, PATIENCE, eventually, run, run_with_input};
 use super::{Scratch, image, probe};
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -339,7 +339,7 @@ pub fn litter(d: &Daemon) -> Vec<String> {
 /// Waits until nothing of what was cut short is left; a big tree goes in the background.
 #[track_caller]
 pub fn comes_clean(d: &Daemon) {
-    let limit = Instant::now() + Duration::from_secs(60);
+    let limit = Instant::now() + PATIENCE;
     loop {
         let found = litter(d);
         if found.is_empty() {
@@ -401,7 +401,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             signal(child.id(), "TERM");
-            let limit = Instant::now() + Duration::from_secs(60);
+            let limit = Instant::now() + PATIENCE;
             while child.try_wait().ok().flatten().is_none() && Instant::now() < limit {
                 std::thread::sleep(Duration::from_millis(5));
             }

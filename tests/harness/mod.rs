@@ -12,7 +12,7 @@ pub mod probe;
 pub mod registry;
 pub mod scratch;
 
-pub use command::{Output, eventually, run};
+pub use command::{Output, PATIENCE, eventually, run};
 pub use daemon::{Client, Daemon};
 pub use guest::Guest;
 pub use scratch::Scratch;

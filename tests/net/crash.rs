@@ -137,7 +137,7 @@ fn no_address_is_given_twice_whatever_is_killed() {
 fn fetch(port: u16) -> String {
     let ask = || -> std::io::Result<String> {
         let mut s = TcpStream::connect(("127.0.0.1", port))?;
-        s.set_read_timeout(Some(std::time::Duration::from_secs(40)))?;
+        s.set_read_timeout(Some(crate::harness::PATIENCE))?;
         s.write_all(b"GET /f HTTP/1.0\r\n\r\n")?;
         let mut text = String::new();
         s.read_to_string(&mut text)?;

@@ -5,11 +5,10 @@ use crate::harness::{Daemon, eventually, probe};
 use crate::need;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 fn fetch(port: &str) -> std::io::Result<String> {
     let mut s = TcpStream::connect(format!("127.0.0.1:{port}"))?;
-    s.set_read_timeout(Some(Duration::from_secs(40)))?;
+    s.set_read_timeout(Some(crate::harness::PATIENCE))?;
     s.write_all(b"GET /f HTTP/1.0\r\n\r\n")?;
     let mut text = String::new();
     s.read_to_string(&mut text)?;

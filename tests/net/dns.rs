@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-const LONG: Duration = Duration::from_secs(40);
+const LONG: Duration = crate::harness::PATIENCE;
 
 fn named(lab: &mut Lab, names: &[&str]) -> Container {
     let mut spec = lab.spec(&["one"]);

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_millis(400);
-const LONG: Duration = Duration::from_secs(40);
+const LONG: Duration = crate::harness::PATIENCE;
 
 #[test]
 fn the_hosts_loopback_is_closed_unless_asked_for() {

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-const LONG: Duration = Duration::from_secs(40);
+const LONG: Duration = crate::harness::PATIENCE;
 
 fn port(host_ip: IpAddr, host: u16, container_port: u16, protocol: Protocol) -> PortSpec {
     PortSpec { container_port, protocol, host_ip, host_ports: (host, host), with_previous: false }

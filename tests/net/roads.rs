@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = crate::harness::PATIENCE;
 
 /// An iperf3 client's own account of what arrived, in bytes.
 fn iperf(c: &Container, server: &str, args: &'static str) -> u64 {

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_secs(5);
-const LONG: Duration = Duration::from_secs(40);
+const LONG: Duration = crate::harness::PATIENCE;
 /// So many descriptors for netd: its tables are sized by that.
 const FEW: &str = "1536";
 /// A third: the streams there is room for.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_millis(400);
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = crate::harness::PATIENCE;
 
 #[test]
 fn repaired_sockets_conform() {

@@ -4,11 +4,10 @@ use crate::harness::{Daemon, eventually, probe};
 use crate::need;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 fn get(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();

@@ -106,7 +106,7 @@ fn a_reload_is_an_event_and_the_service_manager_hears_of_it() {
     let scratch = crate::harness::Scratch::new();
     let notify = scratch.join("notify");
     let heard = UnixDatagram::bind(&notify).unwrap();
-    heard.set_read_timeout(Some(std::time::Duration::from_secs(120))).unwrap();
+    heard.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
     let daemon = Daemon::start_with(&["--label", "a=b"], &[("NOTIFY_SOCKET", notify.to_str().unwrap())]);
     let hear = || {
         let mut message = [0; 256];

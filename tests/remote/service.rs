@@ -139,7 +139,7 @@ fn sockets_of_the_service_manager() {
         .spawn()
         .unwrap();
     let mut message = [0u8; 64];
-    heard.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    heard.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
     let n = heard.recv(&mut message).unwrap_or(0);
     assert_eq!(&message[..n], b"READY=1\n", "{}", daemon.log());
     assert_eq!(daemon.api("GET", "/_ping", None).1, "OK");

@@ -4,11 +4,10 @@ use super::free_port;
 use crate::harness::{Daemon, run};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 fn ask(port: u16, text: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
     stream.write_all(text.as_bytes()).unwrap();
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
