@@ -93,10 +93,14 @@ fn end_policy(engine: &Engine, container: &Container) -> Option<u64> {
 }
 
 /// Sends a signal and publishes `kill`. A paused container is thawed, so that
-/// the signal lands.
+/// the signal lands. A process that has just ended takes it as well: its exit is on
+/// the way here, and nobody may act on a container that is up until it has arrived.
 pub(super) fn deliver(engine: &Engine, container: &Container, signal: i32) -> Result<()> {
     let paused = container.live().record.state.phase == Phase::Paused;
-    engine.runtime.signal(&container.id, signal)?;
+    match engine.runtime.signal(&container.id, signal) {
+        Err(e) if e.kind() == Kind::Conflict && container.live().record.state.is_up() => return Ok(()),
+        other => other?,
+    }
     if paused {
         engine.runtime.unpause(&container.id)?;
         let mut live = container.live();

@@ -54,7 +54,7 @@ impl Waiting {
                 let state = &live.record.state;
                 let done = match self.condition {
                     // An exit that a policy turned into a restart counts too.
-                    Condition::NotRunning => !state.counts_as_running() || live.exits > self.exits,
+                    Condition::NotRunning => !state.counts_as_running() || live.exits > self.exits || live.removed,
                     Condition::NextExit => live.exits > self.exits || live.removed,
                     Condition::Removed => live.removed,
                 };
