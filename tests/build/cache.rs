@@ -42,6 +42,20 @@ fn content_decides() {
     assert_eq!(made(&d, &files, &[]).0, 0);
 }
 
+/// A cache mount is a stranger's tree: as deep as a path is long, and deeper than a thread's stack.
+#[test]
+fn a_deep_cache_mount_is_weighed() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let nest = "p=$(yes d | head -n 1900 | tr '\\n' /) && mkdir -p /c/$p && cd -P /c/$p && mkdir -p $p && head -c 70000 /dev/zero >/c/f";
+    let file = format!("FROM busybox\nRUN --mount=type=cache,target=/c {nest}\n");
+    build(&d, Client::Ours, "deep", &[("Dockerfile", &file)], &[]).ok();
+    let rows = d.json("GET", "/system/df", None)["BuildCache"].clone();
+    let mount = rows.as_array().unwrap().iter().find(|r| r["Type"] == "exec.cachemount").unwrap();
+    assert_eq!(mount["Size"], 70000, "{rows}");
+    d.docker(&["builder", "prune", "-af"]).ok();
+}
+
 /// A changed argument counts for the steps below its ARG, and for no others.
 #[test]
 fn arguments_miss_the_cache() {

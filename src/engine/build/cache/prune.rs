@@ -5,6 +5,7 @@ use super::{Cache, Record};
 use crate::api::filters::Filters;
 use crate::api::system::BuildCacheRecord;
 use crate::engine::image::layers_in_use;
+use crate::engine::volume::list::folder_size;
 use crate::engine::{Engine, until};
 use crate::error::{Context, Error, Result};
 use crate::image::digest::Digest;
@@ -17,8 +18,6 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::PoisonError;
 
 /// What `docker builder prune` reports.
@@ -83,14 +82,14 @@ impl Cache {
             };
             let data = fs::read(path.with_file_name(format!("{name}.json"))).unwrap_or_default();
             let record: Record = json::from_slice(&data).unwrap_or_default();
-            let (size, in_use) = (weight(&path), used.contains_key(name));
+            let (size, in_use) = (folder_size(&path, &|_| false), used.contains_key(name));
             parts.push(Part::new(What::Mount, name, &record, "exec.cachemount", size, (false, in_use)));
         }
         for (key, last, in_use) in engine.builds.contexts.all() {
             let time = last.map(|t| rfc3339_nano(Timestamp::from(t))).unwrap_or_default();
             let description = "local source for context".to_owned();
             let record = Record { description, created: time.clone(), last_used: time, ..Record::default() };
-            let size = weight(&engine.builds.contexts.path(&key));
+            let size = folder_size(&engine.builds.contexts.path(&key), &|_| false);
             parts.push(Part::new(What::Context, &key, &record, "source.local", size, (false, in_use)));
         }
         order::sort_by(&mut parts, |a, b| b.last.cmp(&a.last).then_with(|| a.row.id.cmp(&b.row.id)));
@@ -202,15 +201,4 @@ fn matches(filters: &Filters, row: &BuildCacheRecord) -> Result<bool> {
         && truth("inuse", row.in_use)?
         && truth("shared", row.shared)?
         && truth("private", !row.shared)?)
-}
-
-/// Bytes of all files below a folder; links are not followed.
-fn weight(path: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(path) else { return 0 };
-    let size = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(meta) if meta.is_dir() => weight(&entry.path()),
-        Ok(meta) => meta.size(),
-        Err(_) => 0,
-    };
-    entries.flatten().map(size).sum()
 }
