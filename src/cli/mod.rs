@@ -58,6 +58,8 @@ const LEVELS: &[&str] = &["trace", "debug", "info", "warn", "warning", "error", 
 
 /// Entry point of `docker`; `args` without argv[0].
 pub fn main(args: &[OsString]) -> ExitCode {
+    // A password may be typed here: no core, also where Ctrl-\ ends us. Plugins may leave theirs.
+    let _ = nix::sys::prctl::set_dumpable(false);
     // What is no UTF-8 cannot go into JSON either; Go's client replaces it likewise.
     let args: Vec<String> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
     let (code, mut cx) = start(&args);

@@ -96,6 +96,8 @@ pub fn enter(config: &BootstrapConfig) -> Result<Bootstrap> {
         None => spawner::start(&config.exec_root)?,
     };
     beside_netd(root.as_fd(), &config.exec_root)?;
+    // Passwords, keys and secrets of builds are in our memory.
+    process::allow_cores(false);
     Ok(Bootstrap { mode, spawner: spawner_fd, took_over: joined })
 }
 

@@ -13,14 +13,14 @@ use crate::sys::seccomp::Instruction;
 use crate::sys::{fd, mount};
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 pub struct Plan {
     pub clone_flags: u64,
     pub cgroup: Option<OwnedFd>,
-    /// Entered by the shim before the clone: it counts for children only.
+    /// See [`Plan::crosses`]; else entered by the shim before the clone.
     pub join_pid: Option<OwnedFd>,
     /// Entered by the child.
     pub joins: Vec<OwnedFd>,
@@ -40,6 +40,17 @@ pub enum RootPlan {
         init: OwnedFd,
         flags: u64,
     },
+}
+
+impl Plan {
+    /// The pid namespace that an exec enters last, when nothing of the host's is open any more.
+    /// Who starts a container in another's is cloned into it: its /proc can only be made there.
+    pub fn crosses(&self) -> Option<BorrowedFd<'_>> {
+        match self.root {
+            RootPlan::Enter { .. } => self.join_pid.as_ref().map(AsFd::as_fd),
+            RootPlan::Start(_) => None,
+        }
+    }
 }
 
 pub struct StartPlan {

@@ -66,8 +66,10 @@ pub fn start_beside(name: &str, exec_root: &Path, logs: bool) -> Result<OwnedFd>
     use std::process::{Command, Stdio};
     let (ours, theirs) = socket::pair()?;
     let program = own_program()?;
+    // Containers may leave cores, and what begins here hands its limits down to them.
+    process::allow_cores(true);
     // The path is resolved in the new process, which still has our descriptors.
-    let mut child = Command::new(fd::proc_path(&program))
+    let child = Command::new(fd::proc_path(&program))
         .arg0(name)
         .arg(exec_root)
         // Its own /proc/self/exe leads into a mount that has no path.
@@ -76,8 +78,9 @@ pub fn start_beside(name: &str, exec_root: &Path, logs: bool) -> Result<OwnedFd>
         .stdin(theirs)
         .stdout(Stdio::null())
         .stderr(if logs { Stdio::inherit() } else { Stdio::null() })
-        .spawn()?;
-    let status = child.wait()?;
+        .spawn();
+    process::allow_cores(false);
+    let status = child?.wait()?;
     let mut hello = [0; 256];
     match socket::receive(ours.as_fd(), &mut hello, true) {
         Ok((n, _)) if hello[..n] == *READY => Ok(ours),

@@ -16,6 +16,7 @@ pub const CLONE_NEWPID: u64 = 0x2000_0000;
 pub const CLONE_NEWUTS: u64 = 0x0400_0000;
 pub const CLONE_NEWUSER: u64 = 0x1000_0000;
 const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_PARENT: u64 = 0x8000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// On which side of a fork or clone the caller is.
@@ -43,21 +44,33 @@ struct CloneArgs {
 
 /// Whether the calling process has exactly one thread.
 pub fn single_threaded() -> bool {
-    // Two links for . and .., one for each task.
+    // Two links for . and .., one for each task. Where /proc is another namespace's we are not
+    // in it: then by a request that changes nothing and is refused to a process with threads.
     nix::sys::stat::stat(c"/proc/self/task").is_ok_and(|s| s.st_nlink == 3)
+        || nix::sched::unshare(nix::sched::CloneFlags::CLONE_THREAD).is_ok()
 }
 
 /// A new process with the given new namespaces, in `cgroup` if one is named.
 /// Refuses (EDEADLK) in a process with several threads.
 pub fn clone(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
+    clone_with(namespaces, libc::SIGCHLD, cgroup)
+}
+
+/// A child of our own parent, in the pid namespace that our children are to be in.
+pub fn clone_sibling() -> Result<Forked> {
+    // The parent hears of its end by the signal that it hears of ours.
+    clone_with(CLONE_PARENT, 0, None)
+}
+
+fn clone_with(flags: u64, exit_signal: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     if !single_threaded() {
         return Err(Errno::EDEADLK);
     }
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
-        flags: namespaces | CLONE_PIDFD,
+        flags: flags | CLONE_PIDFD,
         pidfd: (&raw mut pidfd) as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        exit_signal: exit_signal as u64,
         ..Default::default()
     };
     if let Some(cgroup) = cgroup {
@@ -269,6 +282,23 @@ pub fn get_rlimit(resource: u32) -> Result<(u64, u64)> {
         libc::syscall(libc::SYS_prlimit64, 0, resource, std::ptr::null::<libc::rlimit64>(), &raw mut limit)
     })?;
     Ok((limit.rlim_cur, limit.rlim_max))
+}
+
+/// Whether this process, and what it starts, leaves a core when it crashes: as it was at
+/// first, or not. 1 is the limit at which the kernel writes none and wakes no handler
+/// either, for which 0 would be no limit at all.
+pub fn allow_cores(yes: bool) {
+    static FIRST: std::sync::OnceLock<(u64, u64)> = std::sync::OnceLock::new();
+    let (soft, hard) = *FIRST.get_or_init(|| get_rlimit(libc::RLIMIT_CORE).unwrap_or_default());
+    let _ = set_rlimit(libc::RLIMIT_CORE, if yes { soft } else { hard.min(1) }, hard);
+}
+
+/// A session keyring of its own in place of the one that the session of the user shares with
+/// everything in it. Without effect where the kernel has none or the quota is used up.
+pub fn leave_session_keyring() {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a null name asks for an anonymous keyring.
+    unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<c_char>()) };
 }
 
 pub fn set_domain_name(name: &[u8]) -> Result<()> {

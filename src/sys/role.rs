@@ -30,6 +30,9 @@ pub fn begin(args: &[OsString], name: &str) -> Result<Role, ExitCode> {
         Err(_) => return Err(ExitCode::FAILURE),
     }
     let _ = nix::unistd::setsid();
+    // Containers' environments and the spec of each pass through here: into no core.
+    let _ = nix::sys::prctl::set_dumpable(false);
+    process::leave_session_keyring();
     let _ = fd::dup_to(fd::standard(1), 0);
     // A TERM to every process of the user or the unit is dockerd's to answer, by
     // stopping the containers in order: they need us until then.

@@ -4,7 +4,8 @@ use crate::harness::daemon::{comes_clean, processes_of, signal};
 use crate::harness::{Daemon, eventually, probe};
 use crate::need;
 
-fn named(d: &Daemon, name: &str) -> Vec<u32> {
+/// The processes of a daemon that go by a name.
+pub fn named(d: &Daemon, name: &str) -> Vec<u32> {
     let comm = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     processes_of(d.scratch.path()).into_iter().filter(|pid| comm(pid).trim_end() == name).collect()
 }

@@ -1,6 +1,8 @@
 //! What a container must not be able to do, as assertions: the defaults of the
 //! original and the published ways out of a container.
 
+use super::crash::named;
+use crate::harness::daemon::signal;
 use crate::harness::{Daemon, image, probe};
 use crate::need;
 
@@ -127,6 +129,40 @@ fn nothing_of_ours_leaks_in() {
             "{mounts}"
         );
     }
+}
+
+/// Who holds secrets leaves no core. Containers leave theirs as the limit at the daemon's start
+/// has it, also after the process that starts them was replaced.
+#[test]
+fn cores_are_the_containers_alone() {
+    need!(probe::busybox());
+    let mut d = Daemon::prepare(&[], &[]);
+    let all = |d: &Daemon, rest: &str| {
+        let mut shell = d.command("/bin/sh");
+        shell.args(["-c", &format!("ulimit -S -c $(ulimit -H -c) && {rest}"), "-"]);
+        shell
+    };
+    let (plain, mut dockerd) = (d.dockerd(), all(&d, "exec \"$@\""));
+    dockerd.arg(plain.get_program()).args(plain.get_args());
+    d.up_as(dockerd);
+    d.load_busybox();
+    let limit = |text: &str| text.lines().find(|l| l.contains("core")).map(str::to_owned).unwrap();
+    let own = limit(&crate::harness::run(&mut all(&d, "cat /proc/self/limits")).ok());
+    let dockerd = limit(&std::fs::read_to_string(format!("/proc/{}/limits", d.pid())).unwrap());
+    assert!(["0", "1"].contains(&dockerd.split_ascii_whitespace().nth(4).unwrap()), "{dockerd}");
+    let check = |name: &str| {
+        d.run_detached(&["--name", name, "-u", "1000", "busybox", "sleep", "1000"]);
+        // What may leave a core shows itself to its own user.
+        let look = ["sh", "-c", "cat /proc/1/limits /proc/self/limits; stat -c %u /proc/1/environ /proc/self/environ"];
+        let text = d.docker(&[&["exec", name], &look[..]].concat()).ok();
+        assert_eq!(text.matches(&own).count(), 2, "{own}\n{text}");
+        assert!(text.ends_with("1000\n1000\n"), "{text}");
+    };
+    check("one");
+    for spawner in named(&d, "coracle-spawner") {
+        signal(spawner, "KILL");
+    }
+    check("two");
 }
 
 /// Symlinks of the image must not lead a mount or a copy to the host.

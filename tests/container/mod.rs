@@ -27,6 +27,8 @@ mod mounts;
 mod nested;
 /// Prunes: labels, age, sizes.
 mod prune;
+/// What changes while it is looked at.
+mod races;
 /// `docker run`: output, exit codes, environment, users, errors.
 mod run;
 /// Signals, detach keys, chosen streams, exit codes.

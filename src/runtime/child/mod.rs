@@ -8,7 +8,8 @@
 //! a close-on-exec socket, and the shim, which has the plan, makes the sentence.
 //!
 //! Invariant: every path is resolved after pivot_root (or setns), inside the
-//! container's root, and through openat2 where a magic link could lead out.
+//! container's root, and through openat2 where a magic link could lead out. Nothing
+//! of the host's is open in a process that an exec shows to the container's others.
 
 mod root;
 mod step;
@@ -18,7 +19,7 @@ use self::step::at;
 pub use self::step::{Failure, Step};
 use crate::runtime::plan::{Plan, ProcessPlan, RootPlan};
 use crate::runtime::users::{self, Identity};
-use crate::sys::process::{self, ExecArray, exit_now};
+use crate::sys::process::{self, ExecArray, Forked, exit_now};
 use crate::sys::{cap, fd, fs, mount, seccomp, signal, socket, term};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -52,12 +53,14 @@ fn steps(plan: &Plan, ends: &Ends<'_>) -> Result<std::convert::Infallible, Failu
     // Until the exec, nobody in a shared pid namespace may look at our
     // descriptors or our program through /proc.
     let _ = nix::sys::prctl::set_dumpable(false);
-    let _ = nix::unistd::setsid();
     if plan.user_namespace.is_some() {
         wait_for_maps(ends).map_err(at(Step::Namespaces, 2))?;
     }
     for ns in &plan.joins {
         nix::sched::setns(ns, nix::sched::CloneFlags::empty()).map_err(at(Step::Namespaces, 0))?;
+    }
+    if let Some(pid) = plan.crosses() {
+        process::enter(pid, process::CLONE_NEWPID).map_err(at(Step::Namespaces, 3))?;
     }
     let mut made = Vec::new();
     let root = match &plan.root {
@@ -77,6 +80,11 @@ fn steps(plan: &Plan, ends: &Ends<'_>) -> Result<std::convert::Infallible, Failu
         fill_root(start, &made, &root)?;
         made.clear();
     }
+    if plan.crosses().is_some() {
+        cross(ends, &root)?;
+    }
+    let _ = nix::unistd::setsid();
+    process::leave_session_keyring();
     let identity = users::resolve(root.as_fd(), &process.user)?;
     stdio(plan, ends, &root, &identity)?;
     if let RootPlan::Start(start) = &plan.root {
@@ -88,6 +96,24 @@ fn steps(plan: &Plan, ends: &Ends<'_>) -> Result<std::convert::Infallible, Failu
     }
     become_user(process, &identity)?;
     execute(plan, &identity)
+}
+
+/// The process that goes on from here is seen by the others of its pid namespace, and who
+/// has CAP_SYS_PTRACE there can use whatever it has open (CVE-2016-9962): so it begins here,
+/// with the container's root for its own and nothing of the host's. The one that came from
+/// outside was not in that namespace, and ends.
+fn cross(ends: &Ends<'_>, root: &OwnedFd) -> Result<(), Failure> {
+    let fail = at(Step::Namespaces, 4);
+    let mut keep = vec![ends.sync, root.as_fd()];
+    keep.extend(ends.stdio.iter().flatten());
+    fd::close_all_except(&keep).map_err(&fail)?;
+    match process::clone_sibling().map_err(&fail)? {
+        Forked::Child => Ok(()),
+        Forked::Parent { pid, pidfd } => {
+            let _ = socket::send(ends.sync, &[b"C", &pid.to_ne_bytes()[..]].concat(), &[pidfd.as_fd()]);
+            exit_now(0)
+        }
+    }
 }
 
 /// Until they are written the process is nobody in its own user namespace.

@@ -110,6 +110,7 @@ fn run(place: &Place, control: &OwnedFd, work: OwnedFd, fds: Vec<OwnedFd>) -> Re
     let dir = File::open(&place.run_dir).map_err(|e| failed("open the run directory", &e))?;
     let listener =
         socket::listen_at(dir.as_fd(), &place.names.socket).map_err(|e| failed("bind the shim's socket", &e))?;
+    drop(dir);
     let started = start(&plan, &stdio)?;
     let state =
         State { pid: started.pid, start_time: start_time(started.pid).unwrap_or_default(), nested: plan.nested };
@@ -163,7 +164,7 @@ fn start(plan: &Plan, stdio: &Stdio) -> Result<Started, Refusal> {
         };
         Some((stdin, pipe()?, pipe()?))
     };
-    if let Some(ns) = &plan.join_pid {
+    if let (Some(ns), None) = (&plan.join_pid, plan.crosses()) {
         // A pidfd names its process's namespaces, any other fd the one it is of.
         let kind = process::CLONE_NEWPID;
         process::enter(ns.as_fd(), kind).map_err(|e| failed("join the pid namespace", e))?;
@@ -192,6 +193,16 @@ fn start(plan: &Plan, stdio: &Stdio) -> Result<Started, Refusal> {
         started.sink = stdin.1;
         started.outputs = [Some(stdout.0), Some(stderr.0)];
     }
+    begun(plan, &ours, &mut started)?;
+    for end in started.outputs.iter().chain([&started.sink]).flatten() {
+        let _ = fd::set_nonblocking(end.as_fd(), true);
+    }
+    Ok(started)
+}
+
+/// Hears what the child says until it executes its program: of its terminal, of another
+/// process that goes on in its place, of its failure.
+fn begun(plan: &Plan, ours: &OwnedFd, started: &mut Started) -> Result<(), Refusal> {
     let mut buffer = [0; 16];
     loop {
         match socket::receive(ours.as_fd(), &mut buffer, true) {
@@ -199,6 +210,11 @@ fn start(plan: &Plan, stdio: &Stdio) -> Result<Started, Refusal> {
                 let master = fds.remove(0);
                 started.sink = fd::duplicate(master.as_fd()).ok();
                 started.outputs = [Some(master), None];
+            }
+            Ok((5, mut fds)) if buffer[0] == b'C' && !fds.is_empty() => {
+                let _ = process::wait(Who::Pidfd(started.pidfd.as_fd()), true);
+                started.pid = i32::from_ne_bytes([buffer[1], buffer[2], buffer[3], buffer[4]]);
+                started.pidfd = fds.remove(0);
             }
             Ok((8, _)) => {
                 let _ = process::wait(Who::Pidfd(started.pidfd.as_fd()), true);
@@ -209,11 +225,7 @@ fn start(plan: &Plan, stdio: &Stdio) -> Result<Started, Refusal> {
                 return Err(Refusal { message, invalid });
             }
             // The socket closed itself: the program was executed.
-            Ok(_) | Err(_) => break,
+            Ok(_) | Err(_) => return Ok(()),
         }
     }
-    for end in started.outputs.iter().chain([&started.sink]).flatten() {
-        let _ = fd::set_nonblocking(end.as_fd(), true);
-    }
-    Ok(started)
 }
