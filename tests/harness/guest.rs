@@ -88,7 +88,7 @@ waits() {
 while sleep 100; do
     busy=$(cat /run/busy) && [ "$busy" = "$before" ] && waits
     before=$busy
-done </dev/null >/dev/ttyS0 2>&1 3>&- &
+done </dev/null >/dev/ttyS0 2>/dev/null 3>&- &
 while read -r number sum line <&3; do
     [ "$(echo "$number $line" | sha256sum | cut -c1-64)" = "$sum" ] || { echo again >&3; continue; }
     echo "taken $number" >&3
