@@ -16,6 +16,9 @@ use std::sync::Arc;
 pub struct Client {
     pub socket: OwnedFd,
     pub leftover: Vec<u8>,
+    /// What the start said of a terminal, not the exec: the original frames the
+    /// output of a terminal as well for who started it without `Tty`.
+    pub framed: bool,
 }
 
 /// Runs the exec. Refusals come back as errors, for the response or the stream;
@@ -60,7 +63,7 @@ fn launch(
             stdin: config.attach_stdin,
             stdout: config.attach_stdout,
             stderr: config.attach_stderr,
-            framed: !config.tty,
+            framed: client.framed,
             detach_keys: if exec.detach_keys.is_empty() { keys::DEFAULT.to_vec() } else { exec.detach_keys.clone() },
         })
         .into_iter()

@@ -49,15 +49,15 @@ fn start_one(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
         ("Ostype".to_owned(), "linux".to_owned()),
         ("Server".to_owned(), format!("Docker/{} (linux)", version::PRODUCT)),
     ];
-    let tty = exec.config.tty;
-    if out.write_all(&hijack::head_with(request, tty, &usual)).is_err() {
+    if out.write_all(&hijack::head_with(request, body.tty, &usual)).is_err() {
         return Ok(Response::Hijacked);
     }
     attach::let_head_be_read(client.as_fd());
-    if let Err(e) = start::start(engine, &exec, Some(Client { socket: client, leftover }), console) {
+    let client = Client { socket: client, leftover, framed: !body.tty };
+    if let Err(e) = start::start(engine, &exec, Some(client), console) {
         let text = format!("{e}\r\n");
         let mut bytes = Vec::new();
-        if !tty {
+        if !body.tty {
             bytes.extend(hijack::frame(hijack::StreamKind::Stdout, text.len() as u32));
         }
         bytes.extend_from_slice(text.as_bytes());
