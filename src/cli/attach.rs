@@ -10,9 +10,10 @@
 //! also by a signal.
 
 use crate::cli::context::Context;
-use crate::client::hijack::{Demux, Hijacked};
+use crate::client::hijack::Hijacked;
 use crate::client::http::Reply;
 use crate::error::{Error, Result};
+use crate::util::frames::Demux;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};

@@ -8,6 +8,7 @@ pub mod authority;
 pub mod der;
 pub mod dns;
 pub mod doctor;
+pub mod frames;
 pub mod git;
 pub mod glob;
 pub mod id;

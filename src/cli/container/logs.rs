@@ -3,9 +3,9 @@
 use crate::cli::context::Context;
 use crate::cli::lists;
 use crate::cli::tree::Verb;
-use crate::client::hijack;
 use crate::error::Error;
 use crate::error::Result;
+use crate::util::frames;
 use argh::{ArgsInfo, FromArgs};
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -55,7 +55,7 @@ impl Verb for Logs {
             .query("tail", self.tail.as_deref().unwrap_or("all"))
             .send()?;
         if !tty {
-            hijack::demultiplex(&mut reply, &mut |stream, bytes| {
+            frames::demultiplex(&mut reply, &mut |stream, bytes| {
                 let to = if stream == 2 { &mut cx.err } else { &mut cx.out };
                 to.raw().write_all(bytes)?;
                 Ok(to.flush()?)

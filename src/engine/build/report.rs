@@ -131,6 +131,17 @@ impl Progress<'_> {
         }
     }
 
+    /// What the step's command printed; errors are red to the classic client, which
+    /// gets both in one stream.
+    pub fn output(&self, bytes: Vec<u8>, errors: bool) {
+        let text = String::from_utf8_lossy(&bytes);
+        match errors && !self.report.structured {
+            _ if text.is_empty() => {}
+            true => self.log(format!("\x1b[91m{text}\x1b[0m")),
+            false => self.log(text.into_owned()),
+        }
+    }
+
     pub fn classic(&self, text: impl Into<String>) {
         self.report.classic(text);
     }

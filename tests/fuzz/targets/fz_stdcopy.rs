@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use coracle::client::hijack::Demux;
+use coracle::util::frames::Demux;
 use coracle_fuzz::Dice;
 use libfuzzer_sys::fuzz_target;
 

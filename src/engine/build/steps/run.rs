@@ -21,12 +21,11 @@ use crate::image::store::LayerRef;
 use crate::runtime::Attach;
 use crate::storage::RwOptions;
 use crate::sys::fs as sysfs;
-use crate::util::order;
+use crate::util::{frames, order};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::CString;
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::PoisonError;
@@ -227,7 +226,9 @@ impl Build<'_> {
         self.tidy(&record, &targets)?;
         let layer = commit::layer(self.engine, &record, self.rewriting()?)?;
         drop(running);
-        progress.classic(format!(" ---> Removed intermediate container {short}\n"));
+        if !self.request.options.keep_intermediate {
+            progress.classic(format!(" ---> Removed intermediate container {short}\n"));
+        }
         Ok(layer)
     }
 }
@@ -279,7 +280,7 @@ impl Running<'_, '_> {
             stdin: false,
             stdout: true,
             stderr: true,
-            framed: false,
+            framed: true,
             detach_keys: Vec::new(),
         };
         container.live().pending.push(Pending { token: 0, attach });
@@ -309,31 +310,26 @@ fn foreign(ongoing: &Ongoing, code: i32) -> String {
     )
 }
 
-/// Output as it comes, cut at ends of characters.
+/// Output as it comes, each stream cut at ends of characters.
 fn tell(output: &mut UnixStream, progress: &Progress<'_>) -> Result<()> {
-    let mut buffer = vec![0; 32 << 10];
-    let mut kept: Vec<u8> = Vec::new();
-    loop {
-        let n = match output.read(&mut buffer) {
-            Ok(n) => n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => 0,
-            Err(e) => return Err(e).context("read a step's output"),
-        };
-        kept.extend_from_slice(&buffer[..n]);
-        let whole = match std::str::from_utf8(&kept) {
-            Err(e) if e.error_len().is_none() && n > 0 => e.valid_up_to(),
+    let mut kept: [Vec<u8>; 2] = Default::default();
+    frames::demultiplex(output, &mut |stream, bytes| {
+        let errors = stream == 2;
+        let kept = &mut kept[usize::from(errors)];
+        kept.extend_from_slice(bytes);
+        let whole = match std::str::from_utf8(kept) {
+            Err(e) if e.error_len().is_none() => e.valid_up_to(),
             _ => kept.len(),
         };
         let rest = kept.split_off(whole);
-        if !kept.is_empty() {
-            progress.log(String::from_utf8_lossy(&kept).into_owned());
-        }
-        kept = rest;
-        if n == 0 {
-            return Ok(());
-        }
+        progress.output(std::mem::replace(kept, rest), errors);
+        Ok(())
+    })
+    .context("read a step's output")?;
+    for (rest, errors) in kept.into_iter().zip([false, true]) {
+        progress.output(rest, errors);
     }
+    Ok(())
 }
 
 fn argv(ongoing: &Ongoing, run: &Run) -> Argv {
