@@ -342,6 +342,7 @@ impl Control {
             network: first.network.clone(),
             id: first.id.clone(),
             names: first.names.clone(),
+            links: first.links.clone(),
             priority: first.priority,
             ..EndpointSpec::default()
         };
@@ -351,6 +352,7 @@ impl Control {
         let mut ready = self.networks.get_mut(&first.network)?.ready.pop_front()?;
         ready.endpoint.state.names.clone_from(&first.names);
         ready.endpoint.state.id.clone_from(&first.id);
+        ready.endpoint.links.clone_from(&first.links);
         ready.endpoint.priority = first.priority;
         Some(ready)
     }

@@ -23,11 +23,16 @@ pub fn view(me: &Place<'_>, all: &[Place<'_>], networks: &HashMap<String, Networ
         if !network.spec.dns {
             continue;
         }
+        let here = |e: &&Endpoint| e.state.network == mine.state.network;
         for other in all {
-            for endpoint in other.endpoints.iter().filter(|e| e.state.network == mine.state.network) {
-                enter(&mut view, endpoint, &network.spec.name);
-                for (alias, _) in me.dns.links.iter().filter(|(_, container)| container == other.container) {
+            for endpoint in other.endpoints.iter().filter(here) {
+                enter(&mut view, endpoint, &network.spec.name, &mine.links);
+                let same = |name: &String, target: &str| name.eq_ignore_ascii_case(target);
+                let meant =
+                    |target: &str| other.container == target || endpoint.state.names.iter().any(|n| same(n, target));
+                for (alias, _) in mine.links.iter().filter(|(_, target)| meant(target)) {
                     add(&mut view, alias, endpoint);
+                    add(&mut view, &format!("{alias}.{}", network.spec.name), endpoint);
                 }
             }
         }
@@ -35,8 +40,10 @@ pub fn view(me: &Place<'_>, all: &[Place<'_>], networks: &HashMap<String, Networ
     view
 }
 
-fn enter(view: &mut View, endpoint: &Endpoint, network: &str) {
-    for name in &endpoint.state.names {
+/// A name that is one of the asker's own aliases means what the alias says.
+fn enter(view: &mut View, endpoint: &Endpoint, network: &str, links: &[(String, String)]) {
+    let shadowed = |name: &&String| links.iter().any(|(alias, _)| alias.eq_ignore_ascii_case(name));
+    for name in endpoint.state.names.iter().filter(|n| !shadowed(n)) {
         add(view, name, endpoint);
         add(view, &format!("{name}.{network}"), endpoint);
     }

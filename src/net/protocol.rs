@@ -163,6 +163,10 @@ pub struct EndpointSpec {
     pub mac: Option<String>,
     /// What other containers of the network call it; the first is its PTR name.
     pub names: Vec<String>,
+    /// Private aliases of this container for others of the network (`--link`): the
+    /// alias, and a name or the id of the other, which need not be there yet.
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
     /// Higher wins the default route.
     pub priority: i64,
     /// Its name inside; none = ethN.
@@ -208,8 +212,6 @@ pub struct DnsSpec {
     pub embedded: bool,
     /// Where other names are asked; empty = what the host's resolv.conf says now.
     pub servers: Vec<IpAddr>,
-    /// Private aliases of this container for others (`--link`): name, container.
-    pub links: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -42,6 +42,8 @@ pub struct Endpoint {
     /// Index of the container's end in its own.
     pub inner: u32,
     pub priority: i64,
+    /// [`EndpointSpec::links`].
+    pub links: Vec<(String, String)>,
     /// Name of its network, which decides between equals.
     pub network_name: String,
 }
@@ -151,9 +153,14 @@ impl Network {
         };
         let addresses: Vec<(IpAddr, u8)> = v4.into_iter().chain(v6).collect();
         match self.wire(ns, namespace, inside, interface, mac, &addresses, &wanted.sysctls) {
-            Ok((link, inner)) => {
-                Ok(Endpoint { state, link, inner, priority: wanted.priority, network_name: self.spec.name.clone() })
-            }
+            Ok((link, inner)) => Ok(Endpoint {
+                state,
+                link,
+                inner,
+                priority: wanted.priority,
+                links: wanted.links.clone(),
+                network_name: self.spec.name.clone(),
+            }),
             Err(e) => {
                 addresses.iter().for_each(|(a, _)| self.free(*a));
                 Err(e)

@@ -170,3 +170,36 @@ fn links_of_the_default_network() {
     let seen = d.docker(&["run", "--rm", "--link", "far", "busybox", "true"]).fails(125);
     assert!(seen.contains("not attached to default bridge network"), "{seen}");
 }
+
+/// On other networks a link is an alias of the linking container alone, and says
+/// nothing of when the other one runs.
+#[test]
+fn links_of_other_networks() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    d.docker(&["network", "create", "one"]).ok();
+    d.docker(&["create", "--name", "db", "--network", "one", "busybox", "sleep", "1000"]).ok();
+    let sleep = ["busybox", "sleep", "1000"];
+    d.run_detached(
+        &[&["--name", "web", "--network", "one", "--link", "db:store", "--link", "nobody"], &sleep[..]].concat(),
+    );
+    d.run_detached(&[&["--name", "other", "--network", "one"], &sleep[..]].concat());
+    let find = |who: &str, name: &str| d.docker(&["exec", who, "nslookup", name]);
+    let _ = find("web", "store").fails(1);
+    d.docker(&["start", "db"]).ok();
+    for name in ["store", "STORE.one", "db"] {
+        find("web", name).ok();
+    }
+    let _ = find("other", "store").fails(1);
+    // An alias hides a name, also of one that comes later, and lasts over a restart.
+    d.docker(&["network", "connect", "--link", "db:other", "--link", "db:last", "one", "late"]).fails(1);
+    d.docker(&["create", "--name", "late", "busybox", "sleep", "1000"]).ok();
+    d.docker(&["network", "connect", "--link", "db:other", "--link", "db:last", "one", "late"]).ok();
+    let address = d.docker(&["inspect", "-f", "{{.NetworkSettings.Networks.one.IPAddress}}", "db"]).ok();
+    for _ in 0..2 {
+        d.docker(&["restart", "-t0", "late"]).ok();
+        for name in ["other", "last", "db"] {
+            let _ = find("late", name).contains(address.trim());
+        }
+    }
+}

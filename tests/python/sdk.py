@@ -46,6 +46,13 @@ while chunk := raw.recv(4096):
 assert received[8:] == b"through the socket", received
 sock.close()
 
+# frames are a matter of the start's terminal, not of the exec's
+both = ["sh", "-c", "echo o; echo e >&2"]
+made = client.api.exec_create(box.id, both, tty=True)["Id"]
+assert client.api.exec_start(made, demux=True) == (b"o\r\ne\r\n", None)
+made = client.api.exec_create(box.id, both)["Id"]
+assert client.api.exec_start(made, tty=True) == b"o\ne\n"
+
 # logs and attach
 assert box.logs(stdout=True, stderr=False) == b"up\n"
 assert box.logs(stdout=False, stderr=True) == b"err\n"
@@ -82,6 +89,34 @@ assert image.tag("other", "v1")
 saved = b"".join(image.save(named=True))
 client.images.remove("other:v1")
 assert client.images.load(saved)[0].id == image.id
+
+# a build's lines: errors in red, and containers that go only where it was asked for
+for rm in (True, False):
+    dockerfile = io.BytesIO(b"FROM busybox\nRUN echo fine; echo bad >&2\n")
+    lines = [line.get("stream", "") for line in client.api.build(fileobj=dockerfile, decode=True, nocache=True, rm=rm)]
+    assert "\x1b[91mbad\n\x1b[0m" in lines and "fine\n" in lines, lines
+    assert any("Removed intermediate container" in line for line in lines) == rm, lines
+
+# the SDK writes such a port as 81/tcp/tcp
+exposed = client.api.create_container("busybox", ["sleep", "1000"], ports=["81/tcp"], stop_signal="KILL",
+                                      host_config=client.api.create_host_config(publish_all_ports=True))
+client.api.start(exposed)
+assert list(client.api.inspect_container(exposed)["NetworkSettings"]["Ports"]) == ["81/tcp"]
+client.api.remove_container(exposed, force=True)
+
+# links of a network other than the default one: what they name may come later
+pair = client.networks.create("pair")
+asker = client.containers.run("busybox", ["sleep", "1000"], detach=True, network="pair", stop_signal="KILL")
+pair.disconnect(asker)
+pair.connect(asker, links=[("later", "near")])
+assert asker.exec_run("nslookup near").exit_code == 1
+later = client.containers.run("busybox", ["sleep", "1000"], detach=True, network="pair", name="later", stop_signal="KILL")
+assert asker.exec_run("nslookup near").exit_code == 0
+asker.reload()
+assert asker.attrs["NetworkSettings"]["Networks"]["pair"]["Links"] == ["later:near"]
+for container in (asker, later):
+    container.remove(force=True)
+pair.remove()
 
 # volumes
 volume = client.volumes.create("stuff", labels={"x": "y"})

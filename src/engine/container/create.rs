@@ -3,7 +3,7 @@
 
 use super::image::{self, Facts};
 use super::record::{MountKind, MountRecord, Record};
-use super::{Container, keep_id, log_options, merge, mounts, publish, validate};
+use super::{Container, keep_id, links, log_options, merge, mounts, publish, validate};
 use crate::api::container::{CreateRequest, CreateResponse, HostConfig};
 use crate::engine::volume::{self, Data};
 use crate::engine::{Engine, names};
@@ -61,7 +61,7 @@ fn make(
     };
     log_options::settle(&mut host.log_config, &engine.config)?;
     super::spec::check_security(&host)?;
-    for link in host.links.iter().flatten() {
+    for link in host.links.iter().flatten().filter(|_| links::legacy(&host)) {
         let target = link.split(':').next().unwrap_or_default().trim_start_matches('/');
         let context = |e: Error| not_the_image(e.context(format_args!("could not get container for {target}")));
         engine.containers.get(target).map_err(context)?;

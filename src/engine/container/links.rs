@@ -1,9 +1,10 @@
 //! `--link`, the default bridge's old way to find each other: names in
 //! /etc/hosts (`engine::network::files`), variables in the environment, and a
-//! second name `parent/alias` in lists. On other networks a link is an alias of
-//! the endpoint, which the client sends as such.
+//! second name `parent/alias` in lists. On other networks a link is an alias that
+//! the name server looks up when it is asked (`net::names`).
 
 use super::record::Record;
+use crate::api::container::HostConfig;
 use crate::api::network::EndpointSettings;
 use crate::engine::Engine;
 use crate::engine::network::Link;
@@ -20,7 +21,12 @@ pub fn split(link: &str) -> (&str, &str) {
     (target.trim_start_matches('/'), alias.rsplit('/').next().unwrap_or(alias))
 }
 
-/// The links of a container that starts; what they name must run.
+/// Whether the network is one where what a link names has to exist, and to run.
+pub fn legacy(host: &HostConfig) -> bool {
+    matches!(host.network_mode.as_str(), "" | "default" | "bridge")
+}
+
+/// The links of a container that starts on such a network.
 pub fn resolve(engine: &Engine, record: &Record) -> Result<Vec<Link>> {
     let mut links = Vec::new();
     for link in record.host_config.links.iter().flatten() {
@@ -33,8 +39,7 @@ pub fn resolve(engine: &Engine, record: &Record) -> Result<Vec<Link>> {
                 record.name
             )));
         }
-        // On other networks the embedded name server knows the alias.
-        if record.networks.contains_key("bridge") && !other.live().record.networks.contains_key("bridge") {
+        if !other.live().record.networks.contains_key("bridge") {
             return Err(Error::invalid(format!("container {} not attached to default bridge network", other.id)));
         }
         links.push(Link { container_id: other.id.clone(), container_name: other.name(), alias: alias.to_owned() });
@@ -44,7 +49,7 @@ pub fn resolve(engine: &Engine, record: &Record) -> Result<Vec<Link>> {
 
 /// The variables that links bring, on the default bridge alone.
 pub fn environment(engine: &Engine, record: &Record) -> Vec<String> {
-    if record.host_config.network_mode != "bridge" {
+    if !legacy(&record.host_config) {
         return Vec::new();
     }
     let mut env = Vec::new();
@@ -107,7 +112,7 @@ pub fn names(engine: &Engine) -> BTreeMap<String, Vec<String>> {
         let (name, links) = {
             let live = parent.live();
             let host = &live.record.host_config;
-            if host.network_mode != "bridge" || host.links.as_ref().is_none_or(Vec::is_empty) {
+            if !legacy(host) || host.links.as_ref().is_none_or(Vec::is_empty) {
                 continue;
             }
             (live.record.name.clone(), host.links.clone().unwrap_or_default())

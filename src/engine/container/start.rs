@@ -162,6 +162,8 @@ fn check_joined(engine: &Engine, record: &Record) -> Result<()> {
 /// The container as the networks see it.
 pub fn wanted(engine: &Engine, record: &Record) -> Result<Wanted> {
     let host = &record.host_config;
+    let legacy = links::legacy(host);
+    let plain = |port: &String| port.split('/').take(2).collect::<Vec<_>>().join("/");
     let list = |l: &Option<Vec<String>>, default: &[String]| match l {
         Some(l) if !l.is_empty() => l.clone(),
         _ => default.to_vec(),
@@ -175,13 +177,14 @@ pub fn wanted(engine: &Engine, record: &Record) -> Result<Wanted> {
         endpoints: record.networks.clone(),
         mac_address: record.config.mac_address.clone(),
         port_bindings: host.port_bindings.clone().unwrap_or_default(),
-        exposed: record.config.exposed_ports.iter().flatten().map(|(p, _)| p.clone()).collect(),
+        exposed: record.config.exposed_ports.iter().flatten().map(|(p, _)| plain(p)).collect(),
         publish_all: host.publish_all_ports,
         dns: list(&host.dns, &engine.config.dns),
         dns_search: list(&host.dns_search, &engine.config.dns_search),
         dns_options: list(&host.dns_options, &engine.config.dns_options),
         extra_hosts: host.extra_hosts.clone().unwrap_or_default(),
-        links: links::resolve(engine, record)?,
+        links: if legacy { links::resolve(engine, record)? } else { Vec::new() },
+        aliases: host.links.clone().filter(|_| !legacy).unwrap_or_default(),
     })
 }
 

@@ -145,7 +145,6 @@ pub(super) fn sandbox_spec(wanted: &Wanted, order: &[Place]) -> Result<SandboxSp
         dns: DnsSpec {
             embedded: user_defined || files::needs_forwarder(&wanted.dns),
             servers: wanted.dns.iter().filter_map(|s| s.parse().ok()).collect(),
-            links: wanted.links.iter().map(|l| (l.alias.clone(), l.container_id.clone())).collect(),
         },
         host_gateway: wanted.extra_hosts.iter().any(|h| h.ends_with(":host-gateway") || h.ends_with("=host-gateway")),
     })
@@ -163,6 +162,7 @@ pub(super) fn endpoint_spec(wanted: &Wanted, network: &Record, settings: &Endpoi
         ipv6: address(&asked.ipv6_address),
         mac: Some(settings.mac_address.clone()).filter(|m| !m.is_empty()),
         names: names(wanted, network, settings),
+        links: links(wanted, network, settings),
         priority: settings.gw_priority,
         interface: super::options::interface(settings)?,
         sysctls: super::options::sysctls(settings)?,
@@ -187,6 +187,19 @@ fn names(wanted: &Wanted, network: &NetworkInspect, settings: &EndpointSettings)
     let mut seen = HashSet::new();
     names.retain(|n| seen.insert(n.clone()));
     names
+}
+
+/// What the container alone calls others of the network: its own links there, and
+/// those of its host configuration, which is where compose writes them.
+fn links(wanted: &Wanted, network: &NetworkInspect, settings: &EndpointSettings) -> Vec<(String, String)> {
+    if network.name == "bridge" {
+        return Vec::new();
+    }
+    let pair = |link: &String| {
+        let (target, alias) = link.split_once(':').unwrap_or((link, link));
+        (alias.to_owned(), target.trim_start_matches('/').to_owned())
+    };
+    settings.links.iter().flatten().chain(&wanted.aliases).map(pair).collect()
 }
 
 /// Fills in what an endpoint got.

@@ -7,9 +7,11 @@ use crate::net::protocol::{PortSpec, PortState, Protocol};
 use crate::util::order;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// "80/tcp", "80" and "80/TCP"; sctp is refused, we cannot carry it.
+/// "80/tcp", "80" and "80/TCP"; sctp is refused, we cannot carry it. What follows a
+/// second slash is nothing to the original either: the Python SDK makes "80/tcp/tcp".
 fn parse_port(text: &str) -> Result<(u16, Protocol)> {
-    let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let mut parts = text.split('/');
+    let (number, protocol) = (parts.next().unwrap_or_default(), parts.next().unwrap_or("tcp"));
     let port = number.parse().map_err(|_| Error::invalid(format!("invalid port specification: \"{text}\"")))?;
     match protocol.to_ascii_lowercase().as_str() {
         "tcp" => Ok((port, Protocol::Tcp)),

@@ -29,8 +29,10 @@ pub struct Wanted {
     pub dns_options: Vec<String>,
     /// `HostConfig.ExtraHosts`: "name:address" or "name:host-gateway".
     pub extra_hosts: Vec<String>,
-    /// `HostConfig.Links`, with the container looked up.
+    /// `HostConfig.Links` on the default network, with the container looked up.
     pub links: Vec<Link>,
+    /// `HostConfig.Links` on other networks: `target:alias`.
+    pub aliases: Vec<String>,
 }
 
 /// One `--link`.
