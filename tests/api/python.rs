@@ -11,8 +11,10 @@ const VENV: &str = "/opt/coracle-test/venv/bin/python3";
 /// they name, through the socket that was bound into it.
 const REAPER: &str = r#"#!/bin/sh
 if [ "$1" != session ]; then
+    nc -ll -p 8080 -e /bin/reaper session &
+    until grep -q :1F90 /proc/net/tcp /proc/net/tcp6; do usleep 10000; done
     echo "$(date) Started!"
-    exec nc -ll -p 8080 -e /bin/reaper session
+    wait
 fi
 while read -r filter; do
     echo "$filter" | tr -d '\r' >>/filters
