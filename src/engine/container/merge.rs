@@ -3,6 +3,7 @@
 
 use crate::api::container::{ContainerConfig, Healthcheck};
 use crate::error::{Error, Result};
+use crate::util::order;
 
 pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -62,12 +63,18 @@ pub fn merge(user: &mut ContainerConfig, image: &ContainerConfig) -> Result<()> 
     Ok(())
 }
 
+/// The name in `K=V` or `K`.
+fn name_of(entry: &str) -> String {
+    entry.split('=').next().unwrap_or_default().to_owned()
+}
+
+/// By names in a map, here and below: images name what they like as often as they like.
 fn merge_env(user: &mut ContainerConfig, image: &ContainerConfig) {
-    let key = |e: &str| e.split('=').next().unwrap_or_default().to_owned();
     let Some(theirs) = image.env.as_ref().filter(|e| !e.is_empty()) else { return };
     let mine = user.env.get_or_insert_default();
+    let mut names = order::map(mine.iter().map(|e| (name_of(e), 0)));
     for entry in theirs {
-        if !mine.iter().any(|m| key(m) == key(entry)) {
+        if names.insert(name_of(entry), 0).is_none() {
             mine.push(entry.clone());
         }
     }
@@ -117,18 +124,23 @@ pub fn environment(config: &ContainerConfig, hostname: &str, links: &[String]) -
 
 /// `K=V` replaces or is appended, a bare `K` removes.
 pub fn replace_or_append(env: &mut Vec<String>, changes: &[String]) {
+    let mut places = order::map(env.iter().enumerate().rev().map(|(at, e)| (name_of(e), at)));
     for change in changes {
-        let key = change.split('=').next().unwrap_or_default();
-        let position = env.iter().position(|e| e.split('=').next() == Some(key));
-        match (change.contains('='), position) {
+        let name = name_of(change);
+        match (change.contains('='), places.get(&name).copied()) {
             (true, Some(at)) => env[at].clone_from(change),
-            (true, None) => env.push(change.clone()),
+            (true, None) => {
+                places.insert(name, env.len());
+                env.push(change.clone());
+            }
             (false, Some(at)) => {
-                env.remove(at);
+                places.remove(&name);
+                env[at].clear();
             }
             (false, None) => {}
         }
     }
+    env.retain(|entry| !entry.is_empty());
 }
 
 #[cfg(test)]
@@ -166,6 +178,8 @@ mod tests {
             environment(&user, "h", &[]),
             words(&["PATH=/bin", "HOSTNAME=h", "TERM=xterm", "X=1", "B=mine"]).unwrap()
         );
+        user.env = words(&["HOSTNAME", "A=1", "A", "B=1", "A=2", "B=2", "TERM="]);
+        assert_eq!(environment(&user, "h", &[]), words(&[DEFAULT_PATH, "TERM=", "B=2", "A=2"]).unwrap());
         user.env = words(&["HOSTNAME", "TERM="]);
         assert_eq!(environment(&user, "h", &[]), words(&[DEFAULT_PATH, "TERM="]).unwrap());
     }
