@@ -74,9 +74,6 @@ impl Error {
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(Kind::Unavailable, message)
     }
-    pub fn unauthorized(message: impl Into<String>) -> Self {
-        Self::new(Kind::Unauthorized, message)
-    }
     pub fn system(message: impl Into<String>) -> Self {
         Self::new(Kind::System, message)
     }

@@ -40,9 +40,6 @@ impl Config {
         Ok(Self { path, members })
     }
 
-    pub fn dir(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("/"))
-    }
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -151,10 +151,7 @@ pub fn run(cx: &mut Context, path: &Path, args: &[String]) -> Result<ExitCode> {
     if path.file_name().is_some_and(|n| n == "docker-compose") && builds_classically(cx) {
         command.env("DOCKER_BUILDKIT", "0").env("COMPOSE_BAKE", "false");
     }
-    let mut mask = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD] {
-        mask.add(signal);
-    }
+    let mask = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD]);
     mask.thread_block()?;
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let mut child = command.spawn().context(format!("fork/exec {}", path.display()))?;
@@ -211,7 +208,7 @@ fn own_default(cx: &Context) -> Option<String> {
 /// builds. Words of the user's own stand.
 fn builds_classically(cx: &Context) -> bool {
     let unsaid = |name: &str| std::env::var_os(name).is_none_or(|v| v.is_empty());
-    let builder = || cx.client().ok()?.ping().ok()?.builder;
+    let builder = || cx.client().ok()?.ping().ok()?;
     unsaid("DOCKER_BUILDKIT") && unsaid("COMPOSE_BAKE") && builder().is_some_and(|b| b == "1")
 }
 

@@ -10,8 +10,6 @@ pub struct Hijacked {
     pub socket: UnixStream,
     /// Bytes of output that came with the head.
     pub leftover: Vec<u8>,
-    /// What the content type said of the framing, if it said anything.
-    pub framed: Option<bool>,
 }
 
 impl Hijacked {

@@ -225,8 +225,7 @@ impl Reply {
     /// The connection itself, after a 101.
     pub(crate) fn into_socket(mut self) -> Result<Hijacked> {
         let socket = self.socket.take().ok_or_else(|| Error::system("the daemon closed the connection"))?;
-        let framed = self.header("Content-Type").map(|t| t == "application/vnd.docker.multiplexed-stream");
-        Ok(Hijacked { socket, leftover: self.leftover.split_off(self.at.min(self.leftover.len())), framed })
+        Ok(Hijacked { socket, leftover: self.leftover.split_off(self.at.min(self.leftover.len())) })
     }
 
     fn release(&mut self) {

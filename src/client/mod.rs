@@ -50,16 +50,6 @@ enum Negotiated {
     Settled(u16),
 }
 
-/// What a `/_ping` tells.
-#[derive(Debug, Clone, Default)]
-pub struct Ping {
-    pub api_version: Option<String>,
-    pub os: String,
-    pub experimental: bool,
-    pub builder: Option<String>,
-    pub swarm: Option<String>,
-}
-
 impl Client {
     /// `pinned` is the content of `DOCKER_API_VERSION`.
     pub fn new(endpoint: Endpoint, headers: Vec<(String, String)>, pinned: Option<u16>) -> Self {
@@ -105,33 +95,18 @@ impl Client {
         }
     }
 
-    /// Asks who is there, and settles the version.
-    pub fn ping(&self) -> Result<Ping> {
+    /// Asks who is there, and settles the version. Returns what the daemon says of its
+    /// builder (`1` the classic one, `2` BuildKit).
+    pub fn ping(&self) -> Result<Option<String>> {
         let mut request = self.head("/_ping");
         request.versioned = false;
         let reply = request.raw()?;
-        let text = |name: &str| reply.header(name).map(str::to_owned);
-        let ping = Ping {
-            api_version: text("Api-Version"),
-            os: text("Ostype").unwrap_or_default(),
-            experimental: reply.header("Docker-Experimental") == Some("true"),
-            builder: text("Builder-Version"),
-            swarm: text("Swarm"),
-        };
-        let theirs = ping.api_version.as_deref().and_then(minor).unwrap_or(version::MIN.0);
+        let theirs = reply.header("Api-Version").and_then(minor).unwrap_or(version::MIN.0);
         let mut settled = self.version();
         if *settled == Negotiated::Assumed {
             *settled = Negotiated::Settled(theirs.min(version::MAX.0));
         }
-        Ok(ping)
-    }
-
-    /// The version that requests use from now on, `1.51`; asks when it is not settled.
-    pub fn negotiated(&self) -> Result<String> {
-        if *self.version() == Negotiated::Assumed {
-            self.ping()?;
-        }
-        Ok(format!("1.{}", self.minor()))
+        Ok(reply.header("Builder-Version").map(str::to_owned))
     }
 
     /// The version in use if a daemon has answered yet.

@@ -54,8 +54,6 @@ pub struct Bootstrap {
     pub mode: Mode,
     /// For `Runtime::new`.
     pub spawner: OwnedFd,
-    /// Processes of an earlier daemon were found alive and joined.
-    pub took_over: bool,
 }
 
 /// Enters the engine's namespaces and starts, or finds, the processes beside
@@ -98,7 +96,7 @@ pub fn enter(config: &BootstrapConfig) -> Result<Bootstrap> {
     beside_netd(root.as_fd(), &config.exec_root)?;
     // Passwords, keys and secrets of builds are in our memory.
     process::allow_cores(false);
-    Ok(Bootstrap { mode, spawner: spawner_fd, took_over: joined })
+    Ok(Bootstrap { mode, spawner: spawner_fd })
 }
 
 const CAP_SYS_ADMIN: u32 = 21;

@@ -240,14 +240,13 @@ impl Config {
         let userns = keep_id::parse(self.text("default-userns-mode", ""));
         userns.map(drop).or_else(|e| bad(e.message().to_owned()))?;
         for option in self.list("exec-opts") {
-            match option.split_once('=') {
-                Some(("native.cgroupdriver", "cgroupfs" | "systemd" | "none")) => {}
-                Some(("native.cgroupdriver", _)) => {
-                    return bad(format!("invalid exec-opt ({option}): unknown cgroup driver"));
-                }
-                Some((name, _)) => return bad(format!("invalid exec-opt ({option}): unknown option: '{name}'")),
-                None => return bad(format!("invalid exec-opt ({option}): invalid format")),
-            }
+            let why = match option.split_once('=') {
+                Some(("native.cgroupdriver", "cgroupfs" | "systemd" | "none")) => continue,
+                Some(("native.cgroupdriver", _)) => "unknown cgroup driver".to_owned(),
+                Some((name, _)) => format!("unknown option: '{name}'"),
+                None => "invalid format".to_owned(),
+            };
+            return bad(format!("invalid exec-opt ({option}): {why}"));
         }
         match self.text("storage-driver", "") {
             "" | "overlay2" | "overlay" | "fuse-overlayfs" | "vfs" => {}

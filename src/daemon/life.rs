@@ -115,11 +115,9 @@ fn serve(
     for_engine.port_sockets = ports.into();
     let engine = Engine::new(for_engine, parts)?;
     crate::info!("Loading containers: done.");
-    let minimum = match config.text("min-api-version", "") {
-        "" => match std::env::var("DOCKER_MIN_API_VERSION") {
-            Ok(text) if !text.is_empty() => minimum_version(&text)?,
-            _ => version::MIN,
-        },
+    let from_environment = std::env::var("DOCKER_MIN_API_VERSION").unwrap_or_default();
+    let minimum = match config.text("min-api-version", &from_environment) {
+        "" => version::MIN,
         text => minimum_version(text)?,
     };
     let own_names = config.hosts()?.into_iter().filter_map(|h| match h {

@@ -72,12 +72,10 @@ pub struct Blob {
 /// depends on its parent. Dropped, it is removed.
 pub struct Staged {
     pub diff_id: Digest,
-    /// Digest and size of the bytes as they came.
+    /// Of the bytes as they came.
     pub digest: Digest,
-    pub compressed_size: u64,
     /// Length of the tar.
     pub tar_size: u64,
-    pub compression: Compression,
     pub(super) blob: Option<Blob>,
     pub(super) body: Body,
 }
@@ -224,7 +222,7 @@ pub(super) fn take_in(
         (None, None) => return Err(Error::system("layer was neither unpacked nor spooled")),
     };
     let blob = blob.map(|file| Blob { digest, size, compression, file });
-    Ok(Staged { diff_id, digest, compressed_size: size, tar_size: seen.get(), compression, blob, body })
+    Ok(Staged { diff_id, digest, tar_size: seen.get(), blob, body })
 }
 
 fn verify(expected: &Expected, digest: Digest, size: u64, diff_id: Digest) -> Result<()> {

@@ -5,7 +5,6 @@
 //! Invariants: a layer is there if its record is; no layer stands on more others
 //! than the driver can stack, so that every image that is here can be run.
 
-use super::compress::Compression;
 use super::digest::{self, Digest};
 use super::layer::{self, Body, Ingest, Place, Staged};
 use super::manifest::Descriptor;
@@ -20,7 +19,7 @@ use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -187,35 +186,6 @@ impl Store {
         self.insert_layer(chain_id, layer)
     }
 
-    /// A layer from a tar that `produce` writes (in a thread of its own), for
-    /// commit and build.
-    pub fn layer_from(
-        &self,
-        parent: Option<&Digest>,
-        cancel: &AtomicBool,
-        produce: impl FnOnce(&mut dyn Write) -> Result<()> + Send,
-    ) -> Result<LayerRef> {
-        let (mut input, output) = std::io::pipe()?;
-        let mut silent = |_| {};
-        let ingest = Ingest::new(layer::Expected::default(), cancel, &mut silent);
-        let staged = std::thread::scope(|scope| {
-            let producer = scope.spawn(move || {
-                let mut output = BufWriter::with_capacity(128 * 1024, output);
-                produce(&mut output).and_then(|()| Ok(output.flush()?))
-            });
-            let staged = self.ingest(&mut input, Some(parent), ingest);
-            // A producer that still writes gets EPIPE.
-            drop(input);
-            match (producer.join(), staged) {
-                (Ok(Ok(())), staged) => staged,
-                (Ok(Err(_)), Err(e)) if e.kind() == crate::error::Kind::Cancelled => Err(e),
-                (Ok(Err(e)), _) => Err(e),
-                (Err(_), _) => Err(Error::system("the packing thread panicked")),
-            }
-        })?;
-        self.commit_layer(staged, parent)
-    }
-
     fn insert_layer(&self, chain_id: Digest, layer: Layer) -> Result<LayerRef> {
         let mut tables = self.lock();
         self.write_layer(&chain_id, &layer)?;
@@ -306,10 +276,4 @@ impl Store {
     pub fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>> {
         fs::read(self.blob_path(digest)).with_context(|| format!("read blob {digest}"))
     }
-}
-
-/// The media type of a layer as a pull announced it, for pushing it again
-/// under the very same manifest.
-pub fn layer_media_type(compression: Compression) -> &'static str {
-    compression.media_type().unwrap_or(super::manifest::OCI_LAYER)
 }

@@ -17,7 +17,7 @@
 use super::config::ImageConfig;
 use super::digest::{self, Digest};
 use super::layers::Pins;
-pub use super::layers::{Layer, LayerRef, layer_media_type};
+pub use super::layers::{Layer, LayerRef};
 use super::manifest::Descriptor;
 use super::platforms::Packed;
 use super::reference::{AnyReference, Reference};
@@ -145,10 +145,6 @@ impl Store {
         store.load()?;
         store.load_unfinished()?;
         Ok(store)
-    }
-
-    pub fn driver(&self) -> &Arc<dyn Driver> {
-        &self.driver
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Tables> {

@@ -207,13 +207,6 @@ impl Client {
         }
     }
 
-    pub fn namespace(&self, container: &str) -> Result<OwnedFd> {
-        match self.call(&Call::Namespace { container: container.into() })? {
-            (Answer::Done, Some(fd)) => Ok(fd),
-            _ => Err(unexpected()),
-        }
-    }
-
     pub fn status(&self) -> Result<Status> {
         match self.call(&Call::Status)? {
             (Answer::Status(status), _) => Ok(status),

@@ -142,10 +142,6 @@ impl Control {
                 Ok(done(()))
             }
             Call::List => Ok((Answer::Sandboxes(self.sandboxes.values().map(Sandbox::state).collect()), None)),
-            Call::Namespace { container } => {
-                let namespace = self.sandbox(&container)?.namespace.try_clone()?;
-                Ok((Answer::Done, Some(namespace)))
-            }
             Call::Status => Ok((Answer::Status(self.status()), None)),
         }
     }
@@ -475,7 +471,7 @@ impl Control {
     }
 
     fn status(&self) -> Status {
-        let (tcp_flows, udp_flows) = self.outbound.ask(|o| (o.tcp.len(), o.udp.len())).unwrap_or_default();
+        let (tcp_flows, udp_flows) = self.outbound.ask(|o| (o.tcp.count(), o.udp.len())).unwrap_or_default();
         Status {
             outbound: self.way_out.clone(),
             tcp_flows,

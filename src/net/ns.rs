@@ -7,7 +7,7 @@
 //! were made in and may be used from any thread: only making them needs this.
 
 use crate::error::{Context, Error, Result};
-use crate::net::netlink::{Netlink, Request, link};
+use crate::net::netlink::{Netlink, link};
 use nix::sched::CloneFlags;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -100,9 +100,4 @@ pub fn enter<T: Send + 'static>(namespace: OwnedFd, inside: impl FnOnce() -> Res
 /// Writes `/proc/sys/NAME` of the calling thread's namespace.
 pub fn sysctl(name: &str, value: &str) -> std::io::Result<()> {
     std::fs::write(format!("/proc/sys/{}", name.replace('.', "/")), value)
-}
-
-/// Sends requests from the calling thread's namespace.
-pub fn send(requests: Vec<Request>) -> Result<()> {
-    Ok(Netlink::open()?.send_all(requests)?)
 }

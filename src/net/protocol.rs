@@ -54,10 +54,6 @@ pub enum Call {
         container: String,
     },
     List,
-    /// The namespace of a live sandbox, as an fd.
-    Namespace {
-        container: String,
-    },
     Status,
 }
 

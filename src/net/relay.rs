@@ -136,14 +136,6 @@ impl Relays {
         Self { registry, flows, pipes, ready: VecDeque::new(), ended: Vec::new(), base }
     }
 
-    pub fn len(&self) -> usize {
-        self.flows.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.flows.is_empty()
-    }
-
     fn token(&self, key: Key, side: u64) -> Token {
         self.base | side << 56 | key
     }

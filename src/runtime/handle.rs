@@ -92,9 +92,6 @@ pub enum NamespaceKind {
     Pid,
     Ipc,
     Uts,
-    Cgroup,
-    Mount,
-    User,
 }
 
 impl NamespaceKind {
@@ -105,9 +102,6 @@ impl NamespaceKind {
             NamespaceKind::Pid => "pid",
             NamespaceKind::Ipc => "ipc",
             NamespaceKind::Uts => "uts",
-            NamespaceKind::Cgroup => "cgroup",
-            NamespaceKind::Mount => "mnt",
-            NamespaceKind::User => "user",
         }
     }
 }

@@ -28,5 +28,5 @@ pub mod userns;
 mod users;
 mod wire;
 
-pub use handle::{Attach, Event, ExitRecord, NamespaceKind, Recovered, Runtime, Started};
+pub use handle::{Attach, Event, ExitRecord, NamespaceKind, Recovered, Runtime};
 pub use users::check as check_user;

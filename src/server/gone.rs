@@ -5,13 +5,11 @@
 //! can still read it has stopped asking for.
 
 use crate::util::thread;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 /// A second descriptor of a client's connection, for asking whether it is alive.
 #[derive(Debug)]
@@ -20,20 +18,6 @@ pub struct Gone(OwnedFd);
 impl Gone {
     pub fn new(connection: BorrowedFd<'_>) -> io::Result<Self> {
         connection.try_clone_to_owned().map(Self)
-    }
-
-    /// Asks without waiting.
-    pub fn is_gone(&self) -> bool {
-        self.wait(Duration::ZERO)
-    }
-
-    /// Waits; true if the client went away within that time.
-    pub fn wait(&self, time: Duration) -> bool {
-        let timeout = PollTimeout::try_from(time.as_millis().min(3_600_000) as i32).unwrap_or(PollTimeout::ZERO);
-        // nix has no name for it.
-        let closed = PollFlags::from_bits_retain(libc::POLLRDHUP);
-        let mut fds = [PollFd::new(self.0.as_fd(), closed)];
-        matches!(nix::poll::poll(&mut fds, timeout), Ok(n) if n > 0)
     }
 
     /// Calls `when` once, on the watcher's thread, when the client goes away,
@@ -122,15 +106,12 @@ mod tests {
     #[test]
     fn a_half_close_is_noticed_and_a_dropped_watch_is_silent() {
         let (client, server) = UnixStream::pair().unwrap();
-        let gone = Gone::new(server.as_fd()).unwrap();
-        assert!(!gone.is_gone());
         let (tx, rx) = mpsc::channel();
         let other = tx.clone();
         let kept = Gone::new(server.as_fd()).unwrap().watch(move || tx.send(1).unwrap()).unwrap();
         drop(Gone::new(server.as_fd()).unwrap().watch(move || other.send(2).unwrap()).unwrap());
         client.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(rx.recv(), Ok(1));
-        assert!(gone.wait(Duration::from_secs(5)));
         assert!(rx.recv().is_err());
         drop(kept);
     }

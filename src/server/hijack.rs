@@ -1,17 +1,13 @@
 //! Heads of connections that a handler takes over (attach, exec), exactly as
 //! clients expect them, and the stream frames. Connection's thread.
 
-use super::Server;
 use super::request::Request;
 use crate::api::version::Version;
-use crate::error::Error;
 
-/// Streams 1 and 2 are the container's; 3 carries an error that ends the client.
+/// The streams that the daemon itself writes: 1 is output, 3 an error that ends the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamKind {
-    Stdin = 0,
     Stdout = 1,
-    Stderr = 2,
     System = 3,
 }
 
@@ -56,36 +52,13 @@ pub fn head_with(request: &Request, tty: bool, usual: &[(String, String)]) -> Ve
     text
 }
 
-/// What went wrong after the takeover and before the head: a raw answer with a
-/// plain text body.
-pub fn error(e: &Error) -> Vec<u8> {
-    let status = super::status::of(e.kind()).max(400);
-    format!(
-        "HTTP/1.1 {status} {}\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n{e}\r\n",
-        super::status::reason(status)
-    )
-    .into_bytes()
-}
-
-impl Server {
-    /// Headers of every routed answer.
-    pub fn usual_headers(&self) -> Vec<(String, String)> {
-        vec![
-            ("Api-Version".into(), crate::api::version::MAX.to_string()),
-            ("Docker-Experimental".into(), self.experimental.to_string()),
-            ("Ostype".into(), "linux".into()),
-            ("Server".into(), self.name.clone()),
-        ]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn frames_are_big_endian() {
-        assert_eq!(frame(StreamKind::Stderr, 0x0102_0304), [2, 0, 0, 0, 1, 2, 3, 4]);
+        assert_eq!(frame(StreamKind::System, 0x0102_0304), [3, 0, 0, 0, 1, 2, 3, 4]);
         assert_eq!(content_type(Version(41), false), "application/vnd.docker.raw-stream");
         assert_eq!(content_type(Version(42), false), "application/vnd.docker.multiplexed-stream");
         assert_eq!(content_type(Version(51), true), "application/vnd.docker.raw-stream");

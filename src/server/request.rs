@@ -16,13 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Parameters are percent-decoded. Header names are matched in any case.
 pub struct Request {
     pub method: String,
-    /// Without the version prefix.
-    pub path: String,
     /// The prefix, or the highest we speak.
     pub version: Version,
     /// True if the path had no version prefix.
     pub unversioned: bool,
-    pub peer: Peer,
     pub(crate) params: Vec<(&'static str, String)>,
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
@@ -63,14 +60,12 @@ impl Body {
 }
 
 impl Request {
-    pub(crate) fn new(head: Head, path: String, body: Body, peer: Peer) -> Self {
+    pub(crate) fn new(head: Head, body: Body) -> Self {
         let query = head.target.split_once('?').map_or_else(Vec::new, |(_, q)| super::http::head::query(q));
         Self {
             method: head.method,
-            path,
             version: crate::api::version::MAX,
             unversioned: true,
-            peer,
             params: Vec::new(),
             query,
             headers: head.headers,

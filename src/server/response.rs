@@ -4,16 +4,11 @@ use crate::error::Result;
 use crate::util::json;
 use std::io::Write;
 
-/// A writer whose every `flush` reaches the client.
-pub type Body<'a> = &'a mut dyn Write;
-
 pub enum Response {
     /// Status and a serialised JSON document.
     Json(u16, Vec<u8>),
     /// Status, no body.
     Empty(u16),
-    /// Status, content type, bytes.
-    Bytes(u16, &'static str, Vec<u8>),
     /// 200 with a body and its whole set of headers.
     Plain(Vec<(&'static str, String)>, Vec<u8>),
     /// Head only, with further headers (HEAD archive).

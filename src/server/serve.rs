@@ -13,6 +13,7 @@ use super::response::{Response, Stream};
 use super::tls::{self, Tls};
 use super::{Server, router, routes, status};
 use crate::api::error::ErrorResponse;
+use crate::api::version::Version;
 use crate::error::{Error, Kind};
 use crate::util::json;
 use crate::util::order;
@@ -125,35 +126,14 @@ fn exchange(reply: &Reply<'_>, head: RequestHead, body: &Body, peer: &Peer, keep
         reply.bare(200, *keep)?;
         return Ok(true);
     }
-    if peer.network {
-        let header = |name: &str| {
-            let found = head.headers.iter().find(|(k, _)| k.eq_ignore_ascii_case(name));
-            found.map(|(_, v)| String::from_utf8_lossy(v).into_owned())
-        };
-        if let Some(why) = reply.server.rules.judge(header, peer.verified) {
-            crate::warn!(format!("refused a request from {}: {why}", peer.name));
-            reply.document(403, &Error::forbidden(why), *keep, Headers::None)?;
+    let (route, params, version) = match find(reply.server, &head, raw_path, peer) {
+        Ok(found) => found,
+        Err(refused) => {
+            *keep &= !refused.ends;
+            reply.refuse(&refused, *keep)?;
             return Ok(true);
         }
-    }
-    let Some(full_path) = percent_decode(raw_path, false).filter(|p| p.starts_with('/')) else {
-        *keep = false;
-        reply.document(400, &Error::invalid("malformed request path"), false, Headers::None)?;
-        return Ok(true);
     };
-    let (prefix, path) = router::split_version(&full_path);
-    let Some((route, params)) = router::find(routes::TABLES, &head.method, path) else {
-        reply.document(404, &Error::not_found("page not found"), *keep, Headers::None)?;
-        return Ok(true);
-    };
-    // Judged by the route that was found, whatever way the path was written.
-    if !peer.role.allows(route) {
-        let who = peer.subject.as_deref().unwrap_or("-");
-        crate::warn!(format!("refused a request from {}: its certificate is read-only", peer.name), "subject" = who);
-        let why = format!("the certificate of {who} is read-only here: GET requests are all that it may make");
-        reply.document(403, &Error::forbidden(why), *keep, Headers::None)?;
-        return Ok(true);
-    }
     crate::debug!(
         format!("handling {} request", head.method),
         "method" = head.method,
@@ -162,40 +142,72 @@ fn exchange(reply: &Reply<'_>, head: RequestHead, body: &Body, peer: &Peer, keep
         "peer" = peer.name,
         "subject" = peer.subject.as_deref().unwrap_or("-")
     );
-    let mut request = Request::new(head, path.to_owned(), body.clone(), peer.clone());
+    let mut request = Request::new(head, body.clone());
     request.params = params;
-    if let Some(text) = prefix {
-        match router::requested(text, reply.server.minimum) {
-            Ok(version) => {
-                request.version = version;
-                request.unversioned = false;
-            }
-            Err(e) if router::is_ancient(text) => {
-                reply.text(400, &e.to_string(), *keep)?;
-                return Ok(true);
-            }
-            Err(e) => {
-                reply.document(400, &e, *keep, Headers::Version)?;
-                return Ok(true);
-            }
-        }
-    }
+    request.unversioned = version.is_none();
+    request.version = version.unwrap_or(request.version);
     let began = Instant::now();
     let handled = guarded(|| (route.handler)(&reply.server.engine, &mut request));
     reply.server.engine.metrics.acted(route.method, route.pattern, began.elapsed());
-    if request.hijacked {
-        if let Err(e) = handled {
-            reply.log(&request.method, &target, &e);
-        }
-        return Ok(false);
-    }
     match handled {
-        Ok(response) => reply.response(response, &request.method, &target, keep),
-        Err(e) => {
-            reply.error(&request.method, &target, &e, keep)?;
-            Ok(true)
+        Err(e) if request.hijacked => reply.log(&request.method, &target, &e),
+        Ok(_) if request.hijacked => {}
+        Ok(response) => return reply.response(response, &request.method, &target, keep),
+        Err(e) => reply.error(&request.method, &target, &e, keep)?,
+    }
+    Ok(!request.hijacked)
+}
+
+/// Why a request reaches no handler.
+struct Refused {
+    status: u16,
+    error: Error,
+    headers: Headers,
+    /// As plain text: clients of that time know no other.
+    ancient: bool,
+    /// The connection ends with it.
+    ends: bool,
+}
+
+impl Refused {
+    fn new(status: u16, error: Error) -> Self {
+        Self { status, error, headers: Headers::None, ancient: false, ends: false }
+    }
+}
+
+type Found = (&'static router::Route, router::Params, Option<Version>);
+
+/// The route of a request, for those who may take it, and the version it was asked for in.
+fn find(server: &Server, head: &RequestHead, raw_path: &str, peer: &Peer) -> Result<Found, Refused> {
+    if peer.network {
+        let header = |name: &str| {
+            let found = head.headers.iter().find(|(k, _)| k.eq_ignore_ascii_case(name));
+            found.map(|(_, v)| String::from_utf8_lossy(v).into_owned())
+        };
+        if let Some(why) = server.rules.judge(header, peer.verified) {
+            crate::warn!(format!("refused a request from {}: {why}", peer.name));
+            return Err(Refused::new(403, Error::forbidden(why)));
         }
     }
+    let full_path = percent_decode(raw_path, false)
+        .filter(|p| p.starts_with('/'))
+        .ok_or_else(|| Refused { ends: true, ..Refused::new(400, Error::invalid("malformed request path")) })?;
+    let (prefix, path) = router::split_version(&full_path);
+    let (route, params) = router::find(routes::TABLES, &head.method, path)
+        .ok_or_else(|| Refused::new(404, Error::not_found("page not found")))?;
+    // Judged by the route that was found, whatever way the path was written.
+    if !peer.role.allows(route) {
+        let who = peer.subject.as_deref().unwrap_or("-");
+        crate::warn!(format!("refused a request from {}: its certificate is read-only", peer.name), "subject" = who);
+        let why = format!("the certificate of {who} is read-only here: GET requests are all that it may make");
+        return Err(Refused::new(403, Error::forbidden(why)));
+    }
+    let version = prefix.map(|text| {
+        let ancient = router::is_ancient(text);
+        let refused = |e| Refused { headers: Headers::Version, ancient, ..Refused::new(400, e) };
+        router::requested(text, server.minimum).map_err(refused)
+    });
+    Ok((route, params, version.transpose()?))
 }
 
 /// Runs a piece of a handler; a panic becomes an error of ours.
@@ -280,6 +292,13 @@ impl Reply<'_> {
         self.send(self.head(status, &kind, headers, keep), Some(&body))
     }
 
+    fn refuse(&self, refused: &Refused, keep: bool) -> io::Result<()> {
+        match refused.ancient {
+            true => self.text(refused.status, &refused.error.to_string(), keep),
+            false => self.document(refused.status, &refused.error, keep, refused.headers),
+        }
+    }
+
     fn log(&self, method: &str, target: &str, e: &Error) {
         let line = format!("Handler for {method} {} returned error: {e}", shown(target));
         if e.kind() == Kind::System { crate::error!(line) } else { crate::debug!(line) }
@@ -309,9 +328,6 @@ impl Reply<'_> {
             Response::Empty(status) => {
                 let body: Option<&[u8]> = if matches!(status, 204 | 304) { None } else { Some(b"") };
                 self.send(self.head(status, &[], Headers::All, *keep), body)?;
-            }
-            Response::Bytes(status, content_type, body) => {
-                self.send(self.head(status, &kind(content_type), Headers::All, *keep), Some(&body))?;
             }
             Response::Plain(extra, body) => {
                 self.send(self.head(200, &extra, Headers::All, *keep), Some(&body))?;

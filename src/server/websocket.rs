@@ -183,85 +183,104 @@ impl Way {
 
 /// Carries bytes until either side ends. `inner` is the container's side.
 pub fn relay(client: &OwnedFd, leftover: &[u8], inner: &OwnedFd) -> Result<()> {
-    let mut reader = Reader::default();
-    let (mut to_client, mut to_inner) = (Way::default(), Way::default());
-    let mut buffer = vec![0; CHUNK];
-    let mut input = leftover.to_vec();
-    // Set by our close: until then the client may still answer.
-    let mut farewell: Option<Instant> = None;
+    let mut relay = Relay { input: leftover.to_vec(), buffer: vec![0; CHUNK], ..Relay::default() };
     loop {
-        let mut closing = false;
-        while !input.is_empty() && to_inner.is_empty() {
-            match reader.feed(&input, &mut to_inner.bytes) {
-                Ok((used, told)) => {
-                    input.drain(..used);
-                    match told {
-                        Some(Told::Ping(payload)) => frame(PONG, &payload, &mut to_client.bytes),
-                        Some(Told::Close(payload)) => {
-                            if farewell.is_none() {
-                                frame(CLOSE, &payload[..payload.len().min(2)], &mut to_client.bytes);
-                            }
-                            closing = true;
-                        }
-                        None => {}
-                    }
-                }
-                Err(_) => {
-                    // 1002: a protocol error.
-                    frame(CLOSE, &1002u16.to_be_bytes(), &mut to_client.bytes);
-                    closing = true;
-                }
-            }
-            if closing || !to_inner.push(inner) {
-                break;
-            }
-        }
-        let alive = to_client.push(client);
-        if closing || !alive {
+        let closing = relay.take_apart(inner);
+        let alive = relay.to_client.push(client);
+        let left = relay.farewell.map(|at| FAREWELL.saturating_sub(at.elapsed()));
+        if closing || !alive || left.is_some_and(|l| l.is_zero()) {
             return Ok(());
         }
-        let left = farewell.map(|at| FAREWELL.saturating_sub(at.elapsed()));
-        if left.is_some_and(|l| l.is_zero()) {
-            return Ok(());
-        }
-        let flags = |read: bool, write: bool| {
-            let mut flags = PollFlags::empty();
-            flags.set(PollFlags::POLLIN, read);
-            flags.set(PollFlags::POLLOUT, write);
-            flags
-        };
-        let mut fds = [
-            PollFd::new(client.as_fd(), flags(input.is_empty(), !to_client.is_empty())),
-            PollFd::new(inner.as_fd(), flags(to_client.is_empty() && farewell.is_none(), !to_inner.is_empty())),
-        ];
-        let timeout = left.map_or(PollTimeout::NONE, |l| PollTimeout::try_from(l).unwrap_or(PollTimeout::ZERO));
-        // After the end of the container's side its hang-up is no news.
-        let count = if farewell.is_some() { 1 } else { 2 };
-        crate::sys::retry(|| poll(&mut fds[..count], timeout)).context("poll")?;
-        let ready = |fd: &PollFd<'_>| fd.revents().unwrap_or_else(PollFlags::empty);
-        let (theirs, ours) = (ready(&fds[0]), ready(&fds[1]));
+        let (theirs, ours) = relay.wait(client, inner, left)?;
         if theirs.contains(PollFlags::POLLIN) {
-            match crate::sys::socket::try_read(client.as_fd(), &mut buffer) {
-                Ok(n) if n > 0 => input.extend_from_slice(&buffer[..n]),
+            match crate::sys::socket::try_read(client.as_fd(), &mut relay.buffer) {
+                Ok(n) if n > 0 => relay.input.extend_from_slice(&relay.buffer[..n]),
                 Err(Errno::EAGAIN) => {}
                 Ok(_) | Err(_) => return Ok(()),
             }
         } else if theirs.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
             return Ok(());
         }
-        if farewell.is_none() && !ours.is_empty() {
-            if !to_inner.push(inner) {
-                to_inner = Way::default();
-            }
-            if to_client.is_empty() {
-                match crate::sys::socket::try_read(inner.as_fd(), &mut buffer) {
-                    Ok(n) if n > 0 => frame(BINARY, &buffer[..n], &mut to_client.bytes),
-                    Err(Errno::EAGAIN) => {}
-                    Ok(_) | Err(_) => {
-                        frame(CLOSE, &1000u16.to_be_bytes(), &mut to_client.bytes);
-                        farewell = Some(Instant::now());
+        if relay.farewell.is_none() && !ours.is_empty() {
+            relay.serve(inner);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Relay {
+    reader: Reader,
+    to_client: Way,
+    to_inner: Way,
+    /// Of the client, not taken apart yet.
+    input: Vec<u8>,
+    buffer: Vec<u8>,
+    /// Set by our close: until then the client may still answer.
+    farewell: Option<Instant>,
+}
+
+impl Relay {
+    /// Hands on what the client's frames carry. True if one ends the connection.
+    fn take_apart(&mut self, inner: &OwnedFd) -> bool {
+        while !self.input.is_empty() && self.to_inner.is_empty() {
+            let Ok((used, told)) = self.reader.feed(&self.input, &mut self.to_inner.bytes) else {
+                // 1002: a protocol error.
+                frame(CLOSE, &1002u16.to_be_bytes(), &mut self.to_client.bytes);
+                return true;
+            };
+            self.input.drain(..used);
+            match told {
+                Some(Told::Ping(payload)) => frame(PONG, &payload, &mut self.to_client.bytes),
+                Some(Told::Close(payload)) => {
+                    if self.farewell.is_none() {
+                        frame(CLOSE, &payload[..payload.len().min(2)], &mut self.to_client.bytes);
                     }
+                    return true;
                 }
+                None => {}
+            }
+            if !self.to_inner.push(inner) {
+                break;
+            }
+        }
+        false
+    }
+
+    /// What has come of the two sides, at the latest after `left`.
+    fn wait(&self, client: &OwnedFd, inner: &OwnedFd, left: Option<Duration>) -> Result<(PollFlags, PollFlags)> {
+        let flags = |read: bool, write: bool| {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::POLLIN, read);
+            flags.set(PollFlags::POLLOUT, write);
+            flags
+        };
+        let (to_client, to_inner) = (!self.to_client.is_empty(), !self.to_inner.is_empty());
+        let mut fds = [
+            PollFd::new(client.as_fd(), flags(self.input.is_empty(), to_client)),
+            PollFd::new(inner.as_fd(), flags(!to_client && self.farewell.is_none(), to_inner)),
+        ];
+        let timeout = left.map_or(PollTimeout::NONE, |l| PollTimeout::try_from(l).unwrap_or(PollTimeout::ZERO));
+        // After the end of the container's side its hang-up is no news.
+        let count = if self.farewell.is_some() { 1 } else { 2 };
+        crate::sys::retry(|| poll(&mut fds[..count], timeout)).context("poll")?;
+        let ready = |fd: &PollFd<'_>| fd.revents().unwrap_or_else(PollFlags::empty);
+        Ok((ready(&fds[0]), ready(&fds[1])))
+    }
+
+    /// The container's side takes or gives.
+    fn serve(&mut self, inner: &OwnedFd) {
+        if !self.to_inner.push(inner) {
+            self.to_inner = Way::default();
+        }
+        if !self.to_client.is_empty() {
+            return;
+        }
+        match crate::sys::socket::try_read(inner.as_fd(), &mut self.buffer) {
+            Ok(n) if n > 0 => frame(BINARY, &self.buffer[..n], &mut self.to_client.bytes),
+            Err(Errno::EAGAIN) => {}
+            Ok(_) | Err(_) => {
+                frame(CLOSE, &1000u16.to_be_bytes(), &mut self.to_client.bytes);
+                self.farewell = Some(Instant::now());
             }
         }
     }

@@ -30,13 +30,6 @@ impl Root {
     pub fn find(&self, path: &CStr) -> Result<InRoot> {
         self.open(path, OFlag::O_PATH, Mode::empty())
     }
-    /// The same, but of a final symlink itself.
-    pub fn find_nofollow(&self, path: &CStr) -> Result<InRoot> {
-        self.open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW, Mode::empty())
-    }
-    pub fn into_inner(self) -> OwnedFd {
-        self.0
-    }
 }
 
 impl AsFd for Root {
@@ -94,19 +87,6 @@ fn open_with(dir: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode, resolve
     Err(Errno::EAGAIN)
 }
 
-pub const STATX_ALL: u32 = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
-
-/// statx of `path` below `dir` (empty path: of `dir` itself), never following a
-/// final symlink.
-pub fn statx(dir: BorrowedFd<'_>, path: &CStr, mask: u32) -> Result<libc::statx> {
-    let flags = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT;
-    // SAFETY: an all-zero statx is a valid value of this plain struct.
-    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-    // SAFETY: `path` is a live C string and the kernel writes one statx.
-    check(unsafe { libc::statx(dir.as_raw_fd(), path.as_ptr(), flags, mask, &raw mut stat) })?;
-    Ok(stat)
-}
-
 /// Shares the blocks of `from` with `to` (FICLONE); EOPNOTSUPP, EXDEV or EINVAL
 /// where the file system cannot.
 pub fn reflink(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
@@ -157,21 +137,6 @@ pub fn lgetxattr(path: &CStr, name: &CStr) -> Result<Vec<u8>> {
     get_with(|p, n| unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), p, n) })
 }
 
-pub fn lsetxattr(path: &CStr, name: &CStr, value: &[u8]) -> Result<()> {
-    // SAFETY: live C strings and a live slice, only read.
-    check(unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) }).map(drop)
-}
-
-pub fn lremovexattr(path: &CStr, name: &CStr) -> Result<()> {
-    // SAFETY: live C strings.
-    check(unsafe { libc::lremovexattr(path.as_ptr(), name.as_ptr()) }).map(drop)
-}
-
-pub fn llistxattr(path: &CStr) -> Result<Vec<Vec<u8>>> {
-    // SAFETY: a live C string; the kernel writes at most the stated length.
-    get_with(|p, n| unsafe { libc::llistxattr(path.as_ptr(), p.cast(), n) }).map(names)
-}
-
 /// By a descriptor that is not O_PATH.
 pub fn fgetxattr(fd: BorrowedFd<'_>, name: &CStr) -> Result<Vec<u8>> {
     // SAFETY: as in `lgetxattr`.
@@ -181,11 +146,6 @@ pub fn fgetxattr(fd: BorrowedFd<'_>, name: &CStr) -> Result<Vec<u8>> {
 pub fn fsetxattr(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<()> {
     // SAFETY: as in `lsetxattr`.
     check(unsafe { libc::fsetxattr(fd.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) }).map(drop)
-}
-
-pub fn fremovexattr(fd: BorrowedFd<'_>, name: &CStr) -> Result<()> {
-    // SAFETY: a live C string.
-    check(unsafe { libc::fremovexattr(fd.as_raw_fd(), name.as_ptr()) }).map(drop)
 }
 
 pub fn flistxattr(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {

@@ -14,7 +14,6 @@ pub const ATTR_NOATIME: u64 = 0x10;
 
 const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;
-const FSCONFIG_SET_FD: u32 = 5;
 const FSCONFIG_CMD_CREATE: u32 = 6;
 const MOVE_MOUNT_F_EMPTY_PATH: u32 = 0x4;
 const MOVE_MOUNT_T_EMPTY_PATH: u32 = 0x40;
@@ -72,18 +71,10 @@ struct MountAttr {
 /// Sets attributes (and propagation, an MS_* flag, 0 for none) of the mount
 /// that `mount` is the root of.
 pub fn set_attributes(mount: BorrowedFd<'_>, set: u64, propagation: u64, recursive: bool) -> Result<()> {
-    change(mount, MountAttr { set, propagation, ..Default::default() }, recursive)
-}
-
-/// Takes attributes away; EPERM for those that a user namespace has locked.
-pub fn clear_attributes(mount: BorrowedFd<'_>, clear: u64, recursive: bool) -> Result<()> {
-    change(mount, MountAttr { clear, ..Default::default() }, recursive)
-}
-
-fn change(mount: BorrowedFd<'_>, attr: MountAttr, recursive: bool) -> Result<()> {
-    if attr.set == 0 && attr.propagation == 0 && attr.clear == 0 {
+    if set == 0 && propagation == 0 {
         return Ok(());
     }
+    let attr = MountAttr { set, propagation, ..Default::default() };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the kernel reads one mount_attr of the stated size.
     check(unsafe {
@@ -114,9 +105,6 @@ impl Context {
     pub fn string(&self, key: &CStr, value: &CStr) -> Result<()> {
         self.config(FSCONFIG_SET_STRING, Some(key), value.as_ptr().cast(), 0)
     }
-    pub fn fd(&self, key: &CStr, value: BorrowedFd<'_>) -> Result<()> {
-        self.config(FSCONFIG_SET_FD, Some(key), std::ptr::null(), value.as_raw_fd())
-    }
     /// Makes the file system and a detached mount of it.
     pub fn mount(&self, attributes: u64) -> Result<OwnedFd> {
         self.config(FSCONFIG_CMD_CREATE, None, std::ptr::null(), 0)?;
@@ -138,19 +126,6 @@ impl Context {
         // SAFETY: key and value are null or live C strings, as each command asks.
         check(unsafe { libc::syscall(libc::SYS_fsconfig, self.0.as_raw_fd(), command, key, value, aux) }).map(drop)
     }
-}
-
-/// A new file system with mount(8)-like options ("size=64k,mode=755,ro"),
-/// detached.
-pub fn filesystem(fstype: &CStr, options: &[(&CStr, Option<&CStr>)], attributes: u64) -> Result<OwnedFd> {
-    let context = Context::open(fstype)?;
-    for (key, value) in options {
-        match value {
-            Some(value) => context.string(key, value)?,
-            None => context.flag(key)?,
-        }
-    }
-    context.mount(attributes)
 }
 
 /// Changes the propagation of everything below "/" in this mount namespace.

@@ -192,7 +192,6 @@ impl Status {
 pub enum Who<'a> {
     Any,
     Pidfd(BorrowedFd<'a>),
-    Pid(i32),
 }
 
 /// Reaps one child. None: none has ended (with `block` false). ECHILD: no child.
@@ -200,7 +199,6 @@ pub fn wait(who: Who<'_>, block: bool) -> Result<Option<Ended>> {
     let (kind, id) = match who {
         Who::Any => (libc::P_ALL, 0),
         Who::Pidfd(fd) => (libc::P_PIDFD, fd.as_raw_fd() as libc::id_t),
-        Who::Pid(pid) => (libc::P_PID, pid as libc::id_t),
     };
     let flags = libc::WEXITED | if block { 0 } else { libc::WNOHANG };
     // SAFETY: an all-zero siginfo is a valid value, and what waitid leaves when
@@ -275,7 +273,7 @@ pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
 }
 
 /// (soft, hard)
-pub fn get_rlimit(resource: u32) -> Result<(u64, u64)> {
+fn get_rlimit(resource: u32) -> Result<(u64, u64)> {
     let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: with a null new pointer prlimit64 only writes the old limit.
     check(unsafe {

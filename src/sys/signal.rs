@@ -31,8 +31,3 @@ pub fn kill(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: integers.
     check(unsafe { libc::kill(pid, signal) }).map(drop)
 }
-
-/// The real-time range as programs see it (the C library keeps two back).
-pub fn realtime_range() -> (i32, i32) {
-    (libc::SIGRTMIN(), libc::SIGRTMAX())
-}

@@ -32,24 +32,8 @@ pub fn open_peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The number N of /dev/pts/N.
-pub fn peer_number(master: BorrowedFd<'_>) -> Result<u32> {
-    let mut n: libc::c_uint = 0;
-    // SAFETY: TIOCGPTN writes one unsigned int, which lives here.
-    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN, &raw mut n) })?;
-    Ok(n)
-}
-
 /// Makes `fd` the controlling terminal of the session that the caller leads.
 pub fn set_controlling(fd: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: TIOCSCTTY takes an integer.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSCTTY, 0) }).map(drop)
-}
-
-/// Bytes waiting to be read.
-pub fn readable_bytes(fd: BorrowedFd<'_>) -> Result<usize> {
-    let mut n: libc::c_int = 0;
-    // SAFETY: FIONREAD writes one int, which lives here.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut n) })?;
-    Ok(n as usize)
 }

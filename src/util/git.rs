@@ -26,15 +26,6 @@ pub struct GitUrl {
     pub keep_git_dir: bool,
 }
 
-/// What was got.
-#[derive(Debug, Clone)]
-pub struct Checkout {
-    /// Full hash.
-    pub commit: String,
-    /// When it was committed, in unix seconds.
-    pub time: i64,
-}
-
 impl GitUrl {
     /// None if the name is no repository's: a plain URL, a folder.
     pub fn parse(text: &str) -> Option<Self> {
@@ -76,8 +67,8 @@ impl GitUrl {
         Ok(())
     }
 
-    /// Gets it into the empty folder `dir`.
-    pub fn fetch(&self, dir: &Path, cancelled: &dyn Fn() -> bool) -> Result<Checkout> {
+    /// Gets it into the empty folder `dir`; returns when its commit was made, in unix seconds.
+    pub fn fetch(&self, dir: &Path, cancelled: &dyn Fn() -> bool) -> Result<i64> {
         self.check()?;
         let (remote, authorization) = without_secret(&self.remote);
         let git = Git { program: program()?, dir, cancelled, authorization };
@@ -97,7 +88,7 @@ impl GitUrl {
         if dir.join(".gitmodules").is_file() {
             git.run(&["submodule", "update", "-q", "--init", "--recursive", "--depth=1"])?;
         }
-        Ok(Checkout { commit: commit.to_owned(), time: time.parse().unwrap_or(0) })
+        Ok(time.parse().unwrap_or(0))
     }
 }
 

@@ -39,6 +39,9 @@ fn content_decides() {
     d.docker(&["builder", "prune", "-af", "--filter", "nosuch=1"]).contains("invalid filter 'nosuch'").fails(1);
     assert_eq!(made(&d, &files, &[]).0, 3);
     d.docker(&["builder", "prune", "-af"]).contains("Total reclaimed space").ok();
+    d.docker(&["events", "--since", "1h", "--until", "0s", "--filter", "type=builder"])
+        .contains(" builder prune ")
+        .ok();
     assert_eq!(made(&d, &files, &[]).0, 0);
 }
 

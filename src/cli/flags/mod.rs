@@ -12,7 +12,6 @@ pub mod volume;
 
 pub use files::environment;
 pub use list::{check, csv};
-pub use port::exposed;
 
 use crate::api::Empty;
 use crate::api::container::{ContainerConfig, CreateRequest, Healthcheck, HostConfig, LogConfig, RestartPolicy};

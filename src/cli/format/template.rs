@@ -11,7 +11,6 @@ mod parse;
 mod printf;
 
 pub use exec::Header;
-pub use printf::quote;
 
 use crate::cli::format::value::Value;
 

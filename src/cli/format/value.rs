@@ -159,10 +159,6 @@ impl Value {
         self.write_json(&mut out, escape, None, 0);
         out
     }
-    /// Four spaces of indentation, as `inspect` prints.
-    pub fn to_json_pretty(&self) -> String {
-        self.to_json_indented(false, "    ")
-    }
     pub fn to_json_indented(&self, escape: bool, indent: &str) -> String {
         let mut out = String::new();
         self.write_json(&mut out, escape, Some(indent), 0);
@@ -420,6 +416,9 @@ mod tests {
         let text = r#"{"b":1,"a":"<x>\u2028"}"#;
         assert_eq!(read(text).to_json(false), r#"{"b":1,"a":"<x>\u2028"}"#);
         assert_eq!(read(text).to_json(true), r#"{"b":1,"a":"\u003cx\u003e\u2028"}"#);
-        assert_eq!(read(r#"[{"a":[]},{}]"#).to_json_pretty(), "[\n    {\n        \"a\": []\n    },\n    {}\n]");
+        assert_eq!(
+            read(r#"[{"a":[]},{}]"#).to_json_indented(false, "    "),
+            "[\n    {\n        \"a\": []\n    },\n    {}\n]"
+        );
     }
 }

@@ -96,6 +96,10 @@ impl Net {
     }
 }
 
+fn cidr(what: &str, text: &str) -> Result<Net> {
+    Net::parse(text).ok_or_else(|| Error::invalid(format!("{what}invalid CIDR address: {text}")))
+}
+
 /// The pools of a network: every range, gateway and auxiliary address goes to the
 /// one subnet that holds it.
 fn pools(
@@ -107,82 +111,65 @@ fn pools(
     if subnets.len() < ranges.len() || subnets.len() < gateways.len() {
         return Err(Error::invalid("every ip-range or gateway must have a corresponding subnet"));
     }
-    let cidr = |what: &str, text: &str| {
-        Net::parse(text).ok_or_else(|| Error::invalid(format!("{what}invalid CIDR address: {text}")))
-    };
+    let mut pools = disjoint(subnets)?;
+    for range in ranges {
+        let pool = holding(&mut pools, Some(cidr("", range)?.0), "range", range)?;
+        if !pool.ip_range.is_empty() {
+            let (other, subnet) = (&pool.ip_range, &pool.subnet);
+            let text = format!("cannot configure multiple ranges ({range}, {other}) on the same subnet ({subnet})");
+            return Err(Error::invalid(text));
+        }
+        pool.ip_range.clone_from(range);
+    }
+    for gateway in gateways {
+        let pool = holding(&mut pools, gateway.parse().ok(), "gateway", gateway)?;
+        if !pool.gateway.is_empty() {
+            let (other, subnet) = (&pool.gateway, &pool.subnet);
+            let text =
+                format!("cannot configure multiple gateways ({gateway}, {other}) for the same subnet ({subnet})");
+            return Err(Error::invalid(text));
+        }
+        pool.gateway.clone_from(gateway);
+    }
+    for (name, address) in auxiliary {
+        let pool = holding(&mut pools, address.parse().ok(), "aux-address", address)?;
+        pool.auxiliary_addresses.get_or_insert_default().insert(name.clone(), address.clone());
+    }
+    Ok(pools.into_iter().map(|(_, pool)| pool).collect())
+}
+
+/// A pool for each subnet. The daemon judges a subnet that nothing here needs to
+/// understand.
+fn disjoint(subnets: &[String]) -> Result<Vec<(Option<Net>, IpamConfig)>> {
     let mut pools: Vec<(Option<Net>, IpamConfig)> = Vec::new();
     for subnet in subnets {
-        // The daemon judges a subnet that nothing here needs to understand.
         let net = Net::parse(subnet);
-        let overlaps = |other: &Option<Net>| match (net, *other) {
+        let overlaps = |other: Option<Net>| match (net, other) {
             (Some(a), Some(b)) => a.contains(b.0) || b.contains(a.0),
             _ => false,
         };
-        if pools.iter().any(|(other, _)| overlaps(other)) {
+        if pools.iter().any(|(other, _)| overlaps(*other)) {
             return Err(Error::invalid("multiple overlapping subnet configuration is not supported"));
         }
         pools.push((net, IpamConfig { subnet: subnet.clone(), ..IpamConfig::default() }));
     }
-    let place = |address: IpAddr| -> Result<Option<usize>> {
-        for (i, (net, pool)) in pools.iter().enumerate() {
-            let net = match net {
-                Some(net) => *net,
-                None => cidr("invalid subnet: ", &pool.subnet)?,
-            };
-            if net.contains(address) {
-                return Ok(Some(i));
-            }
-        }
-        Ok(None)
-    };
-    let mut placed: Vec<(usize, &str, String, String)> = Vec::new();
-    for range in ranges {
-        let net = cidr("", range)?;
-        match place(net.0)? {
-            Some(i) => placed.push((i, "range", range.clone(), String::new())),
-            None => return Err(Error::invalid(format!("no matching subnet for range {range}"))),
+    Ok(pools)
+}
+
+/// The pool whose subnet holds `address`; `text` is how the user wrote it, if it is one.
+fn holding<'a>(
+    pools: &'a mut [(Option<Net>, IpamConfig)],
+    address: Option<IpAddr>,
+    what: &str,
+    text: &str,
+) -> Result<&'a mut IpamConfig> {
+    for (net, pool) in pools {
+        let net = net.map_or_else(|| cidr("invalid subnet: ", &pool.subnet), Ok)?;
+        if address.is_some_and(|a| net.contains(a)) {
+            return Ok(pool);
         }
     }
-    for gateway in gateways {
-        let found = match gateway.parse() {
-            Ok(address) => place(address)?,
-            Err(_) => None,
-        };
-        match found {
-            Some(i) => placed.push((i, "gateway", gateway.clone(), String::new())),
-            None => return Err(Error::invalid(format!("no matching subnet for gateway {gateway}"))),
-        }
-    }
-    for (name, text) in auxiliary {
-        let found = match text.parse() {
-            Ok(address) => place(address)?,
-            Err(_) => None,
-        };
-        match found {
-            Some(i) => placed.push((i, "aux", text.clone(), name.clone())),
-            None => return Err(Error::invalid(format!("no matching subnet for aux-address {text}"))),
-        }
-    }
-    for (i, what, value, name) in placed {
-        let pool = &mut pools[i].1;
-        match what {
-            "range" if !pool.ip_range.is_empty() => {
-                let (range, subnet) = (&pool.ip_range, &pool.subnet);
-                let text = format!("cannot configure multiple ranges ({value}, {range}) on the same subnet ({subnet})");
-                return Err(Error::invalid(text));
-            }
-            "gateway" if !pool.gateway.is_empty() => {
-                let (gateway, subnet) = (&pool.gateway, &pool.subnet);
-                let text =
-                    format!("cannot configure multiple gateways ({value}, {gateway}) for the same subnet ({subnet})");
-                return Err(Error::invalid(text));
-            }
-            "range" => pool.ip_range = value,
-            "gateway" => pool.gateway = value,
-            _ => drop(pool.auxiliary_addresses.get_or_insert_default().insert(name, value)),
-        }
-    }
-    Ok(pools.into_iter().map(|(_, pool)| pool).collect())
+    Err(Error::invalid(format!("no matching subnet for {what} {text}")))
 }
 
 impl Verb for Create {

@@ -125,17 +125,12 @@ pub fn attach(
     };
     // The start takes the connection from the list; until then somebody must
     // notice if its client leaves.
-    loop {
-        let woken = watcher.wait(Some((probe.as_fd(), Gone::Closed)), None)?;
-        let mut live = container.live();
-        let waiting = live.pending.iter().any(|p| p.token == token);
-        if woken == Woken::ClientGone {
-            live.pending.retain(|p| p.token != token);
-        }
-        if !waiting || woken == Woken::ClientGone {
-            return Ok(());
+    while container.live().pending.iter().any(|p| p.token == token) {
+        if watcher.wait(Some((probe.as_fd(), Gone::Closed)), None)? == Woken::ClientGone {
+            container.live().pending.retain(|p| p.token != token);
         }
     }
+    Ok(())
 }
 
 pub fn resize(engine: &Engine, reference: &str, rows: u16, cols: u16) -> Result<()> {

@@ -61,11 +61,7 @@ fn make(
     };
     log_options::settle(&mut host.log_config, &engine.config)?;
     super::spec::check_security(&host)?;
-    for link in host.links.iter().flatten().filter(|_| links::legacy(&host)) {
-        let target = link.split(':').next().unwrap_or_default().trim_start_matches('/');
-        let context = |e: Error| not_the_image(e.context(format_args!("could not get container for {target}")));
-        engine.containers.get(target).map_err(context)?;
-    }
+    check_links(engine, &host)?;
 
     let id = id::random();
     let name = reserve_name(engine, name, &id)?;
@@ -73,21 +69,15 @@ fn make(
     config.hostname = hostname(&config.hostname, &host, &id);
     let (path, args) = merge::command(&config);
     let mut record = Record {
-        version: 1,
         id: id.clone(),
         name: undo.name.clone(),
-        created: time::now().into(),
-        image_id: facts.id.clone(),
-        layers: facts.layers.clone(),
         owners,
-        driver: engine.driver.name().into(),
-        platform: if facts.os.is_empty() { "linux".into() } else { facts.os.clone() },
         path,
         args,
         // Nobody takes a step up again after a crash.
         volatile: host.auto_remove || step.is_some(),
         build_step: step.is_some(),
-        ..Record::default()
+        ..on_image(engine, &facts)
     };
     record.networks = networks(&host, request.networking_config.and_then(|n| n.endpoints_config));
     crate::engine::network::connect::check_create(engine, &record.networks)?;
@@ -118,6 +108,29 @@ fn make(
     undo.armed = false;
     publish(engine, &container, "create", &[]);
     Ok(CreateResponse { id, warnings })
+}
+
+/// The part of a record that says what it stands on.
+fn on_image(engine: &Engine, facts: &Facts) -> Record {
+    Record {
+        version: 1,
+        created: time::now().into(),
+        image_id: facts.id.clone(),
+        layers: facts.layers.clone(),
+        driver: engine.driver.name().into(),
+        platform: if facts.os.is_empty() { "linux".into() } else { facts.os.clone() },
+        ..Record::default()
+    }
+}
+
+/// Whom it links to must be there.
+fn check_links(engine: &Engine, host: &HostConfig) -> Result<()> {
+    for link in host.links.iter().flatten().filter(|_| links::legacy(host)) {
+        let target = link.split(':').next().unwrap_or_default().trim_start_matches('/');
+        let context = |e: Error| not_the_image(e.context(format_args!("could not get container for {target}")));
+        engine.containers.get(target).map_err(context)?;
+    }
+    Ok(())
 }
 
 /// What a failed create leaves is taken back when this is dropped.

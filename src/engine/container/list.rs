@@ -2,7 +2,7 @@
 
 use super::record::{MountKind, Record};
 use super::state::Phase;
-use super::{Container, image, inspect, links, size};
+use super::{image, inspect, links, size};
 use crate::api::container::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworks};
 use crate::api::filters::Filters;
 use crate::api::network::EndpointSettings;
@@ -10,7 +10,6 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::util::order;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -282,11 +281,6 @@ pub fn ports(record: &Record) -> Vec<Port> {
 /// All containers for `system df`, with sizes.
 pub fn usage(engine: &Engine) -> Result<Vec<ContainerSummary>> {
     list(engine, &Options { all: true, size: true, ..Options::default() }, &Filters::default())
-}
-
-/// Every record, for those who count (info, prune, image use).
-pub fn records(containers: &[Arc<Container>]) -> Vec<Record> {
-    containers.iter().map(|c| c.record()).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::api::container::LogConfig;
 use crate::engine::EngineConfig;
 use crate::error::{Error, Result};
 use crate::runtime::spec::{LogDriver, LogSpec};
-use crate::util::json;
+use crate::util::{json, units};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -77,12 +77,17 @@ pub fn json_path(record: &Record, dir: &Path) -> String {
 
 /// What the shim is to do. Refuses values that Docker refuses at start.
 pub fn spec(record: &Record, dir: &Path) -> Result<LogSpec> {
+    let spec = judge(record, dir);
+    spec.map_err(|e| {
+        Error::invalid(format!("failed to create task for container: failed to initialize logging driver: {e}"))
+    })
+}
+
+/// The same, in the words of the driver alone.
+fn judge(record: &Record, dir: &Path) -> Result<LogSpec, String> {
     let log = &record.host_config.log_config;
     let empty = BTreeMap::new();
     let options = log.config.as_ref().unwrap_or(&empty);
-    let failed = |text: String| {
-        Error::invalid(format!("failed to create task for container: failed to initialize logging driver: {text}"))
-    };
     let get = |key: &str| options.get(key).map(String::as_str).filter(|v| !v.is_empty());
     let local = log.kind == "local";
     let size = |key: &str| {
@@ -91,55 +96,36 @@ pub fn spec(record: &Record, dir: &Path) -> Result<LogSpec> {
             true => format!("{context}{v}: invalid size: '{v}'"),
             false => format!("invalid size: '{v}'"),
         };
-        get(key).map(|v| parse_size(v).ok_or_else(|| failed(text(v)))).transpose()
+        get(key).map(|v| parse_size(v).ok_or_else(|| text(v))).transpose()
     };
     let max_size = size("max-size")?.filter(|n| *n > 0);
     let max_file = match get("max-file") {
         None => None,
-        Some(text) => {
-            let number: i64 =
-                text.parse().map_err(|_| failed(format!("strconv.Atoi: parsing \"{text}\": invalid syntax")))?;
-            if number < 1 && !local {
-                return Err(failed("max-file cannot be less than 1".into()));
-            }
-            Some(number.max(0) as u32)
-        }
+        Some(text) => match text.parse::<i64>() {
+            Err(_) => return Err(format!("strconv.Atoi: parsing \"{text}\": invalid syntax")),
+            Ok(number) if number < 1 && !local => return Err("max-file cannot be less than 1".into()),
+            Ok(number) => Some(number.max(0) as u32),
+        },
     };
     let context = if local { "error reading compress log option: " } else { "" };
-    let compress = match get("compress") {
-        None => None,
-        Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Some(true),
-        Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Some(false),
-        Some(text) => {
-            return Err(failed(format!("{context}strconv.ParseBool: parsing \"{text}\": invalid syntax")));
-        }
-    };
+    let compress = get("compress").map(units::parse_bool).transpose().map_err(|e| format!("{context}{e}"))?;
     let driver = match log.kind.as_str() {
         "json-file" => {
-            if compress == Some(true) && (max_size.is_none() || max_file.unwrap_or(1) < 2) {
-                return Err(failed(
-                    "compress cannot be true when max-file is less than 2 or max-size is not set".into(),
-                ));
+            let max_file = max_file.unwrap_or(1);
+            if compress == Some(true) && (max_size.is_none() || max_file < 2) {
+                return Err("compress cannot be true when max-file is less than 2 or max-size is not set".into());
             }
-            LogDriver::JsonFile {
-                path: json_path(record, dir).into(),
-                max_size,
-                max_file: max_file.unwrap_or(1),
-                compress: compress.unwrap_or(false),
-                attrs: attributes(record, options).map_err(|e| failed(e.message().to_owned()))?,
-            }
+            let attrs = attributes(record, options).map_err(|e| e.message().to_owned())?;
+            let path = json_path(record, dir).into();
+            LogDriver::JsonFile { path, max_size, max_file, compress: compress.unwrap_or(false), attrs }
         }
         "local" => {
             let (max_file, compress) = (max_file.unwrap_or(5), compress.unwrap_or(true));
             if compress && max_file < 2 {
-                return Err(failed("compression cannot be enabled when max file count is 1".into()));
+                return Err("compression cannot be enabled when max file count is 1".into());
             }
-            LogDriver::Local {
-                path: dir.join("local-logs").join("container.log"),
-                max_size: max_size.unwrap_or(20 << 20),
-                max_file: max_file.max(1),
-                compress,
-            }
+            let path = dir.join("local-logs").join("container.log");
+            LogDriver::Local { path, max_size: max_size.unwrap_or(20 << 20), max_file: max_file.max(1), compress }
         }
         _ => LogDriver::None,
     };

@@ -206,14 +206,6 @@ impl Containers {
         self.map.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    pub fn len(&self) -> usize {
-        self.map.read().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Reads every record below `dir`. Folders without one are left-overs of a
     /// creation or removal that was cut short.
     pub fn load(&self, dir: &Path) -> Result<()> {

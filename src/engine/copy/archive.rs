@@ -143,12 +143,10 @@ impl<'a> Archiver<'a> {
         let stat = fstatat(dir, child, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(vanished)?;
         let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
         if kind == SFlag::S_IFDIR {
+            let flags = nofollow | OFlag::O_RDONLY | OFlag::O_DIRECTORY;
             let inner = match self.over.iter().find(|(d, _)| d == path) {
                 Some((_, root)) => root.clone(),
-                None => {
-                    let flags = nofollow | OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-                    Arc::new(openat(dir, child, flags, Mode::empty()).map_err(vanished)?)
-                }
+                None => Arc::new(openat(dir, child, flags, Mode::empty()).map_err(vanished)?),
             };
             self.own_header(inner.as_fd(), name)?;
             return Ok(Some(inner));

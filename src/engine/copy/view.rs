@@ -27,7 +27,6 @@ pub struct View {
 pub struct Over {
     pub destination: String,
     pub root: Arc<OwnedFd>,
-    pub rw: bool,
 }
 
 /// One root and a path in it.
@@ -48,8 +47,7 @@ pub fn open(engine: &Engine, container: &Container) -> Result<View> {
     for mount in &record.mounts {
         // What a tmpfs held is gone with the container's end.
         if let Some(root) = folder(engine, mount)? {
-            let root = Arc::new(root);
-            over.push(Over { destination: mount.destination.clone(), root, rw: mount.rw });
+            over.push(Over { destination: mount.destination.clone(), root: Arc::new(root) });
         }
     }
     order::sort_by_key(&mut over, |o| std::cmp::Reverse(o.destination.len()));
@@ -131,10 +129,6 @@ impl View {
             }
             None => Ok(()),
         }
-    }
-
-    pub fn root(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
     }
 }
 

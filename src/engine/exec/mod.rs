@@ -75,14 +75,6 @@ impl Execs {
     pub fn remove(&self, id: &str) {
         lock(&self.map).remove(id);
     }
-
-    pub fn len(&self) -> usize {
-        lock(&self.map).len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// The container must run and not be paused.

@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::config::ImageConfig;
 use crate::image::digest::{Digest, chain_ids};
 use crate::image::layer::{Expected, Ingest, Staged};
-use crate::image::manifest::{Descriptor, Platform};
+use crate::image::manifest::{Descriptor, Index, Platform};
 use crate::image::reference::Reference;
 use crate::image::registry::auth::Credentials;
 use crate::image::registry::blob::{self, BlobReader};
@@ -144,23 +144,16 @@ fn one(
     let document = document::parse(&top, &familiar).map_err(explain)?;
     lines.status_of(label, &format!("Pulling from {}", reference.path()))?;
     let top_digest = top.digest;
-    let mut manifests = vec![(top.media_type.clone(), top.bytes.clone())];
-    let mut whole = None;
-    let manifest = match document {
-        Document::Image(image) => *image,
+    let mut manifests = vec![(top.media_type, top.bytes)];
+    let (manifest, whole) = match document {
+        Document::Image(image) => (*image, None),
         Document::Index(index) => {
-            let platform = request.platform.clone().unwrap_or_else(Platform::host);
-            let index = whole.insert(index);
-            let entry = match index.main().filter(|_| request.whole) {
-                Some(entry) => entry,
-                None => document::choose(index, &platform).map_err(explain)?,
-            };
-            let fetched = image_of_index(engine, client, entry).map_err(explain)?;
+            let fetched = image_of_index(engine, client, entry(&index, request).map_err(explain)?).map_err(explain)?;
             let Document::Image(image) = document::parse(&fetched, &familiar).map_err(explain)? else {
                 return Err(Error::system(format!("{familiar}: an index within an index")));
             };
             manifests.push((fetched.media_type, fetched.bytes));
-            *image
+            (*image, Some(index))
         }
     };
     let id = manifest.config.digest;
@@ -196,6 +189,14 @@ fn one(
     let updated = name(engine, reference, &image, top_digest)?;
     lines.status(&format!("Digest: {top_digest}"))?;
     Ok((updated, platform_warning(request, &image, &familiar)))
+}
+
+/// The image of an index that is unpacked.
+fn entry<'a>(index: &'a Index, request: &Request) -> Result<&'a Descriptor, Fault> {
+    match index.main().filter(|_| request.whole) {
+        Some(entry) => Ok(entry),
+        None => document::choose(index, &request.platform.clone().unwrap_or_else(Platform::host)),
+    }
 }
 
 /// The manifest that an index names, from the store if it is there.
@@ -355,7 +356,6 @@ pub(super) fn listen(
             }
             Step::Verifying => lines.step(&id, "Verifying Checksum")?,
             Step::Downloaded => lines.step(&id, "Download complete")?,
-            Step::Extracting { current, total } => lines.bytes(&id, "Extracting", current, total)?,
             Step::Complete => {
                 all[at].done = true;
                 // In the image's order, as Docker completes them.

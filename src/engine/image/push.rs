@@ -23,6 +23,7 @@ use crate::image::registry::fault::{Class, Fault};
 use crate::image::registry::service::at_endpoint;
 use crate::image::registry::transport::Cancel;
 use crate::image::registry::upload::{Known, Mount};
+use crate::image::registry::url::Url;
 use crate::image::store::{Image, LayerRef};
 use crate::storage::behind::Once;
 use crate::util::id::short;
@@ -425,15 +426,9 @@ fn push_layers(
         }
     })?;
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut pushed = Vec::with_capacity(jobs.len());
-    let mut missing = false;
-    for result in results {
-        match result {
-            Some(result) => pushed.push(result.map_err(explain)?),
-            None => missing = true,
-        }
-    }
-    if missing { Err(Error::system("a layer was not pushed")) } else { Ok(pushed) }
+    // A failure says more than that others were not begun.
+    let pushed: Vec<Known> = results.into_iter().flatten().collect::<Result<_, _>>().map_err(explain)?;
+    if pushed.len() < jobs.len() { Err(Error::system("a layer was not pushed")) } else { Ok(pushed) }
 }
 
 fn step_text(step: &Step) -> String {
@@ -462,24 +457,9 @@ fn push_layer(
             return Ok(known);
         }
     }
-    // What is not kept cannot be sent under its own digest, but it can be mounted.
-    for &known in &job.known {
-        for from in &job.neighbours {
-            match client.mount(known.digest, from) {
-                Ok(Mount::Done) => {
-                    tell(Step::Mounted(from.clone()));
-                    return Ok(known);
-                }
-                Ok(Mount::Upload(url)) => {
-                    if let Some(before) = session.replace(url) {
-                        client.cancel_upload(before);
-                    }
-                }
-                // No right to read there: it is sent instead.
-                Err(f) if matches!(f.class, Class::Denied | Class::Unauthorized | Class::Absent | Class::Refused) => {}
-                Err(f) => return Err(f),
-            }
-        }
+    if let Some((known, from)) = mount(client, job, &mut session)? {
+        tell(Step::Mounted(from));
+        return Ok(known);
     }
     let kept = job.known.iter().copied().find(|k| engine.images.blob(&k.digest).is_some());
     let total = kept.map_or(job.layer.map_or(0, |l| l.layer.tar_size), |k| k.size);
@@ -507,6 +487,27 @@ fn push_layer(
     }
     tell(Step::Pushed);
     Ok(sent)
+}
+
+/// What is not kept cannot be sent under its own digest, but it can be mounted from a
+/// neighbour. `session` is the upload that a registry begins where it does not mount.
+fn mount(client: &Client, job: &Job<'_>, session: &mut Option<Url>) -> Result<Option<(Known, String)>, Fault> {
+    for &known in &job.known {
+        for from in &job.neighbours {
+            match client.mount(known.digest, from) {
+                Ok(Mount::Done) => return Ok(Some((known, from.clone()))),
+                Ok(Mount::Upload(url)) => {
+                    if let Some(before) = session.replace(url) {
+                        client.cancel_upload(before);
+                    }
+                }
+                // No right to read there: it is sent instead.
+                Err(f) if matches!(f.class, Class::Denied | Class::Unauthorized | Class::Absent | Class::Refused) => {}
+                Err(f) => return Err(f),
+            }
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -24,15 +24,7 @@ pub fn create(engine: &Engine, request: NetworkCreateRequest) -> Result<NetworkC
 /// Turns a request into a record, or says why not.
 fn check(networks: &Networks, request: NetworkCreateRequest) -> Result<NetworkInspect> {
     let name = request.name.trim();
-    if matches!(name, "bridge" | "host" | "none" | "default") {
-        return Err(Error::forbidden(format!("operation is not permitted on predefined {name} network ")));
-    }
-    if name.is_empty() {
-        return Err(Error::invalid("invalid name: name is empty"));
-    }
-    if networks.all().iter().any(|n| n.name == name) {
-        return Err(Error::conflict(format!("network with name {name} already exists")));
-    }
+    check_name(networks, name)?;
     let driver = match request.driver.as_str() {
         _ if request.config_only => "null",
         "" => "bridge",
@@ -84,6 +76,19 @@ fn check(networks: &Networks, request: NetworkCreateRequest) -> Result<NetworkIn
     check_name_is_free(networks, &options)?;
     record.options = options;
     Ok(record)
+}
+
+fn check_name(networks: &Networks, name: &str) -> Result<()> {
+    if matches!(name, "bridge" | "host" | "none" | "default") {
+        return Err(Error::forbidden(format!("operation is not permitted on predefined {name} network ")));
+    }
+    if name.is_empty() {
+        return Err(Error::invalid("invalid name: name is empty"));
+    }
+    if networks.all().iter().any(|n| n.name == name) {
+        return Err(Error::conflict(format!("network with name {name} already exists")));
+    }
+    Ok(())
 }
 
 /// The configuration-only network that a request names; all that it may not say

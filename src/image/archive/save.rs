@@ -73,34 +73,9 @@ impl<'a> Archive<'a> {
         let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
         let mut written = BTreeSet::new();
         for saved in &self.images {
-            let image = &saved.image;
-            let mtime = image.created.unwrap_or(now);
-            let (top, item) = match Blobs::of(self.store, image) {
-                Some(blobs) => {
-                    for (digest, size) in blobs.all().into_iter().filter(|(d, _)| written.insert(*d)) {
-                        out.write_all(&write::header(&file_entry(&blob_name(&digest), size, mtime)))?;
-                        whole::copy(self.store, &digest, size, out)?;
-                        out.write_all(&vec![0; write::padding(size)])?;
-                    }
-                    (blobs.top.clone(), whole::item(&blobs, image, &saved.names))
-                }
-                None => {
-                    let mut small = |bytes: &[u8]| -> Result<Digest> {
-                        let digest = Digest::of(bytes);
-                        if written.insert(digest) {
-                            emit(out, &blob_name(&digest), bytes, mtime)?;
-                        }
-                        Ok(digest)
-                    };
-                    let config = small(&image.config.raw)?;
-                    let bytes = json::to_vec(&self.manifest(image, config)?)?;
-                    let mut top = Descriptor::new(OCI_MANIFEST, small(&bytes)?, bytes.len() as u64);
-                    top.platform = Some(image.platform());
-                    (top, Some(self.item(saved, &config)))
-                }
-            };
+            let (top, item) = self.image(out, saved, now, &mut written)?;
             for name in &saved.names {
-                if let (Some(tag), Some(top)) = (name.tag(), image.diff_ids.last()) {
+                if let (Some(tag), Some(top)) = (name.tag(), saved.image.diff_ids.last()) {
                     repositories.entry(name.familiar_name()).or_default().insert(tag.to_owned(), top.hex());
                 }
             }
@@ -125,6 +100,39 @@ impl<'a> Archive<'a> {
         }
         out.write_all(&write::END)?;
         Ok(out.flush()?)
+    }
+
+    /// The blobs of an image besides the layers that are written already; its entries in
+    /// the index and in manifest.json.
+    fn image(
+        &self,
+        out: &mut dyn Write,
+        saved: &Saved,
+        now: Timestamp,
+        written: &mut BTreeSet<Digest>,
+    ) -> Result<(Descriptor, Option<Item>)> {
+        let image = &saved.image;
+        let mtime = image.created.unwrap_or(now);
+        if let Some(blobs) = Blobs::of(self.store, image) {
+            for (digest, size) in blobs.all().into_iter().filter(|(d, _)| written.insert(*d)) {
+                out.write_all(&write::header(&file_entry(&blob_name(&digest), size, mtime)))?;
+                whole::copy(self.store, &digest, size, out)?;
+                out.write_all(&vec![0; write::padding(size)])?;
+            }
+            return Ok((blobs.top.clone(), whole::item(&blobs, image, &saved.names)));
+        }
+        let mut small = |bytes: &[u8]| -> Result<Digest> {
+            let digest = Digest::of(bytes);
+            if written.insert(digest) {
+                emit(out, &blob_name(&digest), bytes, mtime)?;
+            }
+            Ok(digest)
+        };
+        let config = small(&image.config.raw)?;
+        let bytes = json::to_vec(&self.manifest(image, config)?)?;
+        let mut top = Descriptor::new(OCI_MANIFEST, small(&bytes)?, bytes.len() as u64);
+        top.platform = Some(image.platform());
+        Ok((top, Some(self.item(saved, &config))))
     }
 
     fn manifest(&self, image: &Image, config: Digest) -> Result<Manifest> {

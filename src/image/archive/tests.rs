@@ -221,7 +221,7 @@ fn round_trip(vfs: bool, packed: bool) {
     store.untag(&Reference::parse("t/x:1").unwrap()).unwrap();
     drop(again);
     assert_eq!(store.remove(&digest, &HashSet::new).unwrap().len(), 2);
-    assert!(store.driver().list().unwrap().1.is_empty());
+    assert!(store.driver.list().unwrap().1.is_empty());
     assert_eq!(std::fs::read_dir(scratch.0.join("image/blobs/sha256")).unwrap().count(), 0);
 }
 
@@ -248,7 +248,7 @@ fn cut_archives_leave_nothing() {
         store.collect(&HashSet::new).unwrap();
     }
     assert!(store.list().is_empty());
-    assert!(store.driver().list().unwrap().1.is_empty());
+    assert!(store.driver.list().unwrap().1.is_empty());
     assert_eq!(std::fs::read_dir(scratch.0.join("overlay2/staging")).unwrap().count(), 0);
     assert_eq!(std::fs::read_dir(scratch.0.join("image/tmp")).unwrap().count(), 0);
 }

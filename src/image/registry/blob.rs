@@ -82,10 +82,6 @@ impl BlobReader {
         self
     }
 
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
     /// Why reading failed, if it did.
     pub fn take_fault(&mut self) -> Option<Fault> {
         self.fault.take()

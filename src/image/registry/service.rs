@@ -23,12 +23,6 @@ pub enum Found {
 }
 
 impl Found {
-    pub fn digest(&self) -> crate::image::digest::Digest {
-        match self {
-            Found::Headline(h) => h.digest,
-            Found::Whole(f) => f.digest,
-        }
-    }
     /// Fetches what HEAD only named.
     pub fn whole(self, client: &Client) -> Result<Fetched> {
         match self {

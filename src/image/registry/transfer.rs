@@ -36,10 +36,6 @@ pub enum Step {
     },
     Verifying,
     Downloaded,
-    Extracting {
-        current: u64,
-        total: u64,
-    },
     Complete,
     /// Class and words of the fault.
     Failed(Class, String, Option<String>),
@@ -98,7 +94,7 @@ impl Handle {
     pub fn report(&self, step: Step) {
         let mut progress = self.lock();
         let same = std::mem::discriminant(&progress.step) == std::mem::discriminant(&step);
-        let counting = matches!(step, Step::Downloading { .. } | Step::Extracting { .. });
+        let counting = matches!(step, Step::Downloading { .. });
         progress.step = step;
         if counting && same && progress.told.elapsed() < TICK {
             return;

@@ -10,5 +10,5 @@ pub mod nft;
 pub mod route;
 pub mod socket;
 
-pub use message::{Attributes, Request};
+pub use message::Request;
 pub use socket::Netlink;

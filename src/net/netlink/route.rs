@@ -144,8 +144,4 @@ impl Rule<'_> {
     pub fn add(&self, family: i32) -> Request {
         self.request(libc::RTM_NEWRULE, libc::NLM_F_CREATE | libc::NLM_F_EXCL, family)
     }
-
-    pub fn delete(&self, family: i32) -> Request {
-        self.request(libc::RTM_DELRULE, 0, family)
-    }
 }

@@ -212,10 +212,6 @@ impl Outbound {
         self.icmp.forget(address);
     }
 
-    pub fn uplink_of(&self, network: &str) -> Option<u64> {
-        self.uplinks.iter().find(|(_, u)| u.network == network).map(|(n, _)| *n)
-    }
-
     /// Where the host is to send what a container addressed to `destination`:
     /// none if nowhere. Errors mean "tell it that nobody is there".
     fn target(&self, uplink: &Uplink, source: IpAddr, destination: IpAddr) -> Option<Result<IpAddr, ()>> {

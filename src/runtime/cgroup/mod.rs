@@ -20,7 +20,7 @@ mod stats;
 mod systemd;
 
 pub use limits::{DeviceLimit, Limits};
-pub use stats::{IoStats, Usage};
+pub use stats::Usage;
 
 use crate::error::{Context, Error, Result};
 use nix::fcntl::OFlag;
@@ -189,10 +189,6 @@ impl Cgroup {
         if !path.ends_with(id) { None } else { Self::open(&path).ok() }
     }
 
-    /// For `Spec::cgroup`.
-    pub fn directory(&self) -> BorrowedFd<'_> {
-        self.dir.as_fd()
-    }
     pub fn into_directory(self) -> OwnedFd {
         self.dir
     }

@@ -197,18 +197,7 @@ pub(super) fn make_target(root: &OwnedFd, path: &CStr, directory: bool, strict: 
             _ => {
                 let parent = find(root, &done)?;
                 let plain = CString::new(name.clone()).map_err(|_| Errno::EINVAL)?;
-                let made = if last && !directory {
-                    nix::fcntl::openat(
-                        &parent,
-                        plain.as_c_str(),
-                        OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC,
-                        Mode::from_bits_truncate(0o644),
-                    )
-                    .map(drop)
-                } else {
-                    nix::sys::stat::mkdirat(&parent, plain.as_c_str(), Mode::from_bits_truncate(0o755))
-                };
-                match made {
+                match make(&parent, &plain, directory || !last) {
                     Ok(()) => {}
                     Err(Errno::EEXIST | Errno::EROFS) => {
                         if let Ok(link) = nix::fcntl::readlinkat(&parent, plain.as_c_str()) {
@@ -234,6 +223,14 @@ pub(super) fn make_target(root: &OwnedFd, path: &CStr, directory: bool, strict: 
         pending = tail;
     }
     find(root, &done)
+}
+
+fn make(parent: &fs::InRoot, name: &CStr, directory: bool) -> nix::Result<()> {
+    if directory {
+        return nix::sys::stat::mkdirat(parent, name, Mode::from_bits_truncate(0o755));
+    }
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    nix::fcntl::openat(parent, name, flags, Mode::from_bits_truncate(0o644)).map(drop)
 }
 
 fn find(root: &OwnedFd, path: &[u8]) -> nix::Result<fs::InRoot> {

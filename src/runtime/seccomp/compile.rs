@@ -3,6 +3,7 @@
 use super::syscalls::{self, Abi, TABLE};
 use super::{Action, Condition, ENOSYS, Operator, Profile, Rule};
 use crate::error::{Error, Result};
+use crate::sys::seccomp::Instruction;
 use std::collections::BTreeMap;
 
 /// BPF_MAXINSNS of the kernel.
@@ -22,15 +23,6 @@ mod op {
     pub(super) const IF_GREATER: u16 = 0x25;
     pub(super) const IF_GREATER_OR_EQUAL: u16 = 0x35;
     pub(super) const RETURN: u16 = 0x06;
-}
-
-/// `struct sock_filter`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Instruction {
-    pub(super) code: u16,
-    pub(super) jt: u8,
-    pub(super) jf: u8,
-    pub(super) k: u32,
 }
 
 fn plain(code: u16, k: u32) -> Instruction {
@@ -59,13 +51,7 @@ pub(super) fn compile(profile: &Profile) -> Result<Vec<u8>> {
             program.len()
         )));
     }
-    let mut bytes = Vec::with_capacity(program.len() * 8);
-    for i in program {
-        bytes.extend(i.code.to_ne_bytes());
-        bytes.extend([i.jt, i.jf]);
-        bytes.extend(i.k.to_ne_bytes());
-    }
-    Ok(bytes)
+    Ok(program.into_iter().flat_map(Instruction::to_bytes).collect())
 }
 
 pub(super) fn program(profile: &Profile) -> Vec<Instruction> {

@@ -19,11 +19,6 @@ pub fn number(name: &str, abi: Abi) -> Option<u32> {
     Some(TABLE[row].1[abi as usize]).filter(|n| *n != X)
 }
 
-/// The highest number that this table knows for an ABI, private ranges aside.
-pub fn highest(abi: Abi) -> u32 {
-    TABLE.iter().map(|row| row.1[abi as usize]).filter(|n| *n < 0xf0000).max().unwrap_or(0)
-}
-
 /// Sorted by name.
 #[rustfmt::skip]
 pub const TABLE: &[(&str, [u32; 4])] = &[

@@ -151,19 +151,7 @@ fn write_maps(pid: i32, maps: &UserNamespace) -> Result<(), crate::error::Error>
 fn start(plan: &Plan, stdio: &Stdio) -> Result<Started, Refusal> {
     let failed = |what: &str, e: nix::errno::Errno| Refusal::new(format!("{what}: {}", plan::text(e)));
     let (ours, theirs) = socket::pair().map_err(|e| failed("make a socket pair", e))?;
-    let pipe = || nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|e| failed("make a pipe", e));
-    let streams = if stdio.tty {
-        None
-    } else {
-        let stdin = if stdio.open_stdin {
-            let (read, write) = pipe()?;
-            (read, Some(write))
-        } else {
-            let null = File::open("/dev/null").map_err(|e| Refusal::new(format!("open /dev/null: {e}")))?;
-            (null.into(), None)
-        };
-        Some((stdin, pipe()?, pipe()?))
-    };
+    let streams = if stdio.tty { None } else { Some(Streams::make(stdio.open_stdin)?) };
     if let (Some(ns), None) = (&plan.join_pid, plan.crosses()) {
         // A pidfd names its process's namespaces, any other fd the one it is of.
         let kind = process::CLONE_NEWPID;
@@ -175,7 +163,7 @@ fn start(plan: &Plan, stdio: &Stdio) -> Result<Started, Refusal> {
     let (pid, pidfd) = match cloned {
         Forked::Child => {
             drop(ours);
-            let stdio = streams.as_ref().map(|(i, o, e)| [i.0.as_fd(), o.1.as_fd(), e.1.as_fd()]);
+            let stdio = streams.as_ref().map(|s| s.theirs.each_ref().map(AsFd::as_fd));
             child::run(plan, &child::Ends { sync: theirs.as_fd(), stdio })
         }
         Forked::Parent { pid, pidfd } => (pid, pidfd),
@@ -189,9 +177,10 @@ fn start(plan: &Plan, stdio: &Stdio) -> Result<Started, Refusal> {
         return Err(Refusal::new(format!("{}map the ids of its user namespace: {e}", sentence::prefix(false))));
     }
     let mut started = Started { pid, pidfd, sink: None, outputs: [None, None] };
-    if let Some((stdin, stdout, stderr)) = streams {
-        started.sink = stdin.1;
-        started.outputs = [Some(stdout.0), Some(stderr.0)];
+    if let Some(Streams { theirs, sink, outputs }) = streams {
+        drop(theirs);
+        started.sink = sink;
+        started.outputs = outputs.map(Some);
     }
     begun(plan, &ours, &mut started)?;
     for end in started.outputs.iter().chain([&started.sink]).flatten() {
@@ -200,12 +189,38 @@ fn start(plan: &Plan, stdio: &Stdio) -> Result<Started, Refusal> {
     Ok(started)
 }
 
+/// The two sides of a child's stdio without a terminal.
+struct Streams {
+    theirs: [OwnedFd; 3],
+    sink: Option<OwnedFd>,
+    outputs: [OwnedFd; 2],
+}
+
+impl Streams {
+    fn make(open_stdin: bool) -> Result<Self, Refusal> {
+        let pipe = || {
+            let made = nix::unistd::pipe2(OFlag::O_CLOEXEC);
+            made.map_err(|e| Refusal::new(format!("make a pipe: {}", plan::text(e))))
+        };
+        let (stdin, sink) = if open_stdin {
+            let (read, write) = pipe()?;
+            (read, Some(write))
+        } else {
+            let null = File::open("/dev/null").map_err(|e| Refusal::new(format!("open /dev/null: {e}")))?;
+            (null.into(), None)
+        };
+        let (out, stdout) = pipe()?;
+        let (err, stderr) = pipe()?;
+        Ok(Self { theirs: [stdin, stdout, stderr], sink, outputs: [out, err] })
+    }
+}
+
 /// Hears what the child says until it executes its program: of its terminal, of another
 /// process that goes on in its place, of its failure.
 fn begun(plan: &Plan, ours: &OwnedFd, started: &mut Started) -> Result<(), Refusal> {
     let mut buffer = [0; 16];
     loop {
-        match socket::receive(ours.as_fd(), &mut buffer, true) {
+        match socket::receive(ours, &mut buffer, true) {
             Ok((1, mut fds)) if buffer[0] == b'P' && !fds.is_empty() => {
                 let master = fds.remove(0);
                 started.sink = fd::duplicate(master.as_fd()).ok();

@@ -89,10 +89,6 @@ impl Chunked {
     pub fn begun(&self) -> bool {
         self.head.is_none()
     }
-    /// Nothing but gathered bytes that the client has not seen.
-    pub fn discard(&mut self) {
-        self.buffer.clear();
-    }
     pub fn has_gathered(&self) -> bool {
         !self.buffer.is_empty()
     }

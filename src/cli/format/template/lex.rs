@@ -100,44 +100,7 @@ fn action(source: &str, mut at: usize, tokens: &mut Vec<Token>) -> Result<(usize
             tokens.push(Token { kind: Kind::Close, pos: at });
             return Ok((at + if trims { 4 } else { 2 }, trims));
         }
-        let Some(c) = rest.chars().next() else {
-            return Err(("unclosed action".to_owned(), at));
-        };
-        let (kind, len) = match c {
-            ' ' | '\t' | '\r' | '\n' => {
-                let mut end = rest.find(|c| !is_space(c)).unwrap_or(rest.len());
-                // The last space belongs to a trim marker.
-                if rest[end..].starts_with("-}}") {
-                    end -= 1;
-                }
-                (Kind::Space, end)
-            }
-            ':' if rest.starts_with(":=") => (Kind::Declare, 2),
-            ':' => return Err(("expected :=".to_owned(), at)),
-            '=' => (Kind::Assign, 1),
-            '|' => (Kind::Pipe, 1),
-            ',' => (Kind::Comma, 1),
-            '(' => (Kind::LeftParen, 1),
-            ')' => (Kind::RightParen, 1),
-            '"' => quoted(rest, at)?,
-            '`' => raw(rest, at)?,
-            '\'' => character(rest, at)?,
-            '.' if !rest[1..].starts_with(|c: char| c.is_ascii_digit()) => match word(&rest[1..]) {
-                "" => (Kind::Dot, 1),
-                name => (Kind::Field(name.to_owned()), 1 + name.len()),
-            },
-            '$' => {
-                let name = word(&rest[1..]);
-                (Kind::Variable(format!("${name}")), 1 + name.len())
-            }
-            '+' | '-' | '.' | '0'..='9' => number(rest, at)?,
-            c if c == '_' || c.is_alphanumeric() => {
-                let name = word(rest);
-                (Kind::Word(name.to_owned()), name.len())
-            }
-            c if c.is_ascii_graphic() && c != '}' && c != '{' => (Kind::Other(c), 1),
-            c => return Err((unrecognised(c, "unrecognized character in action: "), at)),
-        };
+        let (kind, len) = token(rest, at)?;
         match kind {
             Kind::LeftParen => depth += 1,
             Kind::RightParen if depth == 0 => return Err(("unexpected right paren".to_owned(), at)),
@@ -154,6 +117,48 @@ fn action(source: &str, mut at: usize, tokens: &mut Vec<Token>) -> Result<(usize
             }
         }
     }
+}
+
+/// What `rest`, at `at`, begins with, and its length.
+fn token(rest: &str, at: usize) -> Result<(Kind, usize), Failure> {
+    let Some(c) = rest.chars().next() else {
+        return Err(("unclosed action".to_owned(), at));
+    };
+    Ok(match c {
+        ' ' | '\t' | '\r' | '\n' => {
+            let mut end = rest.find(|c| !is_space(c)).unwrap_or(rest.len());
+            // The last space belongs to a trim marker.
+            if rest[end..].starts_with("-}}") {
+                end -= 1;
+            }
+            (Kind::Space, end)
+        }
+        ':' if rest.starts_with(":=") => (Kind::Declare, 2),
+        ':' => return Err(("expected :=".to_owned(), at)),
+        '=' => (Kind::Assign, 1),
+        '|' => (Kind::Pipe, 1),
+        ',' => (Kind::Comma, 1),
+        '(' => (Kind::LeftParen, 1),
+        ')' => (Kind::RightParen, 1),
+        '"' => quoted(rest, at)?,
+        '`' => raw(rest, at)?,
+        '\'' => character(rest, at)?,
+        '.' if !rest[1..].starts_with(|c: char| c.is_ascii_digit()) => match word(&rest[1..]) {
+            "" => (Kind::Dot, 1),
+            name => (Kind::Field(name.to_owned()), 1 + name.len()),
+        },
+        '$' => {
+            let name = word(&rest[1..]);
+            (Kind::Variable(format!("${name}")), 1 + name.len())
+        }
+        '+' | '-' | '.' | '0'..='9' => number(rest, at)?,
+        c if c == '_' || c.is_alphanumeric() => {
+            let name = word(rest);
+            (Kind::Word(name.to_owned()), name.len())
+        }
+        c if c.is_ascii_graphic() && c != '}' && c != '{' => (Kind::Other(c), 1),
+        c => return Err((unrecognised(c, "unrecognized character in action: "), at)),
+    })
 }
 
 fn unrecognised(c: char, what: &str) -> String {

@@ -83,40 +83,23 @@ pub(super) fn open(context: &str, file: Option<&str>) -> Result<Source> {
         Some("-") => found.dockerfile_from_stdin()?,
         // The daemon gets it.
         Some(url) if url.starts_with("http://") || url.starts_with("https://") => found.dockerfile = url.to_owned(),
-        Some(path) => {
-            let path = fs::canonicalize(path).map_err(|e| {
-                Error::invalid(format!(
-                    "unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {path}: {}",
-                    crate::error::errno_text(&e)
-                ))
-            })?;
-            match path.strip_prefix(&root) {
-                Ok(inside) => found.dockerfile = inside.to_string_lossy().into_owned(),
-                Err(_) => {
-                    if !fs::metadata(&path).is_ok_and(|m| m.is_file()) {
-                        return Err(Error::invalid(format!("the Dockerfile {} is not a regular file", path.display())));
-                    }
-                    found.extra = Some(fs::read(&path).with_context(|| format!("read {}", path.display()))?);
-                    found.dockerfile = EXTRA.into();
-                }
-            }
-        }
+        Some(path) => found.dockerfile_at(&root, path)?,
         None => {
-            let name = if !root.join("Dockerfile").exists() && root.join("dockerfile").exists() {
-                "dockerfile"
-            } else {
-                "Dockerfile"
-            };
-            if !root.join(name).exists() {
-                return Err(Error::invalid(format!(
-                    "unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {}: no such file or directory",
-                    root.join(name).display()
-                )));
+            let lower = !root.join("Dockerfile").exists() && root.join("dockerfile").exists();
+            found.dockerfile = if lower { "dockerfile" } else { "Dockerfile" }.into();
+            let path = root.join(&found.dockerfile);
+            if !path.exists() {
+                return Err(no_dockerfile(&path.display().to_string(), "no such file or directory"));
             }
-            found.dockerfile = name.into();
         }
     }
     Ok(found)
+}
+
+fn no_dockerfile(path: &str, why: &str) -> Error {
+    Error::invalid(format!(
+        "unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {path}: {why}"
+    ))
 }
 
 /// A URL is the daemon's to fetch; but only here are the keys that a repository
@@ -218,6 +201,21 @@ pub(super) fn is_remote(context: &str) -> bool {
 }
 
 impl Source {
+    /// One outside of the context is sent beside it.
+    fn dockerfile_at(&mut self, root: &Path, path: &str) -> Result<()> {
+        let path = fs::canonicalize(path).map_err(|e| no_dockerfile(path, &crate::error::errno_text(&e)))?;
+        if let Ok(inside) = path.strip_prefix(root) {
+            self.dockerfile = inside.to_string_lossy().into_owned();
+            return Ok(());
+        }
+        if !fs::metadata(&path).is_ok_and(|m| m.is_file()) {
+            return Err(Error::invalid(format!("the Dockerfile {} is not a regular file", path.display())));
+        }
+        self.extra = Some(fs::read(&path).with_context(|| format!("read {}", path.display()))?);
+        self.dockerfile = EXTRA.into();
+        Ok(())
+    }
+
     fn dockerfile_from_stdin(&mut self) -> Result<()> {
         let mut text = Vec::new();
         io::stdin().read_to_end(&mut text).context("read the Dockerfile from stdin")?;

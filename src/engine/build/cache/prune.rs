@@ -4,6 +4,7 @@
 use super::{Cache, Record};
 use crate::api::filters::Filters;
 use crate::api::system::BuildCacheRecord;
+use crate::engine::events::{Attributes, Kind};
 use crate::engine::image::layers_in_use;
 use crate::engine::volume::list::folder_size;
 use crate::engine::{Engine, until};
@@ -131,6 +132,8 @@ impl Cache {
         let whole = weight_of_layers();
         engine.images.collect(&|| layers_in_use(engine))?;
         report.space_reclaimed += whole.saturating_sub(weight_of_layers());
+        let attributes = Attributes::from([("reclaimed".to_owned(), report.space_reclaimed.to_string())]);
+        engine.events.publish(Kind::Builder, "prune", "", attributes);
         Ok(report)
     }
 

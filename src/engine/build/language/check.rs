@@ -255,16 +255,39 @@ fn from(stage: &Stage, plan: &Plan, found: &mut Vec<Warning>) {
     }
 }
 
+/// What needs no other line to be judged.
+fn line_alone(node: &Node, instruction: &Instruction, found: &mut Vec<Warning>) {
+    match instruction {
+        Instruction::Maintainer(_) => {
+            let message = "Maintainer instruction is deprecated in favor of using label".into();
+            warn(found, node, "MaintainerDeprecated", message);
+        }
+        Instruction::Env(pairs) => sensitive(found, node, pairs.iter().map(|(k, _)| k)),
+        Instruction::Arg(args) => sensitive(found, node, args.iter().map(|(k, _)| k)),
+        Instruction::Expose(ports) => {
+            for port in ports.iter().filter(|p| p.contains(':') && !p.contains('$')) {
+                let message =
+                    format!("EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'");
+                warn(found, node, "ExposeInvalidFormat", message);
+            }
+            let shouts = |p: &&String| p.split_once('/').is_some_and(|(_, proto)| proto != proto.to_lowercase());
+            for port in ports.iter().filter(shouts) {
+                let message = format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
+                warn(found, node, "ExposeProtoCasing", message);
+            }
+        }
+        _ => {}
+    }
+    legacy(found, node);
+}
+
 fn lines(stage: &Stage, found: &mut Vec<Warning>) {
     let (mut shell, mut absolute) = (false, false);
     let mut last: [Option<&Node>; 3] = [None; 3];
     for line in &stage.lines {
         let node = &line.node;
+        line_alone(node, &line.instruction, found);
         match &line.instruction {
-            Instruction::Maintainer(_) => {
-                let message = "Maintainer instruction is deprecated in favor of using label".into();
-                warn(found, node, "MaintainerDeprecated", message);
-            }
             Instruction::Shell(_) => shell = true,
             Instruction::Workdir(path) => {
                 if !absolute && !path.starts_with(['/', '$', '"']) {
@@ -274,25 +297,8 @@ fn lines(stage: &Stage, found: &mut Vec<Warning>) {
                 }
                 absolute = true;
             }
-            Instruction::Env(pairs) => sensitive(found, node, pairs.iter().map(|(k, _)| k)),
-            Instruction::Arg(args) => sensitive(found, node, args.iter().map(|(k, _)| k)),
-            Instruction::Expose(ports) => {
-                for port in ports.iter().filter(|p| p.contains(':') && !p.contains('$')) {
-                    let message = format!(
-                        "EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'"
-                    );
-                    warn(found, node, "ExposeInvalidFormat", message);
-                }
-                for port in
-                    ports.iter().filter(|p| p.split_once('/').is_some_and(|(_, proto)| proto != proto.to_lowercase()))
-                {
-                    let message = format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
-                    warn(found, node, "ExposeProtoCasing", message);
-                }
-            }
             _ => {}
         }
-        legacy(found, node);
         let slot = match &line.instruction {
             Instruction::Cmd(_) => 0,
             Instruction::Entrypoint(_) => 1,

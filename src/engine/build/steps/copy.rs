@@ -103,13 +103,13 @@ impl Build<'_> {
                 checksum.clone_into(&mut url.commit);
             }
             let keep = add.keep_git_dir || url.keep_git_dir;
-            let (root, made) = remote::repository(&url, &self.context.path(&folder), keep, self.abort)?;
+            let (root, time) = remote::repository(&url, &self.context.path(&folder), keep, self.abort)?;
             let mut tree = Layer::default();
             let everything = ["/".to_owned()];
             let destination = format!("{}/", place.destination.trim_end_matches('/'));
             tree.add(&root, &everything, &Place { destination: &destination, ..*place }, add)?;
             // Files of a checkout have the time of the clone, which says nothing.
-            tree.stamp(made.time);
+            tree.stamp(time);
             layer.merge(tree);
             return Ok(true);
         }

@@ -202,10 +202,6 @@ impl Layer {
         Ok(())
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
     fn insert(&mut self, entry: Entry, content: Content) {
         let Entry { name, kind, mode, uid, gid, size, mtime, link, .. } = entry;
         let item = Item { kind, mode, uid, gid, size, mtime: mtime.secs, link: link.into(), content };

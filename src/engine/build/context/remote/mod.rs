@@ -10,7 +10,7 @@ use crate::engine::build::transfer::{Root, Target};
 use crate::error::{Context as _, Error, Result};
 use crate::storage::tree;
 use crate::sys::fs as sysfs;
-use crate::util::git::{Checkout, GitUrl};
+use crate::util::git::GitUrl;
 use crate::util::ignore::Ignore;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -71,8 +71,8 @@ fn open(path: &Path, name: &str) -> Result<Root> {
     Ok(Root { fd: Arc::new(fd.into()), name: name.into() })
 }
 
-/// One ref of a repository, or a folder of it.
-pub fn repository(url: &GitUrl, dir: &Path, keep: bool, abort: &Abort) -> Result<(Root, Checkout)> {
+/// One ref of a repository, or a folder of it; and when its commit was made (unix seconds).
+pub fn repository(url: &GitUrl, dir: &Path, keep: bool, abort: &Abort) -> Result<(Root, i64)> {
     fs::create_dir_all(dir)?;
     let path = dir.join("repository");
     fs::create_dir_all(&path)?;
