@@ -23,12 +23,7 @@ use nix::sched::{CloneFlags, unshare};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-
-pub struct BootstrapConfig {
-    /// Exists, mode 0700, ours.
-    pub exec_root: PathBuf,
-}
+use std::path::Path;
 
 /// How the ids of containers map to ids of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,24 +52,25 @@ pub struct Bootstrap {
 }
 
 /// Enters the engine's namespaces and starts, or finds, the processes beside
-/// dockerd. Must run before the first thread; refuses otherwise.
-pub fn enter(config: &BootstrapConfig) -> Result<Bootstrap> {
+/// dockerd. Must run before the first thread; refuses otherwise. `exec_root` exists,
+/// mode 0700, ours.
+pub fn enter(exec_root: &Path) -> Result<Bootstrap> {
     if !process::single_threaded() {
         return Err(Error::system("the bootstrap must run before the first thread"));
     }
     if !mount::supported() {
         return Err(Error::unavailable("this kernel is too old: the engine needs Linux 5.12 or later"));
     }
-    let root = File::open(&config.exec_root).with_context(|| format!("open {}", config.exec_root.display()))?;
+    let root = File::open(exec_root).with_context(|| format!("open {}", exec_root.display()))?;
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let is_root = uid == 0 && cap::get().is_ok_and(|(effective, _, _)| effective & (1 << CAP_SYS_ADMIN) != 0);
 
     let mut spawner = connect_live(root.as_fd(), spawner::SOCKET);
     let witness = match &spawner {
         Some((_, pid)) => Some((*pid, true, false)),
-        None => live_shim(&config.exec_root)
+        None => live_shim(exec_root)
             .map(|pid| (pid, true, false))
-            .or_else(|| spawner::orphan(&config.exec_root).map(|(pid, nested)| (pid, false, nested))),
+            .or_else(|| spawner::orphan(exec_root).map(|(pid, nested)| (pid, false, nested))),
     };
     // A witness may die under our eyes: then there is nothing to take over.
     let joined = match (is_root, witness) {
@@ -91,9 +87,9 @@ pub fn enter(config: &BootstrapConfig) -> Result<Bootstrap> {
     };
     let spawner_fd = match spawner.take() {
         Some((fd, _)) => fd,
-        None => spawner::start(&config.exec_root)?,
+        None => spawner::start(exec_root)?,
     };
-    beside_netd(root.as_fd(), &config.exec_root)?;
+    beside_netd(root.as_fd(), exec_root)?;
     // Passwords, keys and secrets of builds are in our memory.
     process::allow_cores(false);
     Ok(Bootstrap { mode, spawner: spawner_fd })

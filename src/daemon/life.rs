@@ -20,6 +20,7 @@ use crate::server::metrics::Metrics;
 use crate::server::origin::Rules;
 use crate::server::tls::Tls;
 use crate::storage::probe;
+use crate::util::thread;
 use nix::sys::signal::Signal;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -159,7 +160,7 @@ fn serve(
 /// The user namespace and the processes beside us, then the storage driver,
 /// which wants the namespace's rights.
 fn enter(config: &Config, data_root: &Path, exec_root: &Path, warnings: &mut Vec<String>) -> Result<Parts> {
-    let entered = bootstrap::enter(&bootstrap::BootstrapConfig { exec_root: exec_root.into() })?;
+    let entered = bootstrap::enter(exec_root)?;
     if let Mode::SingleId { reason, .. } = &entered.mode {
         let text = format!("only one user id is available to containers: {reason}");
         crate::warn!(text);
@@ -216,7 +217,7 @@ impl Daemon<'_> {
                 stop_engine(&stopping, live_restore, timeout);
                 drop(ending);
             };
-            std::thread::Builder::new().name("shutdown".into()).spawn(work).map(|_| done)
+            thread::start("shutdown", 2 << 20, work).map(|_| done)
         });
         let done = match started {
             Ok(done) => done,

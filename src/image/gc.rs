@@ -46,11 +46,17 @@ impl Store {
             }
             (doomed, blobs)
         };
-        for chain in &layers {
+        self.remove_trees(&layers, blobs)?;
+        Ok(layers)
+    }
+
+    /// Layers that have no record any more, and those of the blobs that nobody needs.
+    fn remove_trees(&self, layers: &[Digest], blobs: Vec<Digest>) -> Result<()> {
+        for chain in layers {
             self.driver.remove_layer(&chain.hex())?;
         }
         self.sweep(blobs);
-        Ok(layers)
+        Ok(())
     }
 
     /// Removes those of the blobs that nobody needs.
@@ -104,10 +110,7 @@ impl Store {
             }
             (doomed, blobs)
         };
-        for chain in &layers {
-            self.driver.remove_layer(&chain.hex())?;
-        }
-        self.sweep(blobs);
+        self.remove_trees(&layers, blobs)?;
         Ok(layers.len())
     }
 

@@ -8,11 +8,11 @@
 
 use crate::error::{Context, Error, Result};
 use crate::net::netlink::{Netlink, link};
+use crate::util::thread;
 use nix::sched::CloneFlags;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -41,7 +41,7 @@ impl Agent {
                 job();
             }
         };
-        crate::util::thread::start(name, STACK, body).context("start a thread")?;
+        thread::start(name, STACK, body).context("start a thread")?;
         let fd = result.recv().map_err(|_| Error::system("the namespace thread ended"))??;
         Ok((Self { jobs }, fd))
     }
@@ -58,7 +58,7 @@ impl Agent {
     pub fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
         let name = name.to_owned();
         // A thread begins in the namespace of the thread that starts it.
-        let start = move || crate::util::thread::start(&name, 2 * STACK, body).map(drop);
+        let start = move || thread::start(&name, 2 * STACK, body).map(drop);
         self.run(start)?.context("start a thread")
     }
 
@@ -79,22 +79,15 @@ fn make_here() -> Result<OwnedFd> {
 /// Makes a fresh namespace, runs `inside` on a thread in it, and returns the
 /// namespace with what `inside` returned. The thread ends.
 pub fn make<T: Send + 'static>(inside: impl FnOnce() -> Result<T> + Send + 'static) -> Result<(OwnedFd, T)> {
-    let body = move || {
-        let fd = make_here()?;
-        Ok((fd, inside()?))
-    };
-    let thread = thread::Builder::new().stack_size(STACK).spawn(body).context("start a thread")?;
-    thread.join().map_err(|_| Error::system("the namespace thread died"))?
+    thread::alone(move || Ok((make_here()?, inside()?)))
 }
 
 /// Runs `inside` on a thread that has entered `namespace`. The thread ends.
 pub fn enter<T: Send + 'static>(namespace: OwnedFd, inside: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let body = move || {
+    thread::alone(move || {
         nix::sched::setns(&namespace, CloneFlags::CLONE_NEWNET).context("enter a network namespace")?;
         inside()
-    };
-    let thread = thread::Builder::new().stack_size(STACK).spawn(body).context("start a thread")?;
-    thread.join().map_err(|_| Error::system("the namespace thread died"))?
+    })
 }
 
 /// Writes `/proc/sys/NAME` of the calling thread's namespace.

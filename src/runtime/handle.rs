@@ -14,6 +14,7 @@ use crate::runtime::spec::{ExecSpec, FdIndex, Spec};
 use crate::runtime::wire::{self, AttachMeta, FromShim, Job, Names, Spawn, ToShim, Work};
 use crate::sys::{fd, process, signal, socket};
 use crate::util::json;
+use crate::util::thread;
 use crate::util::time::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
@@ -336,8 +337,7 @@ impl Runtime {
             process::enter(pidfd.as_fd(), process::CLONE_NEWNS)?;
             Ok(crate::sys::mount::clone_tree(None, &path, true)?)
         };
-        let thread = std::thread::Builder::new().stack_size(128 * 1024).spawn(copy).context("start a thread")?;
-        thread.join().map_err(|_| Error::system("copying a mount panicked"))?.context("copy a mount of a container")
+        thread::alone(copy).context("copy a mount of a container")
     }
 
     /// Of the container's pid namespace, the init first.

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::engine::metrics::BUCKETS;
 use crate::engine::system::{containers_by_state, engine_id, host};
 use crate::error::{Error, Result, errno_text};
+use crate::util::thread;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -34,10 +35,7 @@ impl Metrics {
             .map_err(|e| Error::system(format!("listen tcp {address}: bind: {}", errno_text(&e))))?;
         crate::info!(format!("metrics API listening on {}", listener.local_addr()?));
         let (wake, woken) = UnixStream::pair()?;
-        let thread = std::thread::Builder::new()
-            .name("metrics".into())
-            .stack_size(256 * 1024)
-            .spawn(move || run(&engine, &listener, &woken))?;
+        let thread = thread::start("metrics", 256 << 10, move || run(&engine, &listener, &woken))?;
         Ok(Self { wake: Some(wake), thread: Some(thread) })
     }
 }

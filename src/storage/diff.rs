@@ -6,14 +6,14 @@
 //! tear the tar, and entries come in one order whatever the file system gives.
 
 use super::owners::Owners;
-use super::tar::{Entry, Kind, Time, write};
+use super::tar::{Entry, Kind, write};
 use super::tree;
 use crate::error::{Context, Error, Result};
 use crate::sys::fs as sysfs;
 use crate::util::order;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, major, minor};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -242,7 +242,10 @@ impl<'a> Packer<'a> {
             Err(e) => return Err(Error::from(e).context(String::from_utf8_lossy(path))),
         };
         let stat = fstat(&handle)?;
-        let Some(mut entry) = describe(name, &stat) else { return Ok(()) };
+        let mut entry = Entry::of(name, &stat);
+        if matches!(entry.kind, Kind::Other(_)) {
+            return Ok(());
+        }
         if let Some(epoch) = self.epoch {
             entry.mtime.secs = entry.mtime.secs.min(epoch);
         }
@@ -303,31 +306,6 @@ impl<'a> Packer<'a> {
         let padding = write::padding(size);
         Ok(self.out.write_all(&[0; super::tar::BLOCK][..padding])?)
     }
-}
-
-fn describe(name: &[u8], stat: &FileStat) -> Option<Entry> {
-    let kind = match kind(stat) {
-        SFlag::S_IFREG => Kind::File,
-        SFlag::S_IFDIR => Kind::Dir,
-        SFlag::S_IFLNK => Kind::Symlink,
-        SFlag::S_IFIFO => Kind::Fifo,
-        SFlag::S_IFCHR => Kind::Char,
-        SFlag::S_IFBLK => Kind::Block,
-        _ => return None,
-    };
-    let device = matches!(kind, Kind::Char | Kind::Block);
-    Some(Entry {
-        name: name.to_vec(),
-        kind,
-        mode: stat.st_mode & 0o7777,
-        uid: u64::from(stat.st_uid),
-        gid: u64::from(stat.st_gid),
-        size: if kind == Kind::File { stat.st_size.unsigned_abs() } else { 0 },
-        mtime: Time { secs: stat.st_mtime, nanos: 0 },
-        major: if device { u32::try_from(major(stat.st_rdev)).unwrap_or(0) } else { 0 },
-        minor: if device { u32::try_from(minor(stat.st_rdev)).unwrap_or(0) } else { 0 },
-        ..Entry::default()
-    })
 }
 
 /// What belongs to the file itself; overlay's own attributes do not, and the

@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 pub mod apply;
+mod attributes;
 pub mod behind;
 #[cfg(test)]
 mod conformance;

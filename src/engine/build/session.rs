@@ -7,6 +7,7 @@
 
 use super::Abort;
 use crate::error::{Context, Error, Result};
+use crate::util::thread;
 use nix::sys::socket::Shutdown;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
@@ -73,7 +74,7 @@ impl Agent {
             .context("give the agent's socket its owner")?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(owner.mode))?;
         let (theirs, session, abort, name) = (listener.clone(), session.clone(), abort.clone(), format!("ssh:{id}"));
-        std::thread::Builder::new().name("ssh-agent".into()).stack_size(128 << 10).spawn(move || {
+        thread::start("ssh-agent", 128 << 10, move || {
             // Ended by the shutdown in drop.
             while let Ok((inside, _)) = theirs.accept() {
                 let (session, abort, name) = (session.clone(), abort.clone(), name.clone());

@@ -86,7 +86,7 @@ impl<'a> Archiver<'a> {
     }
 
     fn own_header(&mut self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
-        let mut entry = self.describe(&fstat(dir)?, Kind::Dir, name);
+        let mut entry = self.describe(&fstat(dir)?, name);
         entry.xattrs = self.capability(dir);
         self.out.write_all(&header(&entry)).map_err(gone)
     }
@@ -153,16 +153,16 @@ impl<'a> Archiver<'a> {
         }
         if stat.st_nlink > 1 && kind != SFlag::S_IFSOCK {
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
-                let mut entry = self.describe(&stat, Kind::HardLink, name);
+                let mut entry = Entry { kind: Kind::HardLink, size: 0, ..self.describe(&stat, name) };
                 entry.link.clone_from(first);
                 self.out.write_all(&header(&entry)).map_err(gone)?;
                 return Ok(None);
             }
             self.links.insert((stat.st_dev, stat.st_ino), name.to_vec());
         }
-        let mut entry = self.describe(&stat, Kind::File, name);
-        match kind {
-            SFlag::S_IFREG => {
+        let mut entry = self.describe(&stat, name);
+        match entry.kind {
+            Kind::File => {
                 let flags = nofollow | OFlag::O_RDONLY | OFlag::O_NONBLOCK;
                 let file = File::from(openat(dir, child, flags, Mode::empty()).map_err(vanished)?);
                 entry.size = file.metadata()?.len();
@@ -171,18 +171,12 @@ impl<'a> Archiver<'a> {
                 self.payload(file, entry.size)?;
                 return Ok(None);
             }
-            SFlag::S_IFLNK => {
-                entry.kind = Kind::Symlink;
+            Kind::Symlink => {
                 entry.link = std::os::unix::ffi::OsStringExt::into_vec(readlinkat(dir, child).map_err(vanished)?);
             }
-            SFlag::S_IFCHR | SFlag::S_IFBLK => {
-                entry.kind = if kind == SFlag::S_IFCHR { Kind::Char } else { Kind::Block };
-                entry.major = nix::sys::stat::major(stat.st_rdev) as u32;
-                entry.minor = nix::sys::stat::minor(stat.st_rdev) as u32;
-            }
-            SFlag::S_IFIFO => entry.kind = Kind::Fifo,
             // Sockets cannot be archived.
-            _ => return Ok(None),
+            Kind::Other(_) => return Ok(None),
+            _ => {}
         }
         self.out.write_all(&header(&entry)).map_err(gone)?;
         Ok(None)
@@ -196,16 +190,13 @@ impl<'a> Archiver<'a> {
         Ok(())
     }
 
-    fn describe(&self, stat: &FileStat, kind: Kind, name: &[u8]) -> Entry {
+    fn describe(&self, stat: &FileStat, name: &[u8]) -> Entry {
         let (uid, gid) = self.owners.map_or((stat.st_uid, stat.st_gid), |o| o.shown(stat.st_uid, stat.st_gid));
         Entry {
-            name: name.to_vec(),
-            kind,
-            mode: stat.st_mode & 0o7777,
             uid: uid.into(),
             gid: gid.into(),
             mtime: Time { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 },
-            ..Entry::default()
+            ..Entry::of(name, stat)
         }
     }
 

@@ -220,7 +220,7 @@ impl Streams {
 fn begun(plan: &Plan, ours: &OwnedFd, started: &mut Started) -> Result<(), Refusal> {
     let mut buffer = [0; 16];
     loop {
-        match socket::receive(ours, &mut buffer, true) {
+        match socket::receive(ours.as_fd(), &mut buffer, true) {
             Ok((1, mut fds)) if buffer[0] == b'P' && !fds.is_empty() => {
                 let master = fds.remove(0);
                 started.sink = fd::duplicate(master.as_fd()).ok();

@@ -1,11 +1,12 @@
 //! Images: list, inspect, history, tag, remove, prune, load, save. (Pull, push
 //! and search are in `registry`, with `images/create` that import shares.)
 
+use super::registry::progress_stream;
 use crate::api::filters::Filters;
 use crate::api::version::Version;
 use crate::engine::Engine;
-use crate::engine::image::{archive, inspect, list, login, names, progress, pull, push, remove};
-use crate::error::{Error, Result};
+use crate::engine::image::{archive, inspect, list, names, pull, push, remove};
+use crate::error::{Error, Kind, Result};
 use crate::server::request::Request;
 use crate::server::response::{Response, Stream};
 use crate::server::router::{Route, route};
@@ -96,22 +97,13 @@ fn images_load(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> 
     let wanted = platform(request)?;
     // Docker's server defaults to progress; its client asks for quiet.
     let quiet = request.query_bool("quiet", true);
-    let (gone, mut body, engine) = (request.gone()?, request.take_body(), engine.clone());
-    Ok(Response::Stream(Stream {
-        content_type: "application/json",
-        headers: vec![],
-        late_head: false,
-        run: Box::new(move |out| {
-            let cancel = Arc::new(login::Cancel::default());
-            let fired = cancel.clone();
-            let _watch = gone.watch(move || fired.fire())?;
-            let mut lines = progress::Lines::new(out);
-            match archive::load(&engine, &mut body, wanted, quiet, &mut lines, cancel.flag()) {
-                Err(e) if e.kind() != crate::error::Kind::Cancelled => lines.error(&e.told()),
-                other => other,
-            }
-        }),
-    }))
+    let (mut body, engine) = (request.take_body(), engine.clone());
+    progress_stream(request, false, move |lines, cancel| {
+        match archive::load(&engine, &mut body, wanted, quiet, lines, cancel.flag()) {
+            Err(e) if e.kind() != Kind::Cancelled => lines.error(&e.told()),
+            other => other,
+        }
+    })
 }
 
 fn images_get(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
@@ -157,20 +149,11 @@ pub fn import(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
             text => Some(pull::platform(text)?),
         },
     };
-    let (gone, mut body, engine) = (request.gone()?, request.take_body(), engine.clone());
-    Ok(Response::Stream(Stream {
-        content_type: "application/json",
-        headers: vec![],
-        late_head: true,
-        run: Box::new(move |out| {
-            let cancel = Arc::new(login::Cancel::default());
-            let fired = cancel.clone();
-            let _watch = gone.watch(move || fired.fire())?;
-            let mut lines = progress::Lines::new(out);
-            match archive::import(&engine, &mut body, source, &mut lines, &cancel) {
-                Err(e) if lines.started() && e.kind() != crate::error::Kind::Cancelled => lines.error(&e.told()),
-                other => other,
-            }
-        }),
-    }))
+    let (mut body, engine) = (request.take_body(), engine.clone());
+    progress_stream(request, true, move |lines, cancel| {
+        match archive::import(&engine, &mut body, source, lines, cancel) {
+            Err(e) if lines.started() && e.kind() != Kind::Cancelled => lines.error(&e.told()),
+            other => other,
+        }
+    })
 }

@@ -66,15 +66,18 @@ fn lenient_auth(request: &Request) -> AuthConfig {
     AuthConfig::from_header(request.header("X-Registry-Auth").unwrap_or("")).unwrap_or_default()
 }
 
-fn progress_stream(
+/// Lines of progress, ended when the client goes. `late_head`: an error before the first
+/// of them is an answer of its own.
+pub(super) fn progress_stream(
     request: &Request,
+    late_head: bool,
     run: impl FnOnce(&mut progress::Lines<'_>, &Arc<login::Cancel>) -> Result<()> + Send + 'static,
 ) -> Result<Response> {
     let gone = request.gone()?;
     Ok(Response::Stream(Stream {
         content_type: "application/json",
         headers: vec![],
-        late_head: true,
+        late_head,
         run: Box::new(move |out| {
             let cancel = Arc::new(login::Cancel::default());
             let fired = cancel.clone();
@@ -100,7 +103,7 @@ fn images_create(engine: &Arc<Engine>, request: &mut Request) -> Result<Response
     let reference = pull::reference(from, tag)?;
     let wanted = pull::Request { reference, platform, whole, credentials: login::credentials(&lenient_auth(request)) };
     let engine = engine.clone();
-    progress_stream(request, move |lines, cancel| pull::pull(&engine, &wanted, lines, cancel))
+    progress_stream(request, true, move |lines, cancel| pull::pull(&engine, &wanted, lines, cancel))
 }
 
 fn images_push(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
@@ -113,5 +116,5 @@ fn images_push(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> 
     let wanted =
         push::Request { reference, platform, credentials: login::credentials(&lenient_auth(request)), form: None };
     let engine = engine.clone();
-    progress_stream(request, move |lines, cancel| push::push(&engine, &wanted, lines, cancel))
+    progress_stream(request, true, move |lines, cancel| push::push(&engine, &wanted, lines, cancel))
 }

@@ -10,6 +10,8 @@ pub mod header;
 pub mod read;
 pub mod write;
 
+use nix::sys::stat::{FileStat, SFlag, major, minor};
+
 /// One block.
 pub const BLOCK: usize = 512;
 
@@ -67,7 +69,40 @@ pub struct Sparse {
     pub pieces: Vec<(u64, u64)>,
 }
 
+impl Kind {
+    /// Sockets, which no archive holds, are of another kind.
+    fn of(stat: &FileStat) -> Self {
+        match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+            SFlag::S_IFREG => Self::File,
+            SFlag::S_IFDIR => Self::Dir,
+            SFlag::S_IFLNK => Self::Symlink,
+            SFlag::S_IFIFO => Self::Fifo,
+            SFlag::S_IFCHR => Self::Char,
+            SFlag::S_IFBLK => Self::Block,
+            _ => Self::Other(b's'),
+        }
+    }
+}
+
 impl Entry {
+    /// What its status says of a file; times have whole seconds, as layers write them.
+    pub fn of(name: &[u8], stat: &FileStat) -> Self {
+        let kind = Kind::of(stat);
+        let device = matches!(kind, Kind::Char | Kind::Block);
+        Self {
+            name: name.to_vec(),
+            kind,
+            mode: stat.st_mode & 0o7777,
+            uid: u64::from(stat.st_uid),
+            gid: u64::from(stat.st_gid),
+            size: if kind == Kind::File { stat.st_size.unsigned_abs() } else { 0 },
+            mtime: Time { secs: stat.st_mtime, nanos: 0 },
+            major: if device { u32::try_from(major(stat.st_rdev)).unwrap_or(0) } else { 0 },
+            minor: if device { u32::try_from(minor(stat.st_rdev)).unwrap_or(0) } else { 0 },
+            ..Self::default()
+        }
+    }
+
     /// The length of the file that this entry makes.
     pub fn length(&self) -> u64 {
         self.sparse.as_ref().map_or(self.size, |s| s.length)

@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub use stream::stream;
 use stream::{Content, Origin};
 pub use tree::{Root, Target};
-use tree::{file_name, from_stat, is, join};
+use tree::{file_name, is, join};
 pub use walk::everything;
 use walk::{Walk, below_pivot, match_source};
 
@@ -139,7 +139,7 @@ impl Layer {
     /// One file of `root` as it is named there, with the time that its server gave it.
     pub fn add_download(&mut self, (root, name): (&Root, &str), time: i64, place: &Place<'_>) -> Result<()> {
         let path = place.of_file(name)?;
-        let mut entry = from_stat(&path, &root.stat(name)?);
+        let mut entry = Entry::of(path.as_bytes(), &root.stat(name)?);
         entry.mtime = Time { secs: time, nanos: 0 };
         let origin = Origin { root: root.clone(), from: name.to_owned(), skip: path.len() };
         self.add_file(path, entry, 0o600, Content::File(Arc::new(origin)), place);
@@ -219,7 +219,7 @@ impl Layer {
                 continue;
             }
             let entry = match target.stat(parent) {
-                Some(stat) if is(&stat, SFlag::S_IFDIR) => from_stat(parent, &stat),
+                Some(stat) if is(&stat, SFlag::S_IFDIR) => Entry::of(parent.as_bytes(), &stat),
                 _ => fresh_dir(parent, overrides),
             };
             self.insert(entry, Content::None);
@@ -233,7 +233,7 @@ impl Layer {
             return;
         }
         let entry = match target.stat(path) {
-            Some(stat) if is(&stat, SFlag::S_IFDIR) => from_stat(path, &stat),
+            Some(stat) if is(&stat, SFlag::S_IFDIR) => Entry::of(path.as_bytes(), &stat),
             _ => {
                 let mut entry = fresh_dir(path, overrides);
                 entry.mode = overrides.mode.as_ref().map_or(entry.mode, |m| m.apply(entry.mode, true));

@@ -3,7 +3,6 @@
 //! inside its root.
 
 use crate::error::{Error, Result};
-use crate::storage::tar::{Entry, Kind, Time};
 use crate::sys::fs as sysfs;
 use crate::util::order;
 use crate::util::path::absolute;
@@ -141,28 +140,6 @@ impl Target {
             let _ = File::from(fd).take(1 << 20).read_to_string(&mut text);
         }
         text
-    }
-}
-
-pub(super) fn from_stat(path: &str, stat: &FileStat) -> Entry {
-    let kind = match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
-        SFlag::S_IFDIR => Kind::Dir,
-        SFlag::S_IFLNK => Kind::Symlink,
-        SFlag::S_IFREG => Kind::File,
-        SFlag::S_IFIFO => Kind::Fifo,
-        SFlag::S_IFCHR => Kind::Char,
-        SFlag::S_IFBLK => Kind::Block,
-        _ => Kind::Other(b's'),
-    };
-    Entry {
-        name: path.as_bytes().to_vec(),
-        kind,
-        mode: stat.st_mode & 0o7777,
-        uid: u64::from(stat.st_uid),
-        gid: u64::from(stat.st_gid),
-        size: if kind == Kind::File { stat.st_size.unsigned_abs() } else { 0 },
-        mtime: Time { secs: stat.st_mtime, nanos: 0 },
-        ..Entry::default()
     }
 }
 

@@ -1,10 +1,10 @@
 //! Which paths a source names, and the walk below each of them.
 
 use super::stream::{Content, Origin};
-use super::tree::{Root, Target, file_name, from_stat, is, join};
+use super::tree::{Root, Target, file_name, is, join};
 use super::{Layer, Overrides};
 use crate::error::{Context, Error, Result};
-use crate::storage::tar::Kind;
+use crate::storage::tar::{Entry, Kind};
 use crate::storage::tree;
 use crate::util::glob::{self, Pattern};
 use crate::util::order;
@@ -48,7 +48,7 @@ impl Walk<'_> {
         if !(inside.is_empty() && is(stat, SFlag::S_IFDIR)) && self.excludes.iter().any(|e| e.matches_or_parent(name)) {
             return Ok(());
         }
-        let mut entry = from_stat(to, stat);
+        let mut entry = Entry::of(to.as_bytes(), stat);
         (entry.uid, entry.gid) = match self.overrides.owner {
             Some(owner) => owner,
             None if self.overrides.keep => (entry.uid, entry.gid),
@@ -171,7 +171,7 @@ pub fn everything(root: &Root) -> Result<Layer> {
 /// One entry; what is in a directory goes to `open`.
 fn keep_owner(origin: &Arc<Origin>, layer: &mut Layer, path: &str, open: &mut Vec<String>) -> Result<()> {
     let root = &origin.root;
-    let mut entry = from_stat(&format!("/{path}"), &root.stat(path)?);
+    let mut entry = Entry::of(format!("/{path}").as_bytes(), &root.stat(path)?);
     let content = match entry.kind {
         Kind::File => Content::File(origin.clone()),
         Kind::Symlink => {
