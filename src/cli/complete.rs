@@ -264,16 +264,7 @@ fn value(names: Names<'_>, flag: &FlagInfo<'_>, command: &str) -> Found {
             Found::words(&["SIGHUP", "SIGINT", "SIGKILL", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
         }
         "--type" => Found::words(&[
-            "config",
-            "container",
-            "image",
-            "network",
-            "node",
-            "plugin",
-            "secret",
-            "service",
-            "task",
-            "volume",
+            "config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume",
         ]),
         "--platform" => {
             Found::words(&["linux/386", "linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64", "linux/riscv64"])
@@ -283,21 +274,8 @@ fn value(names: Names<'_>, flag: &FlagInfo<'_>, command: &str) -> Found {
             files: false,
         },
         "--cap-add" | "--cap-drop" => Found::words(&[
-            "ALL",
-            "AUDIT_WRITE",
-            "CHOWN",
-            "DAC_OVERRIDE",
-            "FOWNER",
-            "KILL",
-            "MKNOD",
-            "NET_ADMIN",
-            "NET_BIND_SERVICE",
-            "NET_RAW",
-            "SETGID",
-            "SETUID",
-            "SYS_ADMIN",
-            "SYS_CHROOT",
-            "SYS_PTRACE",
+            "ALL", "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE",
+            "NET_RAW", "SETGID", "SETUID", "SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE",
         ]),
         _ => Found::files(),
     }
@@ -306,21 +284,8 @@ fn value(names: Names<'_>, flag: &FlagInfo<'_>, command: &str) -> Found {
 fn filter_keys(command: &str) -> &'static [&'static str] {
     match command {
         "container ls" => &[
-            "ancestor",
-            "before",
-            "exited",
-            "expose",
-            "health",
-            "id",
-            "is-task",
-            "isolation",
-            "label",
-            "name",
-            "network",
-            "publish",
-            "since",
-            "status",
-            "volume",
+            "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name",
+            "network", "publish", "since", "status", "volume",
         ],
         "image ls" => &["before", "dangling", "label", "reference", "since", "until"],
         "volume ls" => &["dangling", "driver", "label", "name"],

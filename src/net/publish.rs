@@ -82,11 +82,10 @@ impl Publisher {
         let mut states = Vec::new();
         for Bound { fd, state } in bound {
             states.push(state.clone());
-            self.taken.entry(spec.container.clone()).or_default().push((
-                state.protocol,
-                state.host_ip,
-                state.host_port,
-            ));
+            self.taken
+                .entry(spec.container.clone())
+                .or_default()
+                .push((state.protocol, state.host_ip, state.host_port));
             let Some(fd) = fd else { continue };
             let Some((endpoint, gateways)) = endpoint_for(endpoints, networks, state.host_ip) else { continue };
             let container = |ip| SocketAddr::new(ip, state.container_port);

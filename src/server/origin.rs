@@ -75,12 +75,7 @@ mod tests {
     #[test]
     fn clients_pass_and_browsers_do_not() {
         for host in [
-            "docker",
-            "localhost:2375",
-            "10.0.0.1:2375",
-            "[::1]:2375",
-            "Build.Example.org:2376",
-            "api.moby.localhost",
+            "docker", "localhost:2375", "10.0.0.1:2375", "[::1]:2375", "Build.Example.org:2376", "api.moby.localhost",
             "",
         ] {
             assert!(judge(&[("host", host)], false), "{host}");

@@ -452,10 +452,7 @@ mod tests {
         assert_eq!(
             seen,
             [
-                "top/ Directory 0 ",
-                "top/d/ Directory 0 ",
-                "top/d/f Regular 4000 ",
-                "top/h Link 4000 top/d/f",
+                "top/ Directory 0 ", "top/d/ Directory 0 ", "top/d/f Regular 4000 ", "top/h Link 4000 top/d/f",
                 "top/s Symlink 0 /nowhere"
             ]
         );

@@ -285,13 +285,7 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused() {
         for bad in [
-            "a: |\n  text",
-            "a: &x 1",
-            "a: [1",
-            "a: 'x",
-            "a: 1\n   b: 2\n c: 3",
-            "- a\nb: c",
-            "a\nb",
+            "a: |\n  text", "a: &x 1", "a: [1", "a: 'x", "a: 1\n   b: 2\n c: 3", "- a\nb: c", "a\nb",
             "---\na: 1\n---\n",
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");

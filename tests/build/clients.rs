@@ -106,12 +106,8 @@ fn the_classic_client() {
         with(&["-t", "a:1", "-t", "b", "--build-arg", "V=1", "--iidfile", &id_file, "--label", "x=y", "--no-cache"])
             .ok();
     for part in [
-        "Step 1/4 : FROM busybox\n",
-        "Step 3/4 : RUN",
-        " ---> Running in ",
-        "Successfully built ",
-        "Successfully tagged a:1\n",
-        "Successfully tagged b:latest",
+        "Step 1/4 : FROM busybox\n", "Step 3/4 : RUN", " ---> Running in ", "Successfully built ",
+        "Successfully tagged a:1\n", "Successfully tagged b:latest",
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
@@ -123,15 +119,7 @@ fn the_classic_client() {
     let unused = with(&["--build-arg", "V=1", "--build-arg", "NONE=1"]).ok();
     assert!(unused.contains("[Warning] One or more build-args [NONE] were not consumed"), "{unused}");
     with(&[
-        "--memory",
-        "64m",
-        "--cpu-shares",
-        "512",
-        "--ulimit",
-        "nofile=99:99",
-        "--add-host",
-        "h:10.0.0.1",
-        "--no-cache",
+        "--memory", "64m", "--cpu-shares", "512", "--ulimit", "nofile=99:99", "--add-host", "h:10.0.0.1", "--no-cache",
     ])
     .ok();
 }

@@ -112,18 +112,8 @@ fn build(d: &Daemon, case: &Case, folder: &Path) -> Output {
 }
 
 const KEYS: &[&str] = &[
-    "User",
-    "ExposedPorts",
-    "Env",
-    "Entrypoint",
-    "Cmd",
-    "Volumes",
-    "WorkingDir",
-    "Labels",
-    "StopSignal",
-    "Healthcheck",
-    "OnBuild",
-    "Shell",
+    "User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal", "Healthcheck",
+    "OnBuild", "Shell",
 ];
 
 /// One line for each field that says something.

@@ -40,13 +40,7 @@ fn defaults_are_docker_s() {
             .with(
                 c,
                 &[
-                    "run",
-                    "--rm",
-                    "--security-opt",
-                    "no-new-privileges",
-                    "busybox",
-                    "grep",
-                    "NoNewPrivs",
+                    "run", "--rm", "--security-opt", "no-new-privileges", "busybox", "grep", "NoNewPrivs",
                     "/proc/self/status",
                 ],
             )
@@ -56,13 +50,7 @@ fn defaults_are_docker_s() {
             .with(
                 c,
                 &[
-                    "run",
-                    "--rm",
-                    "--security-opt",
-                    "seccomp=unconfined",
-                    "busybox",
-                    "grep",
-                    "Seccomp:",
+                    "run", "--rm", "--security-opt", "seccomp=unconfined", "busybox", "grep", "Seccomp:",
                     "/proc/self/status",
                 ],
             )

@@ -8,17 +8,7 @@ fn a_link_gives_names_and_variables() {
     need!(probe::busybox(), probe::subordinate_ids());
     let d = Daemon::with_busybox();
     d.run_detached(&[
-        "--name",
-        "db",
-        "--stop-signal",
-        "KILL",
-        "-e",
-        "MODE=fast",
-        "--expose",
-        "5432",
-        "busybox",
-        "sleep",
-        "1000",
+        "--name", "db", "--stop-signal", "KILL", "-e", "MODE=fast", "--expose", "5432", "busybox", "sleep", "1000",
     ]);
     let address = d.inspect("db", "{{.NetworkSettings.Networks.bridge.IPAddress}}");
     for c in d.clients() {

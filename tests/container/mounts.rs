@@ -105,17 +105,7 @@ fn tmpfs_and_read_only_roots() {
         d.with(
             c,
             &[
-                "run",
-                "--rm",
-                "--read-only",
-                "-v",
-                "/v",
-                "--tmpfs",
-                "/t",
-                "busybox",
-                "touch",
-                "/v/x",
-                "/t/x",
+                "run", "--rm", "--read-only", "-v", "/v", "--tmpfs", "/t", "busybox", "touch", "/v/x", "/t/x",
                 "/dev/shm/x",
             ],
         )

@@ -35,16 +35,8 @@ fn every_limit_is_the_kernels() {
     assert_eq!(started.stderr, "", "every limit is applied: no warning");
     let id = started.ok().trim().to_owned();
     let names = [
-        "memory.max",
-        "memory.low",
-        "memory.swap.max",
-        "pids.max",
-        "cpu.max",
-        "cpu.weight",
-        "cpuset.cpus",
-        "cpuset.mems",
-        "io.weight",
-        "io.max",
+        "memory.max", "memory.low", "memory.swap.max", "pids.max", "cpu.max", "cpu.weight", "cpuset.cpus",
+        "cpuset.mems", "io.weight", "io.max",
     ];
     let device = g.sh("cat /sys/block/nvme0n1/dev").ok();
     let rates = format!("{} rbps=1048576 wbps=max riops=max wiops=100", device.trim());

@@ -189,18 +189,7 @@ fn a_container_may_serve_names_itself() {
     let d = Daemon::with_busybox();
     d.docker(&["network", "create", "one"]).ok();
     d.run_detached(&[
-        "--name",
-        "resolver",
-        "--network",
-        "one",
-        "busybox",
-        "nc",
-        "-ll",
-        "-p",
-        "53",
-        "-e",
-        "echo",
-        "mine",
+        "--name", "resolver", "--network", "one", "busybox", "nc", "-ll", "-p", "53", "-e", "echo", "mine",
     ]);
     let ask = |target: &str| {
         let line = format!("nc -w 5 {target} 53 </dev/null");

@@ -185,21 +185,8 @@ fn a_private_authority_behind_a_proxy() {
         std::fs::write(dir.join("ext"), "subjectAltName=DNS:registry.test\nextendedKeyUsage=serverAuth,clientAuth\n")
             .unwrap();
         openssl(&[
-            "x509",
-            "-req",
-            "-days",
-            "30",
-            "-in",
-            &csr,
-            "-CA",
-            "ca.crt",
-            "-CAkey",
-            "ca.key",
-            "-CAcreateserial",
-            "-extfile",
-            "ext",
-            "-out",
-            &crt,
+            "x509", "-req", "-days", "30", "-in", &csr, "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
+            "-extfile", "ext", "-out", &crt,
         ]);
     }
     let at = |name: &str| dir.join(name).display().to_string();

@@ -247,16 +247,7 @@ fn kinds_of_keys_chains_and_a_reload_under_an_open_stream() {
             for most in ["1.2", "1.3"] {
                 let url = format!("https://localhost:{port}/_ping");
                 run(Command::new("curl").current_dir(&files).args([
-                    "-sS",
-                    "--cacert",
-                    "ca.pem",
-                    "--cert",
-                    "cert.pem",
-                    "--key",
-                    "key.pem",
-                    "--tls-max",
-                    most,
-                    &url,
+                    "-sS", "--cacert", "ca.pem", "--cert", "cert.pem", "--key", "key.pem", "--tls-max", most, &url,
                 ]))
                 .prints("OK");
             }

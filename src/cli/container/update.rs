@@ -65,17 +65,8 @@ pub struct Update {
 impl Verb for Update {
     fn run(self, cx: &mut Context) -> Result<ExitCode> {
         let numbers = [
-            self.blkio_weight,
-            self.cpu_period,
-            self.cpu_quota,
-            self.cpu_rt_period,
-            self.cpu_rt_runtime,
-            self.cpu_shares,
-            self.cpus,
-            self.memory,
-            self.memory_reservation,
-            self.memory_swap,
-            self.pids_limit,
+            self.blkio_weight, self.cpu_period, self.cpu_quota, self.cpu_rt_period, self.cpu_rt_runtime,
+            self.cpu_shares, self.cpus, self.memory, self.memory_reservation, self.memory_swap, self.pids_limit,
             self.kernel_memory,
         ];
         let words = [&self.cpuset_cpus, &self.cpuset_mems, &self.restart];

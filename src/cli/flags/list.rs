@@ -8,13 +8,7 @@ use std::net::IpAddr;
 /// Kernel parameters that belong to the IPC namespace; net.* and fs.mqueue.* belong
 /// to others of the container's.
 const SYSCTLS: &[&str] = &[
-    "kernel.msgmax",
-    "kernel.msgmnb",
-    "kernel.msgmni",
-    "kernel.sem",
-    "kernel.shmall",
-    "kernel.shmmax",
-    "kernel.shmmni",
+    "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni",
     "kernel.shm_rmid_forced",
 ];
 

@@ -80,11 +80,7 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 
 fn healthcheck(run: &Run) -> Result<Option<Healthcheck>> {
     let numbers = [
-        run.health_interval,
-        run.health_timeout,
-        run.health_start_period,
-        run.health_start_interval,
-        run.health_retries,
+        run.health_interval, run.health_timeout, run.health_start_period, run.health_start_interval, run.health_retries,
     ];
     let command = run.health_cmd.as_deref().unwrap_or("");
     let set = !command.is_empty() || numbers.iter().any(|n| n.unwrap_or(0) != 0);

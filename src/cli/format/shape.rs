@@ -8,30 +8,9 @@ use super::value::{Fields, Value};
 
 /// Objects whose keys are data.
 const MAPS: &[&str] = &[
-    "Annotations",
-    "AuxiliaryAddresses",
-    "Containers",
-    "Data",
-    "Details",
-    "DriverOpts",
-    "Endpoints",
-    "EndpointsConfig",
-    "ExposedPorts",
-    "IndexConfigs",
-    "Labels",
-    "LogOpts",
-    "Networks",
-    "Options",
-    "PortBindings",
-    "Ports",
-    "Runtimes",
-    "Services",
-    "Status",
-    "StorageOpt",
-    "Sysctls",
-    "TLSMaterial",
-    "Tmpfs",
-    "Volumes",
+    "Annotations", "AuxiliaryAddresses", "Containers", "Data", "Details", "DriverOpts", "Endpoints", "EndpointsConfig",
+    "ExposedPorts", "IndexConfigs", "Labels", "LogOpts", "Networks", "Options", "PortBindings", "Ports", "Runtimes",
+    "Services", "Status", "StorageOpt", "Sysctls", "TLSMaterial", "Tmpfs", "Volumes",
 ];
 
 /// Go's name of a field, its name in JSON.

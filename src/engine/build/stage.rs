@@ -220,16 +220,8 @@ fn reach(stages: &[Stage], target: usize) -> BTreeSet<usize> {
 
 /// Names that may be given without an ARG line, in pairs of two spellings.
 pub const PREDEFINED: &[&str] = &[
-    "HTTP_PROXY",
-    "http_proxy",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "FTP_PROXY",
-    "ftp_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "ALL_PROXY",
-    "all_proxy",
+    "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY", "ftp_proxy", "NO_PROXY", "no_proxy",
+    "ALL_PROXY", "all_proxy",
 ];
 
 fn unused_args(file: &Dockerfile, stages: &[Stage], inputs: &Inputs<'_>) -> Option<String> {

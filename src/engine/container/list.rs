@@ -20,21 +20,8 @@ pub struct Options {
 }
 
 const FILTERS: &[&str] = &[
-    "ancestor",
-    "before",
-    "exited",
-    "expose",
-    "health",
-    "id",
-    "isolation",
-    "is-task",
-    "label",
-    "name",
-    "network",
-    "publish",
-    "since",
-    "status",
-    "volume",
+    "ancestor", "before", "exited", "expose", "health", "id", "isolation", "is-task", "label", "name", "network",
+    "publish", "since", "status", "volume",
 ];
 const STATES: &[&str] = &["created", "running", "paused", "restarting", "removing", "exited", "dead"];
 const HEALTH: &[&str] = &["none", "starting", "healthy", "unhealthy"];

@@ -9,17 +9,7 @@ use crate::image::config::ImageConfig;
 use std::collections::BTreeMap;
 
 const ALLOWED: [&str; 11] = [
-    "CMD",
-    "ENTRYPOINT",
-    "ENV",
-    "EXPOSE",
-    "HEALTHCHECK",
-    "LABEL",
-    "ONBUILD",
-    "STOPSIGNAL",
-    "USER",
-    "VOLUME",
-    "WORKDIR",
+    "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
 ];
 
 /// The configuration with every change made, in order.

@@ -175,14 +175,8 @@ mod tests {
         assert!(used("https://corp/"));
         assert!(used("https://reg.io/"));
         for direct in [
-            "https://example.com/",
-            "https://a.example.com/",
-            "https://x.corp/",
-            "https://10.9.9.9/",
-            "https://reg.io:5000/",
-            "https://127.0.0.1/",
-            "https://localhost/",
-            "http://ghcr.io/",
+            "https://example.com/", "https://a.example.com/", "https://x.corp/", "https://10.9.9.9/",
+            "https://reg.io:5000/", "https://127.0.0.1/", "https://localhost/", "http://ghcr.io/",
         ] {
             assert!(!used(direct), "{direct}");
         }
