@@ -31,7 +31,10 @@ impl Found {
         Self { items: Vec::new(), files: true }
     }
     fn words(words: &[&str]) -> Self {
-        Self { items: words.iter().map(|w| ((*w).to_owned(), String::new())).collect(), files: false }
+        Self::names(words.iter().map(|w| (*w).to_owned()).collect())
+    }
+    fn names(names: Vec<String>) -> Self {
+        Self { items: names.into_iter().map(|n| (n, String::new())).collect(), files: false }
     }
 }
 
@@ -206,10 +209,7 @@ fn positional(names: Names<'_>, command: &Command, index: usize) -> Found {
     };
     let name = command.names[0];
     let bare = word.trim_matches(['[', ']', '.']);
-    let listed = |names: Names<'_>, kind| Found {
-        items: names(kind).into_iter().map(|n| (n, String::new())).collect(),
-        files: false,
-    };
+    let mut listed = |kind| Found::names(names(kind));
     match bare {
         "CONTAINER" => {
             let kind = match name.rsplit(' ').next().unwrap_or_default() {
@@ -217,25 +217,22 @@ fn positional(names: Names<'_>, command: &Command, index: usize) -> Found {
                 "stop" | "exec" | "attach" | "kill" | "pause" | "unpause" | "top" | "stats" | "port" => Kind::Running,
                 _ => Kind::Containers,
             };
-            listed(names, kind)
+            listed(kind)
         }
         "NAME|ID" => {
-            let mut all = names(Kind::Containers);
-            for kind in [Kind::Images, Kind::Networks, Kind::Volumes] {
-                all.extend(names(kind));
-            }
-            Found { items: all.into_iter().map(|n| (n, String::new())).collect(), files: false }
+            let kinds = [Kind::Containers, Kind::Images, Kind::Networks, Kind::Volumes];
+            Found { items: kinds.into_iter().flat_map(|kind| listed(kind).items).collect(), files: false }
         }
-        "NETWORK" if name != "network create" => listed(names, Kind::Networks),
-        "VOLUME" if name != "volume create" => listed(names, Kind::Volumes),
-        "PLUGIN" => listed(names, Kind::Plugins),
-        "CONTEXT" if name != "context create" && name != "context import" => listed(names, Kind::Contexts),
+        "NETWORK" if name != "network create" => listed(Kind::Networks),
+        "VOLUME" if name != "volume create" => listed(Kind::Volumes),
+        "PLUGIN" => listed(Kind::Plugins),
+        "CONTEXT" if name != "context create" && name != "context import" => listed(Kind::Contexts),
         _ if bare.starts_with("IMAGE") || bare.starts_with("SOURCE_IMAGE") || name == "image push" => {
-            listed(names, Kind::Images)
+            listed(Kind::Images)
         }
-        _ if bare.starts_with("REPOSITORY") && name == "image ls" => listed(names, Kind::Images),
+        _ if bare.starts_with("REPOSITORY") && name == "image ls" => listed(Kind::Images),
         _ if name == "container cp" => {
-            let containers = names(Kind::Containers).into_iter().map(|n| (format!("{n}:"), String::new()));
+            let containers = listed(Kind::Containers).items.into_iter().map(|(n, about)| (n + ":", about));
             Found { items: containers.collect(), files: true }
         }
         _ => Found::files(),
@@ -244,12 +241,10 @@ fn positional(names: Names<'_>, command: &Command, index: usize) -> Found {
 
 /// What a flag takes.
 fn value(names: Names<'_>, flag: &FlagInfo<'_>, command: &str) -> Found {
-    let listed =
-        |items: Vec<String>| Found { items: items.into_iter().map(|n| (n, String::new())).collect(), files: false };
     match flag.long {
-        "--network" => listed(names(Kind::Networks)),
-        "--volumes-from" | "--link" => listed(names(Kind::Containers)),
-        "--context" | "--from" => listed(names(Kind::Contexts)),
+        "--network" => Found::names(names(Kind::Networks)),
+        "--volumes-from" | "--link" => Found::names(names(Kind::Containers)),
+        "--context" | "--from" => Found::names(names(Kind::Contexts)),
         "--userns" => Found::words(&["host", "keep-id"]),
         "--cgroupns" => Found::words(&["host", "private"]),
         "--format" if command.ends_with("ls") => Found::words(&["json", "table"]),
@@ -269,10 +264,7 @@ fn value(names: Names<'_>, flag: &FlagInfo<'_>, command: &str) -> Found {
         "--platform" => {
             Found::words(&["linux/386", "linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64", "linux/riscv64"])
         }
-        "--filter" => Found {
-            items: filter_keys(command).iter().map(|k| (format!("{k}="), String::new())).collect(),
-            files: false,
-        },
+        "--filter" => Found::names(filter_keys(command).iter().map(|k| format!("{k}=")).collect()),
         "--cap-add" | "--cap-drop" => Found::words(&[
             "ALL", "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE",
             "NET_RAW", "SETGID", "SETUID", "SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE",

@@ -7,21 +7,20 @@ use argh::{ArgsInfo, FromArgs};
 #[derive(FromArgs, ArgsInfo, Debug, Default)]
 #[argh(name = "dockerd", help_triggers("--help"))]
 // The values are read from the normalised line; argh's struct is the description.
-#[allow(dead_code)]
 pub struct Flags {
-    /// register another OCI runtime as NAME=PATH
+    /// register another OCI runtime as NAME=PATH (no effect here)
     #[argh(option, arg_name = "runtime")]
     pub add_runtime: Vec<String>,
-    /// reach published ports on container addresses from outside
+    /// reach published ports on container addresses from outside (no effect here)
     #[argh(switch)]
     pub allow_direct_routing: bool,
-    /// push layers that are marked as not distributable
+    /// push layers that are marked as not distributable (no effect here)
     #[argh(option, arg_name = "list")]
     pub allow_nondistributable_artifacts: Vec<String>,
-    /// send this CORS header with API answers
+    /// send this CORS header with API answers (refused here)
     #[argh(option, arg_name = "string")]
     pub api_cors_header: Option<String>,
-    /// load an authorization plugin
+    /// load an authorization plugin (refused here)
     #[argh(option, arg_name = "list")]
     pub authorization_plugin: Vec<String>,
     /// address and prefix of the default bridge (CIDR)
@@ -33,7 +32,7 @@ pub struct Flags {
     /// bridge of the default network; none for no default network
     #[argh(option, short = 'b', arg_name = "string")]
     pub bridge: Option<String>,
-    /// accept packets with this firewall mark
+    /// accept packets with this firewall mark (no effect here)
     #[argh(option, arg_name = "string")]
     pub bridge_accept_fwmark: Option<String>,
     /// directory of CDI device specifications
@@ -45,22 +44,22 @@ pub struct Flags {
     /// configuration file of the daemon
     #[argh(option, arg_name = "string")]
     pub config_file: Option<String>,
-    /// socket of containerd
+    /// socket of containerd (no effect here)
     #[argh(option, arg_name = "string")]
     pub containerd: Option<String>,
-    /// containerd namespace of containers
+    /// containerd namespace of containers (no effect here)
     #[argh(option, arg_name = "string")]
     pub containerd_namespace: Option<String>,
-    /// containerd namespace of plugins
+    /// containerd namespace of plugins (no effect here)
     #[argh(option, arg_name = "string")]
     pub containerd_plugins_namespace: Option<String>,
-    /// real-time period of the parent cgroup in microseconds
+    /// real-time period of the parent cgroup in microseconds (refused here)
     #[argh(option, arg_name = "int")]
     pub cpu_rt_period: Option<String>,
-    /// real-time runtime of the parent cgroup in microseconds
+    /// real-time runtime of the parent cgroup in microseconds (refused here)
     #[argh(option, arg_name = "int")]
     pub cpu_rt_runtime: Option<String>,
-    /// start containerd with its CRI plugin
+    /// start containerd with its CRI plugin (no effect here)
     #[argh(switch)]
     pub cri_containerd: bool,
     /// directory of images, containers and volumes
@@ -87,7 +86,7 @@ pub struct Flags {
     /// option of new networks as DRIVER=KEY=VALUE
     #[argh(option, arg_name = "mapmap")]
     pub default_network_opt: Vec<String>,
-    /// runtime of containers that name none
+    /// runtime of containers that name none (no effect here)
     #[argh(option, arg_name = "string")]
     pub default_runtime: Option<String>,
     /// size of /dev/shm in containers
@@ -111,7 +110,7 @@ pub struct Flags {
     /// search domain of containers
     #[argh(option, arg_name = "list")]
     pub dns_search: Vec<String>,
-    /// option of the runtime
+    /// option of the runtime (no effect here)
     #[argh(option, arg_name = "list")]
     pub exec_opt: Vec<String>,
     /// directory of state that a reboot may lose
@@ -120,10 +119,10 @@ pub struct Flags {
     /// enable what is experimental
     #[argh(switch)]
     pub experimental: bool,
-    /// switch a feature as NAME[=BOOL]
+    /// switch a feature as NAME[=BOOL] (no effect here)
     #[argh(option, arg_name = "map")]
     pub feature: Vec<String>,
-    /// backend of firewall rules
+    /// backend of firewall rules (no effect here)
     #[argh(option, arg_name = "string")]
     pub firewall_backend: Option<String>,
     /// IPv4 range of the default bridge's addresses
@@ -153,7 +152,7 @@ pub struct Flags {
     /// run an init process in every container
     #[argh(switch)]
     pub init: bool,
-    /// program to use as init process
+    /// program to use as init process (no effect here)
     #[argh(option, arg_name = "string")]
     pub init_path: Option<String>,
     /// registry or network of registries to reach without checked TLS
@@ -162,19 +161,19 @@ pub struct Flags {
     /// host address of published ports
     #[argh(option, arg_name = "ip")]
     pub ip: Option<String>,
-    /// forward packets between networks
+    /// forward packets between networks (no effect here)
     #[argh(option, arg_name = "bool")]
     pub ip_forward: Option<String>,
-    /// leave the policy of forwarded packets alone
+    /// leave the policy of forwarded packets alone (no effect here)
     #[argh(switch)]
     pub ip_forward_no_drop: bool,
     /// let containers of the default bridge reach out
     #[argh(option, arg_name = "bool")]
     pub ip_masq: Option<String>,
-    /// add rules for IPv6
+    /// add rules for IPv6 (no effect here)
     #[argh(option, arg_name = "bool")]
     pub ip6tables: Option<String>,
-    /// add rules for IPv4
+    /// add rules for IPv4 (no effect here)
     #[argh(option, arg_name = "bool")]
     pub iptables: Option<String>,
     /// give the default bridge IPv6
@@ -219,10 +218,10 @@ pub struct Flags {
     /// MTU of the default bridge
     #[argh(option, arg_name = "int")]
     pub mtu: Option<String>,
-    /// MTU of the swarm's control network
+    /// MTU of the swarm's control network (no effect here)
     #[argh(option, arg_name = "int")]
     pub network_control_plane_mtu: Option<String>,
-    /// port of the network diagnostic server
+    /// port of the network diagnostic server (no effect here)
     #[argh(option, arg_name = "int")]
     pub network_diagnostic_port: Option<String>,
     /// forbid new privileges in containers
@@ -231,10 +230,10 @@ pub struct Flags {
     /// hosts to reach without a proxy
     #[argh(option, arg_name = "string")]
     pub no_proxy: Option<String>,
-    /// resource of the swarm node as NAME=VALUE
+    /// resource of the swarm node as NAME=VALUE (no effect here)
     #[argh(option, arg_name = "list")]
     pub node_generic_resource: Vec<String>,
-    /// options of the node resource interface
+    /// options of the node resource interface (refused here)
     #[argh(option, arg_name = "string")]
     pub nri_opts: Option<String>,
     /// file with the daemon's process id
@@ -255,7 +254,7 @@ pub struct Flags {
     /// seccomp profile of containers: builtin, unconfined or a file
     #[argh(option, arg_name = "string")]
     pub seccomp_profile: Option<String>,
-    /// use SELinux
+    /// use SELinux (no effect here)
     #[argh(switch)]
     pub selinux_enabled: bool,
     /// seconds that containers have to stop when the daemon does
@@ -273,10 +272,10 @@ pub struct Flags {
     /// folder that stands for / in --install-service
     #[argh(option, arg_name = "string")]
     pub service_root: Option<String>,
-    /// option of the storage driver
+    /// option of the storage driver (no effect here)
     #[argh(option, arg_name = "list")]
     pub storage_opt: Vec<String>,
-    /// address that a swarm node advertises
+    /// address that a swarm node advertises (no effect here)
     #[argh(option, arg_name = "string")]
     pub swarm_default_advertise_addr: Option<String>,
     /// use TLS; implied by --tlsverify
@@ -300,13 +299,13 @@ pub struct Flags {
     /// use TLS and demand a certificate of clients
     #[argh(switch)]
     pub tlsverify: bool,
-    /// forward published ports by a process
+    /// forward published ports by a process (no effect here)
     #[argh(option, arg_name = "bool")]
     pub userland_proxy: Option<String>,
-    /// program that forwards published ports
+    /// program that forwards published ports (no effect here)
     #[argh(option, arg_name = "string")]
     pub userland_proxy_path: Option<String>,
-    /// user of the user namespace of containers
+    /// user of the user namespace of containers (refused here)
     #[argh(option, arg_name = "string")]
     pub userns_remap: Option<String>,
     /// check the configuration and exit

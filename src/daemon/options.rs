@@ -206,6 +206,9 @@ mod tests {
     fn flags_and_table_name_the_same() {
         let info = crate::daemon::flags::Flags::get_args_info();
         for flag in info.flags {
+            let tier = by_flag(flag.long).map(|o| o.tier);
+            assert_eq!(flag.description.ends_with("(no effect here)"), tier == Some(Tier::Unused), "{}", flag.long);
+            assert_eq!(flag.description.ends_with("(refused here)"), tier == Some(Tier::Refused), "{}", flag.long);
             let known = by_flag(flag.long).is_some();
             let own = matches!(
                 flag.long,

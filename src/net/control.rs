@@ -62,9 +62,7 @@ impl Sandbox {
             ports: self.ports.clone(),
         }
     }
-}
 
-impl Sandbox {
     fn place(&self) -> names::Place<'_> {
         names::Place { container: &self.spec.container, dns: &self.spec.dns, endpoints: &self.endpoints }
     }
@@ -235,27 +233,12 @@ impl Control {
     fn create(
         &mut self,
         spec: SandboxSpec,
-        mut namespace_of: Bare,
+        mut bare: Bare,
         mut endpoints: Vec<Endpoint>,
     ) -> Result<(Answer, Option<OwnedFd>)> {
-        let namespace = namespace_of.namespace.try_clone()?;
-        for (n, wanted) in spec.endpoints.iter().enumerate().skip(endpoints.len()) {
-            let interface = wanted.interface.clone().unwrap_or_else(|| format!("eth{n}"));
-            match self.attach(&namespace, &mut namespace_of.netlink, &interface, wanted) {
-                Ok(endpoint) => endpoints.push(endpoint),
-                Err(e) => {
-                    self.discard(&endpoints);
-                    return Err(e);
-                }
-            }
-        }
-        if let Err(e) = set_default_routes(&mut namespace_of.netlink, &endpoints) {
-            self.discard(&endpoints);
-            return Err(e);
-        }
+        let namespace = bare.namespace.try_clone()?;
         let owner = Owner::default();
-        self.own(&endpoints, &owner);
-        let ports = match self.publisher.publish(&spec, &endpoints, &self.networks, &owner) {
+        let ports = match self.furnish(&spec, &mut bare, &mut endpoints, &owner) {
             Ok(ports) => ports,
             Err(e) => {
                 self.discard(&endpoints);
@@ -265,8 +248,8 @@ impl Control {
         if spec.host_gateway {
             self.allow_host(&endpoints);
         }
-        let inside = namespace_of.netlink;
-        let sandbox = Sandbox { namespace: namespace_of.namespace, inside, endpoints, ports, spec, owner };
+        let Bare { namespace: own, netlink: inside } = bare;
+        let sandbox = Sandbox { namespace: own, inside, endpoints, ports, spec, owner };
         let state = sandbox.state();
         let embedded = sandbox.spec.dns.embedded;
         self.sandboxes.insert(state.container.clone(), sandbox);
@@ -275,6 +258,23 @@ impl Control {
         }
         self.names_changed();
         Ok((Answer::Sandbox(Box::new(state)), Some(namespace)))
+    }
+
+    /// Endpoints, routes, published ports. What was made before a failure is in `endpoints`.
+    fn furnish(
+        &mut self,
+        spec: &SandboxSpec,
+        bare: &mut Bare,
+        endpoints: &mut Vec<Endpoint>,
+        owner: &Owner,
+    ) -> Result<Vec<PortState>> {
+        for (n, wanted) in spec.endpoints.iter().enumerate().skip(endpoints.len()) {
+            let interface = wanted.interface.clone().unwrap_or_else(|| format!("eth{n}"));
+            endpoints.push(self.attach(&bare.namespace, &mut bare.netlink, &interface, wanted)?);
+        }
+        set_default_routes(&mut bare.netlink, endpoints)?;
+        self.own(endpoints, owner);
+        self.publisher.publish(spec, endpoints, &self.networks, owner)
     }
 
     /// A container without its name server is still a container.

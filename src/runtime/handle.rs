@@ -115,9 +115,6 @@ pub struct Runtime {
     cgroups: Cgroups,
 }
 
-/// A message of a shim with what came beside it.
-type Word = (FromShim, Vec<u8>, Vec<OwnedFd>);
-
 pub type OnEvent = Box<dyn Fn(Event) + Send + Sync>;
 
 impl Runtime {
@@ -208,7 +205,7 @@ impl Runtime {
 
     /// Asks for a shim and waits for its first word. `fds` go beside the socket
     /// that is made for it.
-    fn ask(&self, message: &Spawn, fds: &[OwnedFd]) -> Result<(OwnedFd, nix::Result<Option<Word>>)> {
+    fn ask(&self, message: &Spawn, fds: &[OwnedFd]) -> Result<(OwnedFd, nix::Result<Option<wire::Packet<FromShim>>>)> {
         let (control, theirs) = socket::pair()?;
         let all: Vec<_> = [theirs.as_fd()].into_iter().chain(fds.iter().map(AsFd::as_fd)).collect();
         self.ask_spawner(message, &all).context("ask the spawner for a shim")?;

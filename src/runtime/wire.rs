@@ -138,12 +138,11 @@ pub fn send<T: Serialize>(
     }
 }
 
+/// A message with the bytes and descriptors that came beside it.
+pub type Packet<T> = (T, Vec<u8>, Vec<OwnedFd>);
+
 /// One message. None: the peer is gone. Garbage is EBADMSG.
-#[allow(clippy::type_complexity)]
-pub fn receive<T: DeserializeOwned>(
-    socket: BorrowedFd<'_>,
-    wait: bool,
-) -> nix::Result<Option<(T, Vec<u8>, Vec<OwnedFd>)>> {
+pub fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>, wait: bool) -> nix::Result<Option<Packet<T>>> {
     let mut buffer = vec![0; MAX_MESSAGE];
     let (n, fds) = crate::sys::socket::receive(socket, &mut buffer, wait)?;
     if n == 0 {

@@ -29,6 +29,11 @@ fn errors_say_where() {
     }
     let shown = build(&d, Client::Real, "classic", &[("Dockerfile", "FROM busybox\nRUN exit 7\n")], &[]).fails(7);
     assert!(shown.contains("The command '/bin/sh -c exit 7' returned a non-zero code: 7"), "{shown}");
+    for client in d.clients() {
+        let files = [("Dockerfile", "FROM busybox\n")];
+        let shown = build(&d, client, "secure", &files, &["--security-opt", "label=disable"]).fails(1);
+        assert!(shown.contains("does not support setting security options on build"), "{shown}");
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn a_pull_survives_cut_links_and_tells_it_as_docker_does() {
             .with("Content-Range", format!("bytes {from}-{}/{}", layer.len() - 1, layer.len()));
         if count.fetch_add(1, Ordering::SeqCst) == 0 { reply.end(End::Cut(70_000)) } else { reply }
     });
-    let name = format!("{}/repo:v1", server.address);
+    let name = server.repo();
     let out = daemon.docker(&["pull", &name]);
     let (id, digest) = (short(&sample.layer(0)), sample.digest());
     assert_eq!(
@@ -60,13 +60,13 @@ fn a_false_layer_is_named_and_leaves_no_image() {
         wrong[middle] ^= 0x10;
         Reply::new(200, wrong)
     });
-    let out = daemon.docker(&["pull", &format!("{}/repo:v1", server.address)]);
+    let out = daemon.docker(&["pull", &server.repo()]);
     assert_eq!(out.code, 1);
     assert!(out.stderr.contains(&image.layer(0).to_string()), "{}", out.stderr);
 
     let other = Sample::claiming("amd64", &one_layer(), &[Digest::of(b"another tar").to_string()]);
     let server = serve(&other, |_, layer| Reply::new(200, layer));
-    let name = format!("{}/repo:v1", server.address);
+    let name = server.repo();
     let out = daemon.docker(&["pull", &name]);
     assert_eq!(out.code, 1);
     assert!(out.stderr.contains("invalid diffID"), "{}", out.stderr);
@@ -114,7 +114,7 @@ fn what_a_manifest_says_falsely_is_named() {
         (serve(&plain, ranged), format!("{}", plain.layer(0))),
     ];
     for (server, words) in cases {
-        let out = d.docker(&["pull", &format!("{}/repo:v1", server.address)]);
+        let out = d.docker(&["pull", &server.repo()]);
         let said = out.fails(1);
         assert!(said.contains(&words), "expected {words:?} in {said}");
         assert_eq!(d.docker(&["images", "-aq"]).ok(), "");
@@ -128,7 +128,7 @@ fn the_first_schema_is_refused_with_advice() {
     let old = json!({"schemaVersion": 1, "name": "repo", "tag": "v1", "fsLayers": [], "history": []});
     let kind = "application/vnd.docker.distribution.manifest.v1+prettyjws";
     let server = registry(vec![("v1".into(), old.to_string().into_bytes(), kind)], vec![], ranged);
-    let name = format!("{}/repo:v1", server.address);
+    let name = server.repo();
     for client in d.clients() {
         let words = d.with(client, &["pull", &name]).fails(1);
         let want = format!(
@@ -147,7 +147,7 @@ fn foreign_layers_come_from_the_registry_that_has_them() {
         m["layers"][0]["mediaType"] = json!("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
         m["layers"][0]["urls"] = json!(["http://127.0.0.1:1/elsewhere"]);
     });
-    let name = format!("{}/repo:v1", server.address);
+    let name = server.repo();
     d.docker(&["pull", &name]).contains("Status: Downloaded newer image").ok();
     assert_eq!(d.inspect(&name, "{{.Id}}"), sample.id().to_string());
 }
@@ -207,7 +207,7 @@ fn disk_usage_counts_what_is_kept_packed() {
     let d = Daemon::start();
     let sample = Sample::of("amd64", &[tar_of("a", &noise(1, 60_000)), tar_of("b", &noise(2, 50_000))]);
     let server = serve(&sample, ranged);
-    let name = format!("{}/repo:v1", server.address);
+    let name = server.repo();
     d.docker(&["pull", "-q", &name]).ok();
     let files: usize = sample.layers.iter().map(Vec::len).sum::<usize>() + 110_000;
     let usage = d.json("GET", "/system/df", None);

@@ -1,7 +1,7 @@
 //! `docker manifest` and `/distribution`, against the real registry and beside the
 //! original's client.
 
-use super::platforms::{HOST, OTHER, several};
+use super::platforms::{HOST, OTHER, pulled, several};
 use crate::harness::registry::Registry;
 use crate::harness::{Daemon, probe};
 use crate::need;
@@ -13,10 +13,7 @@ fn lists_made_by_hand_are_the_originals() {
     need!(Registry::needs(), probe::busybox());
     let d = Daemon::start();
     let registry = Registry::plain(&d.scratch);
-    let image = several();
-    let server = image.serve();
-    let from = format!("{}/repo:v1", server.address);
-    d.docker(&["pull", "-q", "--platform", "all", &from]).ok();
+    let (image, _server, from) = pulled(&d);
     let at = |name: &str| format!("{}/{name}", registry.address);
     let (host, other) = (at("one:host"), at("one:other"));
     for (name, arch) in [(&host, HOST), (&other, OTHER)] {
@@ -70,7 +67,7 @@ fn a_registry_is_asked_what_a_name_stands_for() {
     d.docker(&["push", "-q", &box_name]).ok();
     let image = several();
     let server = image.serve();
-    let many = format!("{}/repo:v1", server.address);
+    let many = server.repo();
     let ask = |name: &str| d.json("GET", &format!("/distribution/{name}/json"), None);
     let one = ask(&box_name);
     let digest: Digest = one["Descriptor"]["digest"].as_str().unwrap().parse().unwrap();

@@ -46,6 +46,15 @@ impl Several {
     }
 }
 
+/// Pulled whole, under the name that comes last.
+pub fn pulled(d: &Daemon) -> (Several, Scripted, String) {
+    let image = several();
+    let server = image.serve();
+    let name = server.repo();
+    d.docker(&["pull", "-q", "--platform", "all", &name]).ok();
+    (image, server, name)
+}
+
 fn platform(arch: &str) -> String {
     format!("linux/{arch}")
 }
@@ -56,7 +65,7 @@ fn one_platform_is_pulled_unless_all_are_asked_for() {
     let d = Daemon::start();
     let image = several();
     let server = image.serve();
-    let name = format!("{}/repo:v1", server.address);
+    let name = server.repo();
     d.docker(&["pull", "-q", &name]).ok();
     assert_eq!(asked_for(&server, &image.other.layer(1)).len(), 0);
     let other = ["image", "inspect", "--platform", &platform(OTHER), &name];
@@ -97,10 +106,7 @@ fn one_platform_is_pulled_unless_all_are_asked_for() {
 fn a_whole_image_is_saved_loaded_run_and_removed() {
     need!(probe::busybox());
     let d = Daemon::start();
-    let image = several();
-    let server = image.serve();
-    let name = format!("{}/repo:v1", server.address);
-    d.docker(&["pull", "-q", "--platform", "all", &name]).ok();
+    let (image, _server, name) = pulled(&d);
     let whole = d.scratch.join("whole.tar");
     let words = d.docker(&["save", "--platform", "linux/s390x", "-o", whole.to_str().unwrap(), &name]).fails(1);
     assert!(words.contains("no suitable export target found for platform linux/s390x"), "{words}");
@@ -145,10 +151,7 @@ fn a_whole_image_is_saved_loaded_run_and_removed() {
 fn another_tool_reads_every_platform_of_a_save() {
     need!(probe::busybox(), probe::program("skopeo", "skopeo"));
     let d = Daemon::start();
-    let image = several();
-    let server = image.serve();
-    let name = format!("{}/repo:v1", server.address);
-    d.docker(&["pull", "-q", "--platform", "all", &name]).ok();
+    let (image, _server, name) = pulled(&d);
     let skopeo = |args: &[&str]| run(Command::new("skopeo").arg("--insecure-policy").args(args)).ok();
     let whole = d.scratch.join("whole.tar");
     d.docker(&["save", "-o", whole.to_str().unwrap(), &name]).ok();

@@ -1,7 +1,7 @@
 //! Debian's docker-registry: what is pushed is what was pulled, with passwords,
 //! private CAs and proxies between.
 
-use super::platforms::several;
+use super::platforms::pulled;
 use super::sample::{Sample, noise, ranged, serve, tar_of};
 use super::scripted::{Reply, Scripted};
 use crate::harness::registry::{Proxy, Registry, Relay};
@@ -23,7 +23,7 @@ fn what_was_pulled_is_pushed_under_the_same_digest() {
     let registry = Registry::plain(&d.scratch);
     let sample = Sample::of("amd64", &[tar_of("a", &noise(1, 60_000)), tar_of("b", &noise(2, 60_000))]);
     let server = serve(&sample, ranged);
-    let from = format!("{}/repo:v1", server.address);
+    let from = server.repo();
     d.docker(&["pull", "-q", &from]).ok();
     let to = |name: &str| format!("{}/{name}", registry.address);
     for tag in ["one", "two"] {
@@ -54,7 +54,7 @@ fn layers_come_over_connections_that_are_there() {
     let tars: Vec<Vec<u8>> = (0..12).map(|n| tar_of("a", &noise(n, 10_000))).collect();
     let sample = Sample::of("amd64", &tars);
     let server = serve(&sample, ranged);
-    let from = format!("{}/repo:v1", server.address);
+    let from = server.repo();
     d.docker(&["pull", "-q", &from]).ok();
     let asked: Vec<String> = server.asked().iter().map(|a| a.method.clone()).collect();
     assert_eq!(asked, vec!["GET"; 2 + 12]);
@@ -83,7 +83,7 @@ fn blobs_need_not_be_kept() {
     let registry = Registry::plain(&d.scratch);
     let sample = Sample::of("amd64", &[tar_of("a", &noise(1, 60_000)), tar_of("b", &noise(2, 60_000))]);
     let server = serve(&sample, ranged);
-    let from = format!("{}/repo:v1", server.address);
+    let from = server.repo();
     let to = |name: &str| format!("{}/{name}", registry.address);
     d.up();
     d.docker(&["pull", "-q", &from]).ok();
@@ -122,10 +122,7 @@ fn a_whole_image_is_pushed_whole() {
     need!(Registry::needs(), probe::busybox());
     let d = Daemon::start();
     let registry = Registry::plain(&d.scratch);
-    let image = several();
-    let server = image.serve();
-    let from = format!("{}/repo:v1", server.address);
-    d.docker(&["pull", "-q", "--platform", "all", &from]).ok();
+    let (image, _server, from) = pulled(&d);
     let to = format!("{}/copy:v1", registry.address);
     d.docker(&["tag", &from, &to]).ok();
     let digest = Digest::of(&image.index);

@@ -25,14 +25,18 @@ fn start_pull(d: &Daemon, name: &str) -> Child {
     d.cli(Client::Ours).args(["pull", name]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Waits until the first layer is in and some of the second is on the disk.
-fn await_middle(d: &Daemon, sample: &Sample) {
+/// A pull whose first layer is in, and some of the second on the disk.
+fn midway(d: &Daemon) -> (Sample, Scripted, Arc<AtomicBool>, String, Child) {
+    let (sample, server, open) = stuck();
+    let name = server.repo();
+    let pull = start_pull(d, &name);
     let image = d.scratch.join("data/image");
     eventually("the middle of the pull", || {
         let layers = std::fs::read_dir(image.join("layers")).unwrap().count();
         let partial = std::fs::metadata(image.join("unfinished").join(sample.layer(1).hex()));
         layers == 1 && partial.is_ok_and(|p| p.len() > 0)
     });
+    (sample, server, open, name, pull)
 }
 
 /// Ctrl-c at the client, and waits until the daemon has let go of the layer.
@@ -60,10 +64,7 @@ fn check(d: &Daemon, server: &Scripted, sample: &Sample, name: &str) {
 #[test]
 fn a_killed_daemon_goes_on_where_it_was() {
     let mut d = Daemon::start();
-    let (sample, server, open) = stuck();
-    let name = format!("{}/repo:v1", server.address);
-    let mut pull = start_pull(&d, &name);
-    await_middle(&d, &sample);
+    let (sample, server, open, name, mut pull) = midway(&d);
     d.kill();
     pull.wait().unwrap();
     open.store(true, Ordering::SeqCst);
@@ -74,10 +75,7 @@ fn a_killed_daemon_goes_on_where_it_was() {
 #[test]
 fn an_interrupted_pull_ends_at_once_and_goes_on() {
     let d = Daemon::start();
-    let (sample, server, open) = stuck();
-    let name = format!("{}/repo:v1", server.address);
-    let pull = start_pull(&d, &name);
-    await_middle(&d, &sample);
+    let (sample, server, open, name, pull) = midway(&d);
     interrupt(&d, &sample, pull);
     open.store(true, Ordering::SeqCst);
     check(&d, &server, &sample, &name);
@@ -86,10 +84,7 @@ fn an_interrupted_pull_ends_at_once_and_goes_on() {
 #[test]
 fn what_a_power_cut_spoilt_is_fetched_anew() {
     let mut d = Daemon::start();
-    let (sample, server, open) = stuck();
-    let name = format!("{}/repo:v1", server.address);
-    let mut pull = start_pull(&d, &name);
-    await_middle(&d, &sample);
+    let (sample, server, open, name, mut pull) = midway(&d);
     d.kill();
     pull.wait().unwrap();
     let partial = d.scratch.join("data/image/unfinished").join(sample.layer(1).hex());
@@ -107,10 +102,7 @@ fn what_a_power_cut_spoilt_is_fetched_anew() {
 #[test]
 fn a_prune_gives_up_what_is_unfinished() {
     let d = Daemon::start();
-    let (sample, server, _) = stuck();
-    let name = format!("{}/repo:v1", server.address);
-    let pull = start_pull(&d, &name);
-    await_middle(&d, &sample);
+    let (sample, _server, _, _, pull) = midway(&d);
     interrupt(&d, &sample, pull);
     let count = |dir: &str| std::fs::read_dir(d.scratch.join("data/image").join(dir)).unwrap().count();
     assert_eq!((count("layers"), count("unfinished")), (1, 2));
@@ -123,11 +115,9 @@ fn a_prune_gives_up_what_is_unfinished() {
 #[test]
 fn a_registry_that_hangs_holds_up_no_other() {
     let d = Daemon::start();
-    let (sample, server, _) = stuck();
-    let pull = start_pull(&d, &format!("{}/repo:v1", server.address));
-    await_middle(&d, &sample);
+    let (sample, _server, _, _, pull) = midway(&d);
     let other = serve(&sample, ranged);
-    let name = format!("{}/repo:v1", other.address);
+    let name = other.repo();
     d.docker(&["pull", "-q", &name]).ok();
     assert_eq!(asked_for(&other, &sample.layer(1)), [0]);
     assert_eq!(d.inspect(&name, "{{.Id}}"), sample.id().to_string());

@@ -89,6 +89,11 @@ impl Scripted {
         Self { address, asked, stop, thread: Some(thread) }
     }
 
+    /// The image that most of them serve.
+    pub fn repo(&self) -> String {
+        format!("{}/repo:v1", self.address)
+    }
+
     /// What was asked so far, pings left out.
     pub fn asked(&self) -> Vec<Ask> {
         self.asked.lock().unwrap().iter().filter(|a| a.target != "/v2/").cloned().collect()

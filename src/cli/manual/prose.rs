@@ -65,7 +65,9 @@ Containers outlive the daemon: it may be stopped, killed or replaced at any time
 
 \"docker system check\" tells what a host lacks and the command that mends it.
 
-SIGTERM and SIGINT stop the daemon in order, SIGHUP reads the configuration file again.",
+SIGTERM and SIGINT stop the daemon in order, SIGHUP reads the configuration file again.
+
+Options without effect are taken, so that command lines and files written for others go on working, and the log says why they have none; refused ones would weaken what was asked for, and end the daemon.",
             files: &[
                 ("~/.config/docker/daemon.json", "Configuration; /etc/docker/daemon.json for root. What is given there may not be given as an option too."),
                 ("~/.local/share/coracle", "Images, containers and volumes; /var/lib/coracle for root."),

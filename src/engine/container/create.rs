@@ -98,7 +98,14 @@ fn make(
     copy_up(engine, &record)?;
     keep_id::name_user(engine, &record)?;
 
-    let dir = engine.config.data_root.join("containers").join(&id);
+    establish(record, secret_env, &mut undo)?;
+    Ok(CreateResponse { id, warnings })
+}
+
+/// Gives it a record on the disk and a place in the table: from here on it exists.
+fn establish(record: Record, secret_env: Vec<String>, undo: &mut Undo<'_>) -> Result<()> {
+    let engine = undo.engine;
+    let dir = engine.config.data_root.join("containers").join(&undo.id);
     std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     undo.dir = Some(dir.clone());
     let container = Arc::new(Container::new(dir, record));
@@ -107,7 +114,7 @@ fn make(
     engine.containers.insert(container.clone());
     undo.armed = false;
     publish(engine, &container, "create", &[]);
-    Ok(CreateResponse { id, warnings })
+    Ok(())
 }
 
 /// The part of a record that says what it stands on.

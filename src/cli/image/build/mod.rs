@@ -59,7 +59,7 @@ pub struct Build {
     /// cgroup under which the container gets its own
     #[argh(option, arg_name = "string")]
     pub cgroup_parent: Option<String>,
-    /// compress the context with gzip
+    /// compress the context with gzip (no effect here)
     #[argh(switch)]
     pub compress: bool,
     /// length of a CFS period in microseconds
@@ -198,6 +198,9 @@ impl Verb for Build {
         let mut request = client.post("/build");
         for (key, value) in options.encode() {
             request = request.query(key, value);
+        }
+        if !self.security_opt.is_empty() {
+            request = request.query("securityopt", json::to_string(&self.security_opt)?);
         }
         if !secrets.secrets.is_empty() || !secrets.ssh.is_empty() {
             let header = base64::engine::general_purpose::URL_SAFE.encode(json::to_vec(&secrets)?);
