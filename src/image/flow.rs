@@ -28,7 +28,7 @@ const WRITER_GONE: &str = "the unpacking thread has stopped";
 
 /// Decompresses; `sink` gets the tar in buffers that `spare` gives. `seen` counts
 /// the tar's bytes, also of a stream that breaks.
-pub(super) fn drain(
+fn drain(
     compression: Compression,
     input: &mut dyn BufRead,
     seen: &Cell<u64>,
@@ -55,6 +55,17 @@ pub(super) fn drain(
         seen.set(seen.get() + have as u64);
         sink(buffer)?;
     }
+}
+
+/// The diff ID of a stream that is not unpacked yet.
+pub(super) fn diff_id_alone(compression: Compression, input: &mut dyn BufRead, seen: &Cell<u64>) -> Result<Digest> {
+    let mut hasher = Hasher::new();
+    let hash = |buffer: Vec<u8>| {
+        hasher.update(&buffer);
+        Ok(())
+    };
+    drain(compression, input, seen, || None, hash)?;
+    Ok(hasher.finish())
 }
 
 /// Unpacks the stream into `staging`, with its tar record beside it.

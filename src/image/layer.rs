@@ -13,7 +13,7 @@
 
 use super::compress::{self, Compression};
 use super::digest::{Digest, Hasher};
-use super::flow::{Copy, Meter, Source, drain, untar};
+use super::flow::{Copy, Meter, Source, diff_id_alone, untar};
 use super::room::{self, Reached};
 use super::unfinished::Partial;
 use super::window::Window;
@@ -186,12 +186,7 @@ pub(super) fn take_in(
     let mut stream = BufReader::with_capacity(READ, meter);
     let seen = Cell::new(0);
     let unpacked = if spool {
-        let mut hasher = Hasher::new();
-        let hash = |buffer: Vec<u8>| {
-            hasher.update(&buffer);
-            Ok(())
-        };
-        drain(compression, &mut stream, &seen, || None, hash).map(|()| (None, hasher.finish()))
+        diff_id_alone(compression, &mut stream, &seen).map(|diff_id| (None, diff_id))
     } else {
         place.driver.stage(parent.flatten()).and_then(|staging| {
             let (outcome, diff_id) = untar(place, compression, &mut stream, &*staging, cancel, &seen)?;

@@ -109,23 +109,10 @@ pub fn build(
         marks.push("/.dockerenv".to_owned());
         links.push(("/proc/mounts".to_owned(), "/etc/mtab".to_owned()));
     }
-    let capabilities = capabilities(host)?;
-    let process = Process {
-        args: std::iter::once(record.path.clone()).chain(record.args.iter().cloned()).collect(),
-        env,
-        cwd: if record.config.working_dir.is_empty() { "/".into() } else { record.config.working_dir.clone() },
-        user: User {
-            spec: record.config.user.clone(),
-            additional_groups: host.group_add.iter().flatten().chain(&cdi.groups).cloned().collect(),
-            set_home: true,
-        },
-        capabilities,
-        no_new_privileges: security(host)?.no_new_privileges || engine.config.no_new_privileges,
-        seccomp: seccomp(&engine.config, host, capabilities)?,
-        rlimits: rlimits(&engine.config, host)?,
-        oom_score_adj: (host.oom_score_adj != 0).then_some(host.oom_score_adj as i32),
-        umask: 0o022,
-    };
+    let process = process(engine, record, env, &cdi.groups)?;
+    let user_namespace = record.owners.map(|o| keep_id::namespace(&o)).transpose()?;
+    let log = log_options::spec(record, &container.dir)?;
+    let sysctls = sysctls(host, private_network)?;
     // Last, since from here on nothing fails and would leave it behind.
     let cgroup = cgroup::create(engine, &record.id, host)?.map(|dir| fds.add(dir));
     let size = host.console_size;
@@ -139,7 +126,7 @@ pub fn build(
         hostname: record.config.hostname.clone(),
         domainname: record.config.domainname.clone(),
         namespaces,
-        user_namespace: record.owners.map(|o| keep_id::namespace(&o)).transpose()?,
+        user_namespace,
         process,
         stdio: Stdio {
             tty: record.config.tty,
@@ -147,7 +134,7 @@ pub fn build(
             stdin_once: record.config.stdin_once,
             console_size: console_size.or(asked),
         },
-        log: log_options::spec(record, &container.dir)?,
+        log,
         mounts,
         devices,
         links,
@@ -156,11 +143,32 @@ pub fn build(
         all_devices: host.privileged,
         masked_paths: host.masked_paths.clone().unwrap_or_default(),
         readonly_paths: host.readonly_paths.clone().unwrap_or_default(),
-        sysctls: sysctls(host, private_network)?,
+        sysctls,
         init: host.init.unwrap_or(engine.config.init) && host.pid_mode.is_empty(),
         cgroup,
     };
     Ok((spec, fds.0))
+}
+
+fn process(engine: &Engine, record: &Record, env: Vec<String>, further_groups: &[String]) -> Result<Process> {
+    let (config, host) = (&record.config, &record.host_config);
+    let capabilities = capabilities(host)?;
+    Ok(Process {
+        args: std::iter::once(record.path.clone()).chain(record.args.iter().cloned()).collect(),
+        env,
+        cwd: if config.working_dir.is_empty() { "/".into() } else { config.working_dir.clone() },
+        user: User {
+            spec: config.user.clone(),
+            additional_groups: host.group_add.iter().flatten().chain(further_groups).cloned().collect(),
+            set_home: true,
+        },
+        capabilities,
+        no_new_privileges: security(host)?.no_new_privileges || engine.config.no_new_privileges,
+        seccomp: seccomp(&engine.config, host, capabilities)?,
+        rlimits: rlimits(&engine.config, host)?,
+        oom_score_adj: (host.oom_score_adj != 0).then_some(host.oom_score_adj as i32),
+        umask: 0o022,
+    })
 }
 
 fn namespaces(engine: &Engine, host: &HostConfig, sandbox: Option<Sandbox>, fds: &mut Fds) -> Result<Namespaces> {
