@@ -176,7 +176,7 @@ fn following_over_compressed_rotations_loses_and_repeats_nothing() {
     need!(probe::busybox());
     let d = Daemon::with_busybox();
     let script = "mknod /go p; i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); \
-                  [ $((i % 200)) = 0 ] && read go </go; done; true";
+                  [ $((i % 200)) != 0 ] || until read go </go; do :; done; done";
     for driver in ["json-file", "local"] {
         let options = ["max-size=6k", "max-file=4", "compress=true"].map(|o| ["--log-opt", o]).concat();
         let start = [&["--log-driver", driver][..], &options, &["busybox", "sh", "-c", script]].concat();

@@ -255,6 +255,7 @@ impl Daemon {
 
     fn try_api(&self, method: &str, path: &str, body: Option<&str>) -> Option<(u16, String)> {
         let mut stream = UnixStream::connect(self.socket()).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
         let body = body.unwrap_or("");
         let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
         write!(

@@ -47,10 +47,23 @@ impl Place {
         open(&self.path, false)
     }
 
-    /// Every file, oldest first. Opened from the newest on: a rotation meanwhile
-    /// makes one come twice, which its inode shows, or leaves one number free.
+    /// Every file, oldest first.
     pub fn open_all(&self) -> Result<Vec<Opened>> {
-        let mut files: Vec<Opened> = self.open_current()?.into_iter().collect();
+        loop {
+            let current = self.open_current()?;
+            let before = current.as_ref().map(|f| f.key);
+            let files = self.open_behind(current)?;
+            // A rotation meanwhile may have put one file under two names, or two in disorder.
+            if before == std::fs::metadata(&self.path).ok().map(|m| key_of(&m)) {
+                return Ok(files);
+            }
+        }
+    }
+
+    /// With the older ones before it. Opened from the newest on, so that what one
+    /// rotation moves comes twice, which its inode shows, or leaves one number free.
+    fn open_behind(&self, current: Option<Opened>) -> Result<Vec<Opened>> {
+        let mut files: Vec<Opened> = current.into_iter().collect();
         let mut missing = 0;
         for number in 1..MAX_FILES {
             let plain = open(&self.numbered(number, false), false)?;

@@ -68,8 +68,9 @@ struct Reading {
     format: Format,
     /// Read and not yet decoded.
     pending: Vec<u8>,
-    /// The beginning of the compressed file that was given after `file`.
-    unpacked: Option<Vec<u8>>,
+    /// The compressed file that was given after `file`, and how it begins. Held, because
+    /// the inode of a file that is gone may be the next one's.
+    unpacked: Option<(File, Vec<u8>)>,
 }
 
 /// Gives everything that is there; the newest file stays open to be followed.
@@ -129,7 +130,7 @@ fn catch_up(place: &Place, current: &mut Option<Reading>, sink: &mut Sink<'_>) -
                 let data = decompress(&opened)?;
                 give(place.format, &data, sink)?;
                 reading.key = opened.key;
-                reading.unpacked = Some(data[..data.len().min(HEAD)].to_vec());
+                reading.unpacked = Some((opened.file, data[..data.len().min(HEAD)].to_vec()));
             }
             Some(opened) => *current = Some(Reading::new(place.format, opened)),
             None => return Ok(()),
@@ -158,12 +159,13 @@ impl Reading {
     /// How the file begins, by which it is known when it comes back compressed.
     fn head(&self) -> Vec<u8> {
         use std::os::unix::fs::FileExt;
-        self.unpacked.clone().unwrap_or_else(|| {
-            let mut head = vec![0; HEAD];
-            let n = self.file.read_at(&mut head, 0).unwrap_or(0);
-            head.truncate(n);
-            head
-        })
+        if let Some((_, head)) = &self.unpacked {
+            return head.clone();
+        }
+        let mut head = vec![0; HEAD];
+        let n = self.file.read_at(&mut head, 0).unwrap_or(0);
+        head.truncate(n);
+        head
     }
 
     /// To the end of what is written out.
