@@ -90,6 +90,8 @@ fn none_keeps_nothing() {
         out.prints("hi");
         let words = d.with(c, &["logs", "quiet"]).fails(1);
         assert!(words.contains("configured logging driver does not support reading"), "{words}");
+        // Compose goes on with the other containers when it is this status.
+        assert_eq!(d.api("GET", "/containers/quiet/logs?stdout=1", None).0, 501);
         d.docker(&["rm", "quiet"]).ok();
     }
 }

@@ -179,6 +179,7 @@ fn links_of_other_networks() {
         &[&["--name", "web", "--network", "one", "--link", "db:store", "--link", "nobody"], &sleep[..]].concat(),
     );
     d.run_detached(&[&["--name", "other", "--network", "one"], &sleep[..]].concat());
+    assert_eq!(d.inspect("web", "{{json .HostConfig.Links}}"), "null", "those are the default network's");
     let find = |who: &str, name: &str| d.docker(&["exec", who, "nslookup", name]);
     let _ = find("web", "store").fails(1);
     d.docker(&["start", "db"]).ok();

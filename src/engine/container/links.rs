@@ -94,9 +94,9 @@ fn variables(parent: &str, alias: &str, other: &Record, env: &mut Vec<String>) {
     }
 }
 
-/// `HostConfig.Links` for `inspect`.
+/// `HostConfig.Links` for `inspect`, which has only those of the default bridge.
 pub fn shown(engine: &Engine, record: &Record) -> Option<Vec<String>> {
-    let links = record.host_config.links.as_ref()?;
+    let links = record.host_config.links.as_ref().filter(|_| legacy(&record.host_config))?;
     let show = |link: &String| {
         let (target, alias) = split(link);
         let name = engine.containers.get(target).map_or_else(|_| target.to_owned(), |c| c.name());

@@ -25,7 +25,7 @@ impl Place {
         match record.host_config.log_config.kind.as_str() {
             "json-file" => Ok(Self { format: Format::JsonFile, path: dir.join(format!("{}-json.log", record.id)) }),
             "local" => Ok(Self { format: Format::Local, path: dir.join("local-logs").join("container.log") }),
-            _ => Err(Error::invalid("configured logging driver does not support reading")),
+            _ => Err(Error::not_implemented("configured logging driver does not support reading")),
         }
     }
 
