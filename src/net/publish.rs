@@ -32,6 +32,13 @@ const BACKLOG: i32 = 1024;
 const BURST: usize = 64;
 /// A container that does not answer its SYN.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// For so long after its port was published a container may be about to listen: who
+/// connects meanwhile is kept, not reset. A start is over when the program has begun,
+/// and clients that connect at once and never look back (testcontainers' to its
+/// reaper) would be lost.
+const EARLY: Duration = Duration::from_secs(1);
+/// Between two tries to reach such a container.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Tries for an ephemeral port that is free on both families.
 const TRIES: usize = 32;
 
@@ -93,7 +100,9 @@ impl Publisher {
             let (owner, name) = (owner.clone(), spec.container.clone());
             match state.protocol {
                 Protocol::Tcp => {
-                    self.remote.post(move |l| l.listen(Listener { fd, v4, v6, gateways, container: name, owner }));
+                    let since = Instant::now();
+                    let listener = Listener { fd, v4, v6, gateways, container: name, owner, since };
+                    self.remote.post(move |l| l.listen(listener));
                 }
                 Protocol::Udp => {
                     let prefer_v6 = state.host_ip.is_ipv6();
@@ -325,15 +334,23 @@ struct Listener {
     gateways: Vec<IpAddr>,
     container: String,
     owner: Owner,
+    since: Instant,
+}
+
+/// A client, and the listener that it came by.
+struct Client {
+    fd: OwnedFd,
+    from: SocketAddr,
+    listener: Key,
+    place: Place,
 }
 
 /// A client that waits for the container to answer.
 struct Waiting {
-    client: OwnedFd,
+    client: Client,
     inner: OwnedFd,
     container: SocketAddr,
     since: Instant,
-    place: Place,
 }
 
 /// The loop's state. Lives in the engine's namespace.
@@ -341,6 +358,9 @@ pub struct Loop {
     registry: Registry,
     listeners: Slab<Listener>,
     waiting: Slab<Waiting>,
+    /// Clients that came before their container listened.
+    early: Vec<Client>,
+    again: Ticker,
     relays: Relays,
     subnets: Vec<Subnet>,
     /// Listeners that could not accept for want of descriptors, or beyond their
@@ -359,6 +379,8 @@ impl Loop {
             registry,
             listeners: Slab::default(),
             waiting: Slab::default(),
+            early: Vec::new(),
+            again: Ticker::new(PAUSE),
             subnets: Vec::new(),
             starved: HashSet::new(),
             more: Vec::new(),
@@ -398,7 +420,7 @@ impl Loop {
             let place = self.places.take(&listener.owner);
             let Some(place) = place else { return self.starve(key) };
             match inet::accept(&listener.fd) {
-                Ok((fd, client)) => self.begin(key, fd, client, place),
+                Ok((fd, from)) => self.begin(Client { fd, from, listener: key, place }),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if matches!(e.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR)) => {}
                 Err(_) => return self.starve(key),
@@ -412,40 +434,49 @@ impl Loop {
     }
 
     /// Connects to the container in the client's name.
-    fn begin(&mut self, key: Key, client: OwnedFd, from: SocketAddr, place: Place) {
-        let Some(listener) = self.listeners.get_mut(key) else { return };
-        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+    fn begin(&mut self, client: Client) {
+        let Some(listener) = self.listeners.get_mut(client.listener) else { return reset(&client) };
+        let from = SocketAddr::new(client.from.ip().to_canonical(), client.from.port());
         if from.ip().is_loopback() {
-            let _ = inet::set_option(&client, libc::SOL_TCP, libc::TCP_CONGESTION, CONGESTION.as_bytes());
+            let _ = inet::set_option(&client.fd, libc::SOL_TCP, libc::TCP_CONGESTION, CONGESTION.as_bytes());
         }
         let container = if from.is_ipv6() { listener.v6.or(listener.v4) } else { listener.v4.or(listener.v6) };
         let Some(container) = container else { return };
         let inner = match dial(from, container, &listener.gateways, &self.subnets) {
             Ok(inner) => inner,
-            Err(e) => {
-                crate::debug!(format!("reach {container} for a published port: {e}"));
-                let _ = abort_on_close(&client);
-                return;
-            }
+            Err(e) => return self.unreachable(client, container, &e),
         };
         let key = self.waiting.next_key();
         if self.registry.add(&inner, PENDING | key).is_ok() {
-            self.waiting.insert(Waiting { client, inner, container, since: Instant::now(), place });
+            self.waiting.insert(Waiting { client, inner, container, since: Instant::now() });
         }
     }
 
     fn connected(&mut self, key: Key) {
-        let Some(waiting) = self.waiting.remove(key) else { return };
-        if inet::take_error(&waiting.inner).is_err() {
-            let _ = abort_on_close(&waiting.client);
-            return;
+        let Some(Waiting { client, inner, container, .. }) = self.waiting.remove(key) else { return };
+        if let Err(e) = inet::take_error(&inner) {
+            return self.unreachable(client, container, &e);
         }
-        self.registry.remove(&waiting.inner);
-        let Waiting { client, inner, container, place, .. } = waiting;
-        if let Err(e) = self.relays.add(client, inner, container.ip(), 0, place) {
+        self.registry.remove(&inner);
+        if let Err(e) = self.relays.add(client.fd, inner, container.ip(), 0, client.place) {
             crate::warn!(format!("relay a published port: {e}"));
         }
     }
+
+    fn unreachable(&mut self, client: Client, container: SocketAddr, e: &io::Error) {
+        let early = self.listeners.get_mut(client.listener).is_some_and(|l| l.since.elapsed() < EARLY);
+        if early && e.raw_os_error() == Some(libc::ECONNREFUSED) {
+            self.early.push(client);
+        } else {
+            crate::debug!(format!("reach {container} for a published port: {e}"));
+            reset(&client);
+        }
+    }
+}
+
+/// Nobody serves this client.
+fn reset(client: &Client) {
+    let _ = abort_on_close(&client.fd);
 }
 
 /// A connection to a container whose source is the client's address, or the
@@ -485,6 +516,9 @@ impl Handler for Loop {
     fn settle(&mut self) -> Option<Duration> {
         let more = std::mem::take(&mut self.more);
         more.into_iter().for_each(|key| self.accept(key));
+        if !self.early.is_empty() && self.again.due() {
+            std::mem::take(&mut self.early).into_iter().for_each(|client| self.begin(client));
+        }
         let busy = self.relays.pump();
         let ended = !self.relays.take_ended().is_empty();
         let sweep = self.sweep.due();
@@ -500,6 +534,7 @@ impl Handler for Loop {
         }
         match (busy || !self.more.is_empty(), self.waiting.is_empty() && self.starved.is_empty()) {
             (true, _) => Some(Duration::ZERO),
+            _ if !self.early.is_empty() => Some(self.again.left()),
             (false, false) => Some(self.sweep.left()),
             (false, true) => None,
         }

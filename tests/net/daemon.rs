@@ -75,6 +75,25 @@ fn a_published_port_outlives_dockerd() {
     eventually("the port is free", || TcpStream::connect(format!("127.0.0.1:{port}")).is_err());
 }
 
+/// A start does not wait for the program to listen, and not every client tries again.
+#[test]
+fn a_client_that_is_early_is_served() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let serve = "until [ -e /go ]; do usleep 1000; done; echo hello | exec nc -l -p 80";
+    // On a slow machine the second is over for one container; the next has its own.
+    eventually("an early client's answer", || {
+        d.run_detached(&["--name", "late", "-p", "127.0.0.1::80", "busybox", "sh", "-c", serve]);
+        let port = d.docker(&["port", "late", "80/tcp"]).ok();
+        let mut client = TcpStream::connect(port.trim()).unwrap();
+        d.docker(&["exec", "late", "touch", "/go"]).ok();
+        let mut text = String::new();
+        let read = client.read_to_string(&mut text);
+        d.docker(&["rm", "-f", "late"]).ok();
+        read.is_ok() && text == "hello\n"
+    });
+}
+
 /// As by the original: without a network a port is free, with another it is published there.
 #[test]
 fn published_ports_follow_the_way_out() {

@@ -15,6 +15,20 @@ from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
 
+# The library tells its reaper's container what to wait for after the start, when
+# nothing waits any more.
+tell = DockerContainer.waiting_for
+
+
+def waiting_for(container, strategy):
+    if container._container is not None:
+        strategy.wait_until_ready(container)
+    return tell(container, strategy)
+
+
+DockerContainer.waiting_for = waiting_for
+
+
 def eventually(what, condition):
     limit = time.monotonic() + 60
     while not condition():
