@@ -43,13 +43,11 @@ pub enum RootPlan {
 }
 
 impl Plan {
-    /// The pid namespace that an exec enters last, when nothing of the host's is open any more.
-    /// Who starts a container in another's is cloned into it: its /proc can only be made there.
+    /// The pid namespace, with others in it, that the child enters only when nothing of the
+    /// host's is open any more. In a user namespace of its own it could not any more, and is
+    /// cloned into it.
     pub fn crosses(&self) -> Option<BorrowedFd<'_>> {
-        match self.root {
-            RootPlan::Enter { .. } => self.join_pid.as_ref().map(AsFd::as_fd),
-            RootPlan::Start(_) => None,
-        }
+        self.join_pid.as_ref().filter(|_| self.user_namespace.is_none()).map(AsFd::as_fd)
     }
 }
 
@@ -71,6 +69,25 @@ pub struct StartPlan {
     pub sysctls: Vec<(CString, String)>,
     /// Our own program, executed instead of the command, which becomes its arguments.
     pub init: Option<OwnedFd>,
+}
+
+impl StartPlan {
+    /// What is used after the old root is gone. The host's /proc, which stands in for one
+    /// that cannot be made, is not among it.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let mounts = self.mounts.iter().filter(|m| !m.is_proc()).filter_map(|m| match &m.what {
+            What::Ready { mount, .. } => Some(mount),
+            What::Filesystem { fallback, .. } => fallback.as_ref(),
+            What::Symlink(_) | What::Mark => None,
+        });
+        mounts.chain(&self.init).chain([&self.rootfs]).map(AsFd::as_fd)
+    }
+}
+
+impl MountStep {
+    pub fn is_proc(&self) -> bool {
+        matches!(&self.what, What::Filesystem { fstype, .. } if fstype.as_c_str() == c"proc")
+    }
 }
 
 pub struct MountStep {
@@ -240,7 +257,15 @@ fn enter_first(spec: &Spec, joins: Vec<OwnedFd>, sysctls: &mut Vec<(String, Stri
 
 /// A file system of its own, mounted nowhere yet.
 pub fn make_filesystem(fstype: &CStr, options: &[(CString, Option<CString>)], attributes: u64) -> nix::Result<OwnedFd> {
-    let context = mount::Context::open(fstype)?;
+    configure(&mount::Context::open(fstype)?, fstype, options, attributes)
+}
+
+fn configure(
+    context: &mount::Context,
+    fstype: &CStr,
+    options: &[(CString, Option<CString>)],
+    attributes: u64,
+) -> nix::Result<OwnedFd> {
     // What mount(8) shows in its first column.
     let _ = context.string(c"source", fstype);
     for (key, value) in options {
@@ -250,6 +275,22 @@ pub fn make_filesystem(fstype: &CStr, options: &[(CString, Option<CString>)], at
         }
     }
     context.mount(attributes)
+}
+
+/// A /proc that the child has begun in the pid namespace that it is to show; made here, where
+/// the host's is in sight, which the kernel asks for. `begun` may be from whoever has got hold
+/// of that child, and name files by paths that are looked up only now: nothing but a proc goes
+/// back.
+pub fn finish_proc(plan: &Plan, index: usize, begun: OwnedFd) -> nix::Result<OwnedFd> {
+    use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+    let RootPlan::Start(start) = &plan.root else { return Err(Errno::EPERM) };
+    let step = start.mounts.get(index).filter(|m| m.is_proc()).ok_or(Errno::EPERM)?;
+    let What::Filesystem { fstype, options, .. } = &step.what else { return Err(Errno::EPERM) };
+    let made = configure(&mount::Context::from(begun), fstype, options, step.attributes)?;
+    match fstatfs(&made)?.filesystem_type() {
+        PROC_SUPER_MAGIC => Ok(made),
+        _ => Err(Errno::EPERM),
+    }
 }
 
 /// `init` is the pidfd of the container's init, `pid` its number.

@@ -4,7 +4,7 @@
 use super::{Result, check};
 use nix::errno::Errno;
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 pub const ATTR_RDONLY: u64 = 0x1;
 pub const ATTR_NOSUID: u64 = 0x2;
@@ -92,6 +92,18 @@ pub fn set_attributes(mount: BorrowedFd<'_>, set: u64, propagation: u64, recursi
 
 /// A file system that is being configured.
 pub struct Context(OwnedFd);
+
+impl From<OwnedFd> for Context {
+    fn from(begun: OwnedFd) -> Self {
+        Self(begun)
+    }
+}
+
+impl AsFd for Context {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Context {
     pub fn open(fstype: &CStr) -> Result<Self> {

@@ -9,12 +9,12 @@
 //!
 //! Invariant: every path is resolved after pivot_root (or setns), inside the
 //! container's root, and through openat2 where a magic link could lead out. Nothing
-//! of the host's is open in a process that an exec shows to the container's others.
+//! of the host's is open in a process that is seen by others in its pid namespace.
 
 mod root;
 mod step;
 
-use self::root::{become_root, fill_root, make_target, open_root, prepare_root, protect_root};
+use self::root::{Made, become_root, fill_root, make_target, open_root, prepare_root, protect_root};
 use self::step::at;
 pub use self::step::{Failure, Step};
 use crate::runtime::plan::{Plan, ProcessPlan, RootPlan};
@@ -76,12 +76,12 @@ fn steps(plan: &Plan, ends: &Ends<'_>) -> Result<std::convert::Infallible, Failu
             open_root().map_err(at(Step::Root, 1))?
         }
     };
+    if plan.crosses().is_some() {
+        cross(plan, ends, &root, &mut made)?;
+    }
     if let RootPlan::Start(start) = &plan.root {
         fill_root(start, &made, &root)?;
         made.clear();
-    }
-    if plan.crosses().is_some() {
-        cross(ends, &root)?;
     }
     let _ = nix::unistd::setsid();
     process::leave_session_keyring();
@@ -102,18 +102,37 @@ fn steps(plan: &Plan, ends: &Ends<'_>) -> Result<std::convert::Infallible, Failu
 /// has CAP_SYS_PTRACE there can use whatever it has open (CVE-2016-9962): so it begins here,
 /// with the container's root for its own and nothing of the host's. The one that came from
 /// outside was not in that namespace, and ends.
-fn cross(ends: &Ends<'_>, root: &OwnedFd) -> Result<(), Failure> {
+fn cross(plan: &Plan, ends: &Ends<'_>, root: &OwnedFd, made: &mut [Made]) -> Result<(), Failure> {
     let fail = at(Step::Namespaces, 4);
     let mut keep = vec![ends.sync, root.as_fd()];
     keep.extend(ends.stdio.iter().flatten());
+    keep.extend(made.iter().flatten().flatten().map(AsFd::as_fd));
+    if let RootPlan::Start(start) = &plan.root {
+        keep.extend(start.descriptors());
+    }
     fd::close_all_except(&keep).map_err(&fail)?;
     match process::clone_sibling().map_err(&fail)? {
-        Forked::Child => Ok(()),
+        Forked::Child => {}
         Forked::Parent { pid, pidfd } => {
             let _ = socket::send(ends.sync, &[b"C", &pid.to_ne_bytes()[..]].concat(), &[pidfd.as_fd()]);
             exit_now(0)
         }
     }
+    if let RootPlan::Start(start) = &plan.root {
+        for (i, _) in start.mounts.iter().enumerate().filter(|(_, m)| m.is_proc()) {
+            made[i] = Some(begin_proc(ends.sync, i as u16));
+        }
+    }
+    Ok(())
+}
+
+/// A proc shows the pid namespace of who begins it. The shim makes it.
+fn begin_proc(sync: BorrowedFd<'_>, index: u16) -> nix::Result<OwnedFd> {
+    let begun = mount::Context::open(c"proc")?;
+    socket::send(sync, &[b"F", &index.to_ne_bytes()[..]].concat(), &[begun.as_fd()])?;
+    let mut errno = [0; 4];
+    let (_, mut fds) = socket::receive(sync, &mut errno, true)?;
+    fds.pop().ok_or(Errno::from_raw(i32::from_ne_bytes(errno)))
 }
 
 /// Until they are written the process is nobody in its own user namespace.

@@ -231,6 +231,13 @@ fn begun(plan: &Plan, ours: &OwnedFd, started: &mut Started) -> Result<(), Refus
                 started.pid = i32::from_ne_bytes([buffer[1], buffer[2], buffer[3], buffer[4]]);
                 started.pidfd = fds.remove(0);
             }
+            Ok((3, mut fds)) if buffer[0] == b'F' && !fds.is_empty() => {
+                let index = u16::from_ne_bytes([buffer[1], buffer[2]]);
+                let _ = match plan::finish_proc(plan, index.into(), fds.remove(0)) {
+                    Ok(made) => socket::send(ours.as_fd(), b"F", &[made.as_fd()]),
+                    Err(e) => socket::send(ours.as_fd(), &(e as i32).to_ne_bytes(), &[]),
+                };
+            }
             Ok((8, _)) => {
                 let _ = process::wait(Who::Pidfd(started.pidfd.as_fd()), true);
                 let (message, invalid) = match child::Failure::from_bytes(&buffer[..8]) {
