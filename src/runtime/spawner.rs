@@ -264,7 +264,7 @@ pub fn orphan(exec_root: &Path) -> Option<(i32, bool)> {
     })
 }
 
-fn is_our_child(pid: i32) -> bool {
+pub fn is_our_child(pid: i32) -> bool {
     let own = nix::unistd::getpid().as_raw();
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .ok()

@@ -113,8 +113,8 @@ fn cross(plan: &Plan, ends: &Ends<'_>, root: &OwnedFd, made: &mut [Made]) -> Res
     fd::close_all_except(&keep).map_err(&fail)?;
     match process::clone_sibling().map_err(&fail)? {
         Forked::Child => {}
-        Forked::Parent { pid, pidfd } => {
-            let _ = socket::send(ends.sync, &[b"C", &pid.to_ne_bytes()[..]].concat(), &[pidfd.as_fd()]);
+        Forked::Parent { pidfd, .. } => {
+            let _ = socket::send(ends.sync, b"C", &[pidfd.as_fd()]);
             exit_now(0)
         }
     }

@@ -16,7 +16,7 @@ use crate::error::Context;
 use crate::runtime::plan::{self, Plan, Refusal, Table};
 use crate::runtime::spec::{LogDriver, LogSpec, Stdio, UserNamespace};
 use crate::runtime::wire::{self, AttachMeta, FromShim, Job, Names, Spawn, State, Work};
-use crate::runtime::{child, logs, sentence};
+use crate::runtime::{child, logs, sentence, spawner};
 use crate::sys::process::{self, Forked, Who, exit_now};
 use crate::sys::{fd, memory, socket};
 use crate::util::atomic_file::{self, Durability};
@@ -218,7 +218,7 @@ impl Streams {
 /// Hears what the child says until it executes its program: of its terminal, of another
 /// process that goes on in its place, of its failure.
 fn begun(plan: &Plan, ours: &OwnedFd, started: &mut Started) -> Result<(), Refusal> {
-    let mut buffer = [0; 16];
+    let (mut buffer, mut crossed) = ([0; 16], false);
     loop {
         match socket::receive(ours.as_fd(), &mut buffer, true) {
             Ok((1, mut fds)) if buffer[0] == b'P' && !fds.is_empty() => {
@@ -226,10 +226,13 @@ fn begun(plan: &Plan, ours: &OwnedFd, started: &mut Started) -> Result<(), Refus
                 started.sink = fd::duplicate(master.as_fd()).ok();
                 started.outputs = [Some(master), None];
             }
-            Ok((5, mut fds)) if buffer[0] == b'C' && !fds.is_empty() => {
+            Ok((1, mut fds)) if buffer[0] == b'C' && !fds.is_empty() && !crossed => {
                 let _ = process::wait(Who::Pidfd(started.pidfd.as_fd()), true);
-                started.pid = i32::from_ne_bytes([buffer[1], buffer[2], buffer[3], buffer[4]]);
-                started.pidfd = fds.remove(0);
+                // Who is in its namespace may speak in its place: only a child of ours can be it.
+                let next = fds.remove(0);
+                if let Some(pid) = pid_of(&next).filter(|pid| spawner::is_our_child(*pid)) {
+                    (started.pid, started.pidfd, crossed) = (pid, next, true);
+                }
             }
             Ok((3, mut fds)) if buffer[0] == b'F' && !fds.is_empty() => {
                 let index = u16::from_ne_bytes([buffer[1], buffer[2]]);
