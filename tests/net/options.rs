@@ -166,6 +166,18 @@ fn links_of_the_default_network() {
     assert!(seen.contains("not attached to default bridge network"), "{seen}");
 }
 
+#[test]
+fn an_endpoints_mac_address_stands_in_the_old_place_as_well() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    d.docker(&["network", "create", "one"]).ok();
+    for (name, network) in [("first", "one"), ("second", "bridge")] {
+        let options = format!("name={network},mac-address=02:42:ac:11:00:99");
+        d.docker(&["create", "--name", name, "--network", &options, "busybox", "true"]).ok();
+        assert_eq!(d.inspect(name, "{{.Config.MacAddress}}"), "02:42:ac:11:00:99");
+    }
+}
+
 /// On other networks a link is an alias of the linking container alone, and says
 /// nothing of when the other one runs.
 #[test]

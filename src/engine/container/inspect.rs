@@ -4,7 +4,7 @@
 use super::record::Record;
 use super::state::time_text;
 use super::{Container, links, log_options, size};
-use crate::api::container::{ContainerInspect, GraphDriver, HostConfig, NetworkSettings, State};
+use crate::api::container::{ContainerConfig, ContainerInspect, GraphDriver, HostConfig, NetworkSettings, State};
 use crate::engine::Engine;
 use crate::error::Result;
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ pub fn inspect(engine: &Engine, reference: &str, with_size: bool) -> Result<Cont
         size_rw: sizes.map(|s| s.rw as i64),
         size_root_fs: sizes.map(|s| s.root_fs as i64),
         mounts: mount_points(&record),
-        config: record.config.clone(),
+        config: ContainerConfig { mac_address: mac_address(&record), ..record.config.clone() },
         network_settings: network_settings(&record),
         ..ContainerInspect::default()
     })
@@ -87,6 +87,15 @@ fn graph_driver(engine: &Engine, container: &Container, record: &Record) -> Grap
         .collect();
     data.insert("ID".into(), container.id.clone());
     GraphDriver { data: Some(data), name: record.driver.clone() }
+}
+
+/// The old field repeats what was asked of the network that the mode names.
+fn mac_address(record: &Record) -> String {
+    let mode = if links::legacy(&record.host_config) { "bridge" } else { &record.host_config.network_mode };
+    match record.asked_macs.get(mode) {
+        Some(asked) if record.config.mac_address.is_empty() => asked.clone(),
+        _ => record.config.mac_address.clone(),
+    }
 }
 
 fn network_settings(record: &Record) -> NetworkSettings {
