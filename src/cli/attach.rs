@@ -152,7 +152,7 @@ pub fn check_tty(stdin: bool, tty: bool) -> Result<()> {
 }
 
 /// `ctrl-p,ctrl-q`: one character or `ctrl-` and one of `a-z@[\]^_`, by commas.
-pub fn parse_keys(text: &str) -> Result<Vec<u8>> {
+fn parse_keys(text: &str) -> Result<Vec<u8>> {
     let key = |word: &str| -> Option<u8> {
         if word == "DEL" {
             return Some(127);

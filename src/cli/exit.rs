@@ -5,7 +5,7 @@ use std::process::ExitCode;
 /// A command line that cannot be read, and whatever keeps run from starting.
 pub const USAGE: u8 = 125;
 /// The command of the container cannot be invoked.
-pub const NOT_EXECUTABLE: u8 = 126;
+const NOT_EXECUTABLE: u8 = 126;
 /// The command of the container is not there.
 pub const NOT_FOUND: u8 = 127;
 

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 pub const BAD_TEMPLATE: u8 = 64;
 
 /// What each kind of object is to Go; the others are raw JSON.
-pub fn type_of(kind: &str) -> &'static str {
+fn type_of(kind: &str) -> &'static str {
     match kind {
         "container" => "container.InspectResponse",
         "image" => "image.InspectResponse",

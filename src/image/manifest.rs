@@ -20,7 +20,7 @@ pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 pub const ANNOTATION_REF_NAME: &str = "org.opencontainers.image.ref.name";
 pub const ANNOTATION_CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// Marks an index entry that is no image but a statement about one.
-pub const ANNOTATION_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+const ANNOTATION_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

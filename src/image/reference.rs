@@ -271,7 +271,7 @@ fn is_component(s: &str) -> bool {
 }
 
 /// `[\w][\w.-]{0,127}`
-pub fn is_tag(s: &str) -> bool {
+fn is_tag(s: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let bytes = s.as_bytes();
     !bytes.is_empty()

@@ -11,7 +11,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// The kernel's SCM_MAX_FD.
-pub const MAX_FDS: usize = 253;
+const MAX_FDS: usize = 253;
 
 /// A connected pair of seqpacket ends, CLOEXEC.
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {

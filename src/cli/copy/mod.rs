@@ -25,7 +25,7 @@ pub struct Destination {
 }
 
 /// A path that says itself that it is a folder: `x/`, `x/.`.
-pub fn asserts_dir(path: &str) -> bool {
+fn asserts_dir(path: &str) -> bool {
     path.ends_with('/') || path == "." || path.ends_with("/.")
 }
 

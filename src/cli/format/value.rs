@@ -227,7 +227,7 @@ fn newline(out: &mut String, indent: Option<&str>, depth: usize) {
 }
 
 /// A JSON string as Go writes it: U+2028, U+2029 and, when asked, `<>&` escaped.
-pub fn json_string(out: &mut String, s: &str, escape: bool) {
+fn json_string(out: &mut String, s: &str, escape: bool) {
     out.push('"');
     for c in s.chars() {
         match c {

@@ -51,7 +51,7 @@ fn kind(found: &std::fs::Metadata) -> &'static str {
 
 /// Beside the file first, so that a broken transfer leaves no half archive under
 /// its name.
-pub fn copy_to_file(source: &mut impl std::io::Read, path: &Path) -> Result<()> {
+fn copy_to_file(source: &mut impl std::io::Read, path: &Path) -> Result<()> {
     let mut name = std::ffi::OsString::from(".docker_temp_");
     name.push(std::process::id().to_string());
     let temporary = path.with_file_name(name);

@@ -352,7 +352,7 @@ impl<'a> Build<'a> {
     }
 
     /// Whether a stage may take steps from the cache.
-    pub fn may_use_cache(&self, ongoing: &Ongoing) -> bool {
+    fn may_use_cache(&self, ongoing: &Ongoing) -> bool {
         let options = &self.request.options;
         let named = |name: &String| {
             self.plan.stages[ongoing.index].name.as_deref() == Some(&name.to_ascii_lowercase())

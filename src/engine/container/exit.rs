@@ -45,7 +45,7 @@ pub fn settle(engine: &Arc<Engine>, container: &Arc<Container>, exit: ExitRecord
     settle_in_turn(engine, container, &turn, exit);
 }
 
-pub fn settle_in_turn(engine: &Arc<Engine>, container: &Arc<Container>, turn: &Turn<'_>, exit: ExitRecord) {
+fn settle_in_turn(engine: &Arc<Engine>, container: &Arc<Container>, turn: &Turn<'_>, exit: ExitRecord) {
     health::end(engine, container);
     release(engine, container);
     let (again, duration, auto_remove) = {

@@ -52,7 +52,7 @@ pub fn settle(log: &mut LogConfig, engine: &EngineConfig) -> Result<()> {
 }
 
 /// `10k`, `5m`, `1g`, plain bytes; none for what is no size.
-pub fn parse_size(text: &str) -> Option<u64> {
+fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     let text = text.strip_suffix('b').unwrap_or(&text);
     let text = text.strip_suffix('i').unwrap_or(text);

@@ -220,7 +220,7 @@ impl Containers {
 }
 
 /// Attributes of a container's event: its labels, its image and its name.
-pub fn event_attributes(record: &Record) -> crate::engine::events::Attributes {
+fn event_attributes(record: &Record) -> crate::engine::events::Attributes {
     let mut attributes = record.config.labels.clone().unwrap_or_default();
     if !record.config.image.is_empty() {
         attributes.insert("image".into(), record.config.image.clone());

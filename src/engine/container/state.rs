@@ -123,7 +123,7 @@ impl State {
 }
 
 /// Docker's approximate words for a duration.
-pub fn human_duration(d: Duration) -> String {
+fn human_duration(d: Duration) -> String {
     let seconds = d.as_secs();
     let hours = (d.as_secs_f64() / 3600.0 + 0.5) as u64;
     match () {

@@ -73,7 +73,7 @@ impl<'a> Archiver<'a> {
     }
 
     #[must_use]
-    pub fn with_over(mut self, over: Vec<(String, Arc<OwnedFd>)>) -> Self {
+    fn with_over(mut self, over: Vec<(String, Arc<OwnedFd>)>) -> Self {
         self.over = over;
         self
     }

@@ -8,7 +8,7 @@ use crate::util::time::{Timestamp, rfc3339_nano};
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
 /// Go's os.FileMode of a stat.
-pub fn go_mode(mode: u32) -> u32 {
+fn go_mode(mode: u32) -> u32 {
     let kind = match SFlag::from_bits_truncate(mode) & SFlag::S_IFMT {
         SFlag::S_IFDIR => 1 << 31,
         SFlag::S_IFLNK => 1 << 27,

@@ -138,7 +138,7 @@ pub fn check_create(engine: &Engine, endpoints: &BTreeMap<String, EndpointSettin
 
 /// Adds a running container to a network; returns the filled-in settings for
 /// its record. Emits `network connect`.
-pub fn connect_running(
+fn connect_running(
     engine: &Engine,
     wanted: &Wanted,
     network: &Record,
@@ -156,7 +156,7 @@ pub fn connect_running(
 }
 
 /// Takes a running container out of a network. Emits `network disconnect`.
-pub fn disconnect_running(engine: &Engine, container: &str, network: &NetworkInspect) -> Result<()> {
+fn disconnect_running(engine: &Engine, container: &str, network: &NetworkInspect) -> Result<()> {
     engine.networks.netd.disconnect(container, &network.id)?;
     if let Some(sandbox) = engine.networks.live().get_mut(container) {
         sandbox.endpoints.retain(|e| e.network != network.id);
@@ -166,7 +166,7 @@ pub fn disconnect_running(engine: &Engine, container: &str, network: &NetworkIns
 }
 
 /// Host and none do not mix with anything.
-pub fn check_drivers(wanted: &Wanted, network: &NetworkInspect) -> Result<()> {
+fn check_drivers(wanted: &Wanted, network: &NetworkInspect) -> Result<()> {
     let mode = wanted.mode.as_str();
     if mode.starts_with("container:") || mode == "host" {
         return Err(Error::forbidden(

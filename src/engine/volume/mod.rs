@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Docker's mark on volumes that nobody named.
-pub const ANONYMOUS: &str = "com.docker.volume.anonymous";
+const ANONYMOUS: &str = "com.docker.volume.anonymous";
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]

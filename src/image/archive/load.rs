@@ -409,7 +409,7 @@ fn annotated_name(entry: &Descriptor) -> Option<Reference> {
 impl Store {
     /// A layer with this content over another parent, made from one that is
     /// here. 404 if there is none.
-    pub fn copy_layer(&self, diff_id: &Digest, parent: Option<&Digest>) -> Result<LayerRef> {
+    fn copy_layer(&self, diff_id: &Digest, parent: Option<&Digest>) -> Result<LayerRef> {
         if let Some(layer) = self.layer(&digest::chain_id(parent, diff_id)) {
             return Ok(layer);
         }

@@ -64,7 +64,7 @@ impl Client {
         }
     }
 
-    pub fn start_upload(&self) -> Result<Url> {
+    fn start_upload(&self) -> Result<Url> {
         let url = self.repository_url("blobs/uploads/");
         let mut call = Call::new("POST", url.clone());
         call.payload = Payload::Bytes(b"");

@@ -14,7 +14,7 @@ const ANY: u16 = 255;
 const INTERNET: u16 = 1;
 const TTL: u32 = 600;
 
-pub const NO_ERROR: u8 = 0;
+const NO_ERROR: u8 = 0;
 pub const SERVER_FAILURE: u8 = 2;
 pub const NO_SUCH_NAME: u8 = 3;
 pub const REFUSED: u8 = 5;

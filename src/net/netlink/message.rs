@@ -1,7 +1,7 @@
 //! Netlink messages: building requests, walking answers. Pure.
 
 /// An answer that a request failed or succeeded.
-pub const NLMSG_ERROR: u16 = 2;
+const NLMSG_ERROR: u16 = 2;
 pub const NLMSG_DONE: u16 = 3;
 
 const HEADER: usize = 16;

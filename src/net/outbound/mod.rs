@@ -61,7 +61,7 @@ use std::time::{Duration, Instant};
 
 /// Kinds of tokens, in the bits above a relay's side bit.
 pub const KIND: u32 = 58;
-pub const PACKETS: Token = 1 << KIND;
+const PACKETS: Token = 1 << KIND;
 pub const PENDING: Token = 2 << KIND;
 pub const RELAY: Token = 3 << KIND;
 pub const DATAGRAMS: Token = 4 << KIND;

@@ -4,7 +4,7 @@
 use crate::util::{id, time::Timestamp};
 
 /// Docker's buffer size; part of the format, since parts end here.
-pub const MAX_LINE: usize = 16 * 1024;
+const MAX_LINE: usize = 16 * 1024;
 
 /// Membership of a piece in a line that was cut.
 #[derive(Debug, Clone, PartialEq, Eq)]

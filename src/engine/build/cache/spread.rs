@@ -33,7 +33,7 @@ use std::io::Read;
 use std::sync::{Arc, PoisonError};
 
 /// The artifact's configuration.
-pub const MEDIA_TYPE: &str = "application/vnd.coracle.buildcache.v1+json";
+const MEDIA_TYPE: &str = "application/vnd.coracle.buildcache.v1+json";
 /// The field of an image's configuration.
 const FIELD: &str = "coracle.buildcache.v1";
 

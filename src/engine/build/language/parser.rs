@@ -276,7 +276,7 @@ pub struct Marker {
 
 /// Every heredoc marker of a line, outside quotes; a digit in front (`3<<EOF`)
 /// is a shell's file descriptor and still a marker.
-pub fn heredoc_markers(line: &str) -> Vec<Marker> {
+fn heredoc_markers(line: &str) -> Vec<Marker> {
     raw_words(line, None).iter().filter_map(|w| heredoc_marker(w)).collect()
 }
 

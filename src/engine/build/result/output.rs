@@ -53,7 +53,7 @@ pub fn is_stored(options: &Options) -> bool {
     options.outputs.is_empty() || options.outputs.iter().any(stored)
 }
 
-pub fn is_pushed(output: &Output) -> bool {
+fn is_pushed(output: &Output) -> bool {
     output.r#type == "registry" || (output.r#type == "image" && truth(output, "push"))
 }
 
