@@ -220,8 +220,9 @@ impl Control {
             return Err(Error::forbidden(format!("network {id} has active endpoints")));
         }
         if let Some(network) = self.networks.remove(id) {
-            let links = network.ready.iter().map(|r| r.endpoint.link).chain([network.bridge.index]).collect();
-            self.reaper.delete(links, Vec::new());
+            self.reaper.delete(network.ready.iter().map(|r| r.endpoint.link).collect(), Vec::new());
+            // At once: a network of the same bridge that comes next would find it, and lose it.
+            let _ = self.ns.netlink.send(link::delete(network.bridge.index));
             let id = id.to_owned();
             self.outbound.post(move |o| o.remove_uplink(&id));
             self.subnets_changed();

@@ -140,6 +140,14 @@ impl Container {
         Turn(lock(&self.turn))
     }
 
+    /// Waits for a start that is under way: clients hear a container's first words from its
+    /// shim, before the start has noted that it runs.
+    pub fn await_start(&self) {
+        if !self.live().record.state.is_up() {
+            drop(self.turn());
+        }
+    }
+
     pub fn record(&self) -> Record {
         self.live().record.clone()
     }

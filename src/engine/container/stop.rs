@@ -21,6 +21,7 @@ fn not_running(id: &str) -> Error {
 /// `signal` and `timeout` (seconds, negative for ever) override the container's.
 pub fn stop(engine: &Arc<Engine>, reference: &str, signal: Option<&str>, timeout: Option<i64>) -> Result<()> {
     let container = engine.containers.get(reference)?;
+    container.await_start();
     if !container.live().record.state.counts_as_running() {
         return Err(Error::not_modified());
     }
@@ -135,6 +136,7 @@ pub(super) fn wait_exit(container: &Container, exits: u64, timeout: Option<Durat
 pub fn kill(engine: &Arc<Engine>, reference: &str, signal: Option<&str>) -> Result<()> {
     let context = |e: Error| e.context(format_args!("cannot kill container: {reference}"));
     let container = engine.containers.get(reference).map_err(context)?;
+    container.await_start();
     let signal = match signal {
         None | Some("") => signal::KILL,
         Some(text) => signal::deliverable(text).map_err(context)?,

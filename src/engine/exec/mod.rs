@@ -103,6 +103,7 @@ fn check_user(engine: &Engine, container: &Container, user: &str) -> Result<()> 
 
 pub fn create(engine: &Arc<Engine>, reference: &str, config: ExecCreate) -> Result<String> {
     let container = engine.containers.get(reference)?;
+    container.await_start();
     let exec = make(engine, &container, config, false)?;
     Ok(exec.id.clone())
 }
