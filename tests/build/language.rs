@@ -53,7 +53,7 @@ fn copies() {
     let files = [
         (
             "Dockerfile",
-            "FROM busybox AS one\nRUN echo made > /made && ln -s / /root-link\nFROM busybox\nCOPY --from=one --chown=5:6 --chmod=640 /made /a\nCOPY --from=0 /made /root-link/b\nCOPY *.txt /glob/\nCOPY --parents d/./e/*.md /par/\nCOPY --exclude=*.md d /ex/\nCOPY <<EOF <<\"RAW\" /here/\nvalue $HOME_OF\nEOF\nraw $HOME_OF\nRAW\nADD arch.tar /un/\nCOPY . /all\n",
+            "FROM busybox AS one\nRUN echo made > /made && ln -s / /root-link\nFROM busybox\nCOPY --from=one --chown=5:6 --chmod=640 /made /a\nCOPY --from=0 /made /root-link/b\nCOPY *.txt /glob/\nCOPY --parents d/./e/*.md /par/\nCOPY --exclude=*.md d /ex/\nCOPY link to-e /by-name/\nCOPY li* /by-pattern/\nCOPY <<EOF <<\"RAW\" /here/\nvalue $HOME_OF\nEOF\nraw $HOME_OF\nRAW\nADD arch.tar /un/\nCOPY . /all\n",
         ),
         (".dockerignore", "# rules\n*.log\n!keep.log\nDockerfile\n"),
         ("one.txt", "1"),
@@ -66,13 +66,16 @@ fn copies() {
     super::context(&d, "copies", &files);
     let tar = crate::harness::image::busybox_layer();
     std::fs::write(d.scratch.join("copies/arch.tar"), tar).unwrap();
+    std::os::unix::fs::symlink("one.txt", d.scratch.join("copies/link")).unwrap();
+    std::os::unix::fs::symlink("d/e", d.scratch.join("copies/to-e")).unwrap();
     build(&d, Client::Ours, "copies", &files, &[]).ok();
+    assert_eq!(sh(&d, "copies", "cd /by-name; ls | xargs; cat link; ls -l /by-pattern | cut -c1 | xargs"), "link three.md\n1t -");
     assert_eq!(sh(&d, "copies", "stat -c '%u:%g %a' /a; cat /a /root-link/b"), "5:6 640\nmade\nmade");
     assert_eq!(sh(&d, "copies", "ls /glob /par /ex | xargs"), "/ex: e four.c /glob: one.txt two.txt /par: e");
     assert_eq!(sh(&d, "copies", "cat /here/EOF /here/RAW"), "value \nraw $HOME_OF");
     assert_eq!(
         sh(&d, "copies", "test -e /un/bin/sh && ls -A /all | xargs"),
-        ".dockerignore arch.tar d keep.log one.txt two.txt"
+        ".dockerignore arch.tar d keep.log link one.txt to-e two.txt"
     );
     assert_eq!(sh(&d, "copies", "stat -c '%u:%g %a' /all/d /here"), "0:0 755\n0:0 755");
 }

@@ -5,7 +5,8 @@
 use super::language::expand;
 use super::language::instruction::{Command, Healthcheck, Instruction};
 use super::stage::PREDEFINED;
-use crate::image::config::{Empty, Healthcheck as ImageHealthcheck, History, ImageConfig};
+use crate::engine::container::merge::DEFAULT_PATH;
+use crate::image::config::{Empty, Healthcheck as ImageHealthcheck, History, ImageConfig, RunConfig};
 use crate::util::json;
 use crate::util::path;
 use crate::util::units;
@@ -34,7 +35,8 @@ impl State {
         let mut parts = platform.splitn(3, '/');
         let mut next = || parts.next().unwrap_or("").to_owned();
         let (os, architecture, variant) = (next(), next(), next());
-        let config = ImageConfig { os, architecture, variant, ..ImageConfig::default() };
+        let run = RunConfig { env: Some(vec![DEFAULT_PATH.into()]), working_dir: "/".into(), ..RunConfig::default() };
+        let config = ImageConfig { os, architecture, variant, run, ..ImageConfig::default() };
         Self::begin(config, Vec::new(), None, escape)
     }
 
@@ -98,6 +100,9 @@ impl State {
             Instruction::Expose(ports) => self.expose(ports)?,
             Instruction::Volume(volumes) => {
                 let volumes = volumes.iter().map(|v| self.word(v)).collect::<Result<Vec<_>>>()?;
+                if volumes.iter().any(String::is_empty) {
+                    return Err("VOLUME specified can not be an empty string".to_owned());
+                }
                 let all = self.config.run.volumes.get_or_insert_default();
                 all.extend(volumes.iter().map(|v| (v.clone(), Empty {})));
                 format!("VOLUME [{}]", volumes.join(" "))

@@ -5,7 +5,7 @@ use crate::api::container::{ContainerConfig, Healthcheck};
 use crate::error::{Error, Result};
 use crate::util::order;
 
-const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Fills `user` from `image`; the user's word wins.
 pub fn merge(user: &mut ContainerConfig, image: &ContainerConfig) -> Result<()> {

@@ -142,7 +142,10 @@ impl Build<'_> {
         env.extend(extra.iter().cloned());
         let network = self.network(run).to_owned();
         let config = ContainerConfig {
-            hostname: if network == "host" { String::new() } else { self.hostname().into() },
+            hostname: match network == "host" || network.starts_with("container:") {
+                true => String::new(),
+                false => self.hostname().into(),
+            },
             user: state.config.run.user.clone(),
             env: Some(env),
             cmd: Some(words),

@@ -25,7 +25,7 @@ use stream::{Content, Origin};
 pub use tree::{Root, Target};
 use tree::{file_name, is, join};
 pub use walk::everything;
-use walk::{Walk, below_pivot, match_source};
+use walk::{Match, Walk, below_pivot, match_source};
 
 /// Owner and mode that replace those of the source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -108,12 +108,12 @@ impl Layer {
             ));
         }
         let destination = target.resolve(place.destination)?;
-        for (pattern, path) in found {
+        for (pattern, Match { name, path }) in found {
             let stat = root.stat(&path)?;
             let base = match (copy.parents, is(&stat, SFlag::S_IFDIR)) {
-                (true, _) => join(&destination, &below_pivot(&pattern, &path)),
+                (true, _) => join(&destination, &below_pivot(&pattern, &name)),
                 (false, true) => destination.clone(),
-                (false, false) if into_dir => join(&destination, file_name(&path)),
+                (false, false) if into_dir => join(&destination, file_name(&name)),
                 (false, false) => destination.clone(),
             };
             let skip = base.trim_end_matches('/').len();

@@ -98,28 +98,38 @@ impl Walk<'_> {
     }
 }
 
-/// Paths that a source names, "" being the root itself.
-pub(super) fn match_source(root: &Root, source: &str, literal: bool) -> Result<Vec<String>> {
+/// One thing that a source names.
+pub(super) struct Match {
+    /// As it was named: what it is called at the destination.
+    pub(super) name: String,
+    /// Where it is, "" being the root itself: a symlink is followed. COPY link /x copies the file.
+    pub(super) path: String,
+}
+
+pub(super) fn match_source(root: &Root, source: &str, literal: bool) -> Result<Vec<Match>> {
     let cleaned = absolute(source);
     let path = cleaned.trim_start_matches('/');
-    if literal || glob::is_literal(path) {
-        return match root.stat(path) {
-            // The named entry itself is followed: COPY link /x copies the file.
-            Ok(stat) if is(&stat, SFlag::S_IFLNK) => {
-                let end = followed(root, path)?;
-                Ok(if root.stat(&end).is_ok() { vec![end] } else { Vec::new() })
-            }
-            Ok(_) => Ok(vec![path.to_owned()]),
-            Err(_) => Ok(Vec::new()),
-        };
-    }
-    let pattern = Pattern::new(path).map_err(|e| Error::invalid(format!("{source}: {e}")))?;
     let mut found = Vec::new();
-    let deep = path.contains("**");
-    let depth = path.matches('/').count();
-    search(root, depth, deep, &pattern, &mut found)?;
-    order::sort(&mut found);
-    Ok(found)
+    if literal || glob::is_literal(path) {
+        found.push(path.to_owned());
+    } else {
+        let pattern = Pattern::new(path).map_err(|e| Error::invalid(format!("{source}: {e}")))?;
+        let deep = path.contains("**");
+        let depth = path.matches('/').count();
+        search(root, depth, deep, &pattern, &mut found)?;
+        order::sort(&mut found);
+    }
+    let mut matches = Vec::new();
+    for name in found {
+        let path = match root.stat(&name) {
+            Ok(stat) if is(&stat, SFlag::S_IFLNK) => followed(root, &name)?,
+            _ => name.clone(),
+        };
+        if root.stat(&path).is_ok() {
+            matches.push(Match { name, path });
+        }
+    }
+    Ok(matches)
 }
 
 fn search(root: &Root, depth: usize, deep: bool, pattern: &Pattern, found: &mut Vec<String>) -> Result<()> {
