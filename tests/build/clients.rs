@@ -1,6 +1,7 @@
 //! Clients that are not ours: the original's, compose, the Python SDK.
 
 use super::sh;
+use crate::harness::command::run_with_input;
 use crate::harness::{Client, Daemon, probe, run};
 use crate::need;
 
@@ -114,6 +115,10 @@ fn the_classic_client() {
     assert_eq!(sh(&d, "a:1", "cat /v /h"), "1\nheredoc");
     assert_eq!(std::fs::read_to_string(&id_file).unwrap(), d.inspect("b", "{{.Id}}"));
     assert!(with(&["-t", "a:1", "--build-arg", "V=1"]).ok().contains(" ---> Using cache\n"));
+    // The archive of this form ends in the middle of the last file's padding.
+    let mut command = d.cli(Client::Real);
+    command.env("DOCKER_BUILDKIT", "0").args(["build", "-q", "--network", "none", "-f", "-", &folder]);
+    run_with_input(&mut command, b"FROM busybox\nRUN true\n".to_vec()).ok();
     let quiet = with(&["-q", "--build-arg", "V=1"]).ok();
     assert!(quiet.starts_with("sha256:") && quiet.trim().len() == 71, "{quiet:?}");
     let unused = with(&["--build-arg", "V=1", "--build-arg", "NONE=1"]).ok();

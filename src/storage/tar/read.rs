@@ -182,11 +182,13 @@ impl<R: BufRead, C: Capture> Reader<R, C> {
 
     /// Hands the rest of the entry and its padding to the capture.
     fn finish_entry(&mut self) -> io::Result<()> {
-        let mut rest = std::mem::take(&mut self.left) + std::mem::take(&mut self.padding);
+        let padding = std::mem::take(&mut self.padding);
+        let mut rest = std::mem::take(&mut self.left) + padding;
         while rest > 0 {
             let buffer = fill(&mut self.inner)?;
             if buffer.is_empty() {
-                return Err(eof());
+                // Docker's client ends a context like that where it added the Dockerfile itself.
+                return if rest <= padding { Ok(()) } else { Err(eof()) };
             }
             let n = usize::try_from(rest).unwrap_or(usize::MAX).min(buffer.len());
             self.capture.raw(&buffer[..n])?;
@@ -306,21 +308,25 @@ mod tests {
     }
 
     #[test]
-    fn truncation_is_an_error_everywhere() {
+    fn truncation_is_an_error_except_in_the_last_padding() {
         let mut builder = tar::Builder::new(Vec::new());
         let mut h = tar::Header::new_gnu();
         h.set_size(1000);
         builder.append_data(&mut h, "x", &[1u8; 1000][..]).unwrap();
         let bytes = builder.into_inner().unwrap();
-        for cut in [1, 511, 513, 1000, 1535] {
+        let read = |cut: usize| -> io::Result<()> {
             let mut reader = Reader::new(&bytes[..cut], Discard);
-            let mut run = || -> io::Result<()> {
-                while reader.entry()?.is_some() {
-                    io::copy(&mut reader, &mut io::sink())?;
-                }
-                Ok(())
-            };
-            assert_eq!(run().unwrap_err().to_string(), "unexpected EOF", "{cut}");
+            while reader.entry()?.is_some() {
+                io::copy(&mut reader, &mut io::sink())?;
+            }
+            Ok(())
+        };
+        for cut in [1, 511, 513, 1000, 1511, 1537] {
+            assert_eq!(read(cut).unwrap_err().to_string(), "unexpected EOF", "{cut}");
+        }
+        // The payload is whole; only the zeros behind it are missing.
+        for cut in [1512, 1535, 1536] {
+            read(cut).unwrap();
         }
     }
 
