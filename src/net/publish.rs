@@ -239,7 +239,7 @@ impl Publisher {
 
     pub fn forget(&self, addresses: &[IpAddr]) {
         let addresses = addresses.to_vec();
-        self.remote.post(move |l| addresses.into_iter().for_each(|a| l.relays.forget(a)));
+        self.remote.post(move |l| addresses.into_iter().for_each(|a| l.forget(a)));
     }
 }
 
@@ -452,13 +452,23 @@ impl Loop {
         }
     }
 
+    /// Of connections, too, that nobody has looked at since they came about.
+    fn forget(&mut self, address: IpAddr) {
+        for key in self.waiting.keys() {
+            if self.waiting.get_mut(key).is_some_and(|w| w.container.ip() == address) {
+                self.connected(key);
+            }
+        }
+        self.relays.forget(address);
+    }
+
     fn connected(&mut self, key: Key) {
         let Some(Waiting { client, inner, container, .. }) = self.waiting.remove(key) else { return };
         if let Err(e) = inet::take_error(&inner) {
             return self.unreachable(client, container, &e);
         }
         self.registry.remove(&inner);
-        if let Err(e) = self.relays.add(client.fd, inner, container.ip(), 0, client.place) {
+        if let Err(e) = self.relays.add([client.fd, inner], (container.ip(), 1), 0, client.place) {
             crate::warn!(format!("relay a published port: {e}"));
         }
     }

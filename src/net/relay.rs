@@ -102,11 +102,16 @@ struct Side {
     failed: bool,
 }
 
+/// How often a flow whose container is gone may still move bytes.
+const LAST_TURNS: usize = 64;
+
 struct Flow {
     sides: [Side; 2],
     directions: [Direction; 2],
     /// The container's address, to end its flows with it.
     owner: IpAddr,
+    /// Which side is the container's.
+    inner: usize,
     /// What the owner of the relays calls this flow.
     tag: u64,
     /// Given back with the flow.
@@ -140,8 +145,15 @@ impl Relays {
         self.base | side << 56 | key
     }
 
-    /// Starts relaying between two connected, non-blocking sockets.
-    pub fn add(&mut self, a: OwnedFd, b: OwnedFd, owner: IpAddr, tag: u64, place: Place) -> Result<()> {
+    /// Starts relaying between two connected, non-blocking sockets; side `inner` (0, 1) is
+    /// the one towards the container `owner`.
+    pub fn add(
+        &mut self,
+        [a, b]: [OwnedFd; 2],
+        (owner, inner): (IpAddr, usize),
+        tag: u64,
+        place: Place,
+    ) -> Result<()> {
         let key = self.flows.next_key();
         for fd in [&a, &b] {
             // A request and its answer should not wait for each other's
@@ -158,6 +170,7 @@ impl Relays {
             sides: [side(a), side(b)],
             directions: [direction(), direction()],
             owner,
+            inner,
             tag,
             _place: place,
             queued: false,
@@ -220,13 +233,23 @@ impl Relays {
         self.ended.push(flow.tag);
     }
 
-    /// Resets every flow of a container that is gone.
+    /// Ends every flow of a container that is gone. What it had sent, and that this was all,
+    /// is here already and may only wait for its turn: it is the peer's. The rest is reset.
     pub fn forget(&mut self, owner: IpAddr) {
         for key in self.flows.keys() {
             if let Some(flow) = self.flows.get_mut(key)
                 && flow.owner == owner
             {
-                flow.broken = true;
+                for side in &mut flow.sides {
+                    (side.readable, side.writable) = (true, true);
+                }
+                // A peer that does not read ends it too.
+                for _ in 0..LAST_TURNS {
+                    if !(pump(flow, 0, &mut self.pipes) | pump(flow, 1, &mut self.pipes)) {
+                        break;
+                    }
+                }
+                flow.broken |= !flow.directions[flow.inner].done;
                 self.close(key);
             }
         }

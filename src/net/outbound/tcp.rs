@@ -224,7 +224,7 @@ impl Connections {
         let tag = self.next_tag;
         self.next_tag += 1;
         finish_on_close(&pending.upstream)?;
-        self.relays.add(half, pending.upstream, pair.0.ip(), tag, pending.place)?;
+        self.relays.add([half, pending.upstream], (pair.0.ip(), 0), tag, pending.place)?;
         self.tags.insert(tag, pair);
         self.entries.insert(pair, Entry::Open { tag, sequence, answer });
         Ok(())
@@ -249,11 +249,11 @@ impl Connections {
 
     /// Ends everything of a container.
     pub fn forget(&mut self, address: IpAddr) {
+        self.relays.forget(address);
         let gone: Vec<Pair> = self.entries.keys().filter(|(guest, _)| guest.ip() == address).copied().collect();
         for pair in gone {
             self.drop_pair(&pair);
         }
-        self.relays.forget(address);
     }
 
     /// Moves bytes; true if there is more to move at once.
