@@ -42,6 +42,14 @@ pub fn run(
     print(cx, format, names, true, |cx, name| get(cx, name).and_then(parse))
 }
 
+/// What Go's types refuse, the raw JSON may allow: `index` by a member's name.
+fn render(template: &Template, value: &Value) -> Result<String, String> {
+    template.render(value).or_else(|first| match value {
+        Value::Go(_, raw) => template.render(&Value::Go(gotypes::RAW, raw.clone())).map_err(|_| first),
+        _ => Err(first),
+    })
+}
+
 /// The same for values that are made here. `raw` objects have the daemon's JSON,
 /// whose characters are not escaped; others are marshalled by the client.
 pub fn print(
@@ -70,7 +78,7 @@ pub fn print(
             Err(e) => failures.push(e.message().to_owned()),
             Ok(value) => match &template {
                 None => values.push(value),
-                Some(template) => match template.render(&value) {
+                Some(template) => match render(template, &value) {
                     Ok(line) => text.extend([line.as_str(), "\n"]),
                     Err(e) => failures.push(format!("template parsing error: {e}")),
                 },

@@ -11,11 +11,11 @@ pub const BUCKETS: [u64; 11] =
 
 /// Actions on containers by the request that asks for them.
 const ACTIONS: [(&str, &str, &str); 5] = [
-    ("changes", "GET", "/containers/{id}/changes"),
+    ("changes", "GET", "/containers/{id*}/changes"),
     ("commit", "POST", "/commit"),
     ("create", "POST", "/containers/create"),
-    ("delete", "DELETE", "/containers/{id}"),
-    ("start", "POST", "/containers/{id}/start"),
+    ("delete", "DELETE", "/containers/{id*}"),
+    ("start", "POST", "/containers/{id*}/start"),
 ];
 
 #[derive(Debug, Default)]

@@ -134,6 +134,12 @@ impl Platform {
         let parts: Vec<&str> = s.split('/').collect();
         let bad =
             |p: &str| p.is_empty() || !p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+        if bad(parts[0]) || parts[0].contains('.') {
+            return Err(Error::invalid(format!(
+                "{:?} is an invalid OS component of {s:?}: OSAndVersion specifier component must match \"^([A-Za-z0-9_-]+)(?:\\\\(([A-Za-z0-9_.-]*)\\\\))?$\": invalid argument",
+                parts[0]
+            )));
+        }
         if let Some(part) = parts.iter().find(|p| bad(p)) {
             return Err(Error::invalid(format!(
                 "{part:?} is an invalid component of {s:?}: platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument"

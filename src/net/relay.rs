@@ -147,13 +147,7 @@ impl Relays {
 
     /// Starts relaying between two connected, non-blocking sockets; side `inner` (0, 1) is
     /// the one towards the container `owner`.
-    pub fn add(
-        &mut self,
-        [a, b]: [OwnedFd; 2],
-        (owner, inner): (IpAddr, usize),
-        tag: u64,
-        place: Place,
-    ) -> Result<()> {
+    pub fn add(&mut self, [a, b]: [OwnedFd; 2], (owner, inner): (IpAddr, usize), tag: u64, place: Place) -> Result<()> {
         let key = self.flows.next_key();
         for fd in [&a, &b] {
             // A request and its answer should not wait for each other's

@@ -116,7 +116,10 @@ fn ready(mount: OwnedFd, source: &str, target: &str) -> PlanResult<MountStep> {
 }
 
 fn filesystem(fstype: &str, data: &str, target: &str, attributes: u64) -> PlanResult<MountStep> {
-    let (options, more) = plan::parse_data(data)?;
+    let (mut options, more) = plan::parse_data(data)?;
+    if target == "/dev/shm" {
+        options.push((plan::string("source")?, Some(plan::string("shm")?)));
+    }
     let what = What::Filesystem { fstype: plan::string(fstype)?, options, fallback: None };
     let mut step = step(what, fstype, target, attributes | more)?;
     step.strict = is_standard(target);

@@ -267,7 +267,9 @@ fn configure(
     attributes: u64,
 ) -> nix::Result<OwnedFd> {
     // What mount(8) shows in its first column.
-    let _ = context.string(c"source", fstype);
+    if !options.iter().any(|(key, _)| key.as_c_str() == c"source") {
+        let _ = context.string(c"source", fstype);
+    }
     for (key, value) in options {
         match value {
             Some(value) => context.string(key, value)?,

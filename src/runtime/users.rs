@@ -36,6 +36,8 @@ pub fn unknown(user: &User, failure: Failure) -> String {
             let name = user.additional_groups.get(usize::from(n) - 1).map_or("", String::as_str);
             format!("unable to find group {name}: no matching entries in group file")
         }
+        // A number that no account has, and that can be none's.
+        _ if who.parse::<i64>().is_ok() => "uids and gids must be in range 0-2147483647".to_owned(),
         _ => format!("unable to find user {who}: no matching entries in passwd file"),
     }
 }

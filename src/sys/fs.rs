@@ -32,6 +32,13 @@ impl Root {
     }
 }
 
+impl InRoot {
+    /// What is a root itself, also where that is a file.
+    pub fn whole(root: BorrowedFd<'_>) -> Result<Self> {
+        root.try_clone_to_owned().map(Self).map_err(|_| Errno::EMFILE)
+    }
+}
+
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -32,9 +32,11 @@ pub fn absolute(path: &str) -> String {
 /// `cleaned` with the trailing `/` or `/.` that `given` had: to `docker cp` both
 /// mean the contents of a directory.
 pub fn with_end(given: &str, cleaned: String) -> String {
+    let bare = given.trim_end_matches('/');
+    let dot = bare == "." || bare.ends_with("/.");
     match () {
-        () if (given.ends_with("/.") || given == ".") && cleaned == "/" => "/.".into(),
-        () if given.ends_with("/.") || given == "." => format!("{cleaned}/."),
+        () if dot && cleaned == "/" => "/.".into(),
+        () if dot => format!("{cleaned}/."),
         () if given.ends_with('/') && cleaned != "/" => format!("{cleaned}/"),
         () => cleaned,
     }

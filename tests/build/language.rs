@@ -69,7 +69,10 @@ fn copies() {
     std::os::unix::fs::symlink("one.txt", d.scratch.join("copies/link")).unwrap();
     std::os::unix::fs::symlink("d/e", d.scratch.join("copies/to-e")).unwrap();
     build(&d, Client::Ours, "copies", &files, &[]).ok();
-    assert_eq!(sh(&d, "copies", "cd /by-name; ls | xargs; cat link; ls -l /by-pattern | cut -c1 | xargs"), "link three.md\n1t -");
+    assert_eq!(
+        sh(&d, "copies", "cd /by-name; ls | xargs; cat link; ls -l /by-pattern | cut -c1 | xargs"),
+        "link three.md\n1t -"
+    );
     assert_eq!(sh(&d, "copies", "stat -c '%u:%g %a' /a; cat /a /root-link/b"), "5:6 640\nmade\nmade");
     assert_eq!(sh(&d, "copies", "ls /glob /par /ex | xargs"), "/ex: e four.c /glob: one.txt two.txt /par: e");
     assert_eq!(sh(&d, "copies", "cat /here/EOF /here/RAW"), "value \nraw $HOME_OF");

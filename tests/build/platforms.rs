@@ -81,7 +81,7 @@ fn platforms_that_cannot_be() {
     let files = [("Dockerfile", file), ("f", "f")];
     for (flags, part) in [
         (&["--platform", "linux/amd64,linux/amd64"][..], "is given twice"),
-        (&["--platform", "linux/amd64,plan9!/x"], "is an invalid component"),
+        (&["--platform", "linux/amd64,plan9!/x"], "\"plan9!\" is an invalid OS component of \"plan9!/x\""),
         (&["--platform", THREE, "-o", "type=docker,dest=x.tar"], "does not currently support exporting manifest lists"),
     ] {
         build(&d, Client::Ours, "no", &files, flags).contains(part).fails(1);

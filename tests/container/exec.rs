@@ -69,3 +69,40 @@ fn of_a_stopped_container_is_refused() {
         assert!(words.contains("is not running"), "{words}");
     }
 }
+
+#[test]
+fn ends_with_the_run_of_its_container() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let id = d.run_detached(&["--stop-signal", "KILL", "--network", "none", "busybox", "sleep", "1000"]);
+    let make = |cmd: &str| {
+        let made = d.json("POST", &format!("/containers/{id}/exec"), Some(&format!(r#"{{"Cmd":["{cmd}"]}}"#)));
+        made["Id"].as_str().unwrap().to_owned()
+    };
+    let start = |exec: &str| d.api("POST", &format!("/exec/{exec}/start"), Some(r#"{"Detach":true}"#));
+    // What is not there is the caller's mistake.
+    let (status, text) = start(&make("nosuchcommand"));
+    assert!(status == 400 && text.contains("executable file not found"), "{status} {text}");
+    let (ended, waiting) = (make("true"), make("true"));
+    assert_eq!(start(&ended).0, 200);
+    eventually("its exit code", || d.json("GET", &format!("/exec/{ended}/json"), None)["ExitCode"] == 0);
+    d.docker(&["stop", &id]).ok();
+    assert_eq!(start(&waiting).0, 404);
+    let (status, text) = d.api("POST", &format!("/exec/{ended}/resize?h=4&w=4"), None);
+    assert_eq!((status, text.trim()), (409, &*format!(r#"{{"message":"container {id} is not running"}}"#)));
+    d.docker(&["start", &id]).ok();
+    assert_eq!(start(&waiting).0, 404);
+    d.docker(&["rm", "-f", &id]).ok();
+    assert_eq!(d.api("GET", &format!("/exec/{ended}/json"), None).0, 404);
+}
+
+#[test]
+fn has_a_terminal_s_variable_only_with_a_terminal() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let id = d.run_detached(&["-t", "--network", "none", "busybox", "sleep", "1000"]);
+    for c in d.clients() {
+        d.with(c, &["exec", &id, "sh", "-c", "echo ${TERM:-none}"]).prints("none");
+        d.with(c, &["exec", "-t", &id, "sh", "-c", "echo ${TERM:-none}"]).prints("xterm");
+    }
+}

@@ -1,5 +1,6 @@
 //! From create to rm, in every order that makes sense and some that do not.
 
+use crate::harness::daemon::processes_of;
 use crate::harness::{Daemon, eventually, probe};
 use crate::need;
 
@@ -285,4 +286,86 @@ fn removals_may_meet() {
     eventually("all to be gone", || d.docker(&["ps", "-aq"]).ok().is_empty());
     d.docker(&["volume", "ls", "-q"]).prints("");
     crate::harness::daemon::comes_clean(&d);
+}
+
+/// A removal that meets a start finds either nothing that runs or ends what runs: never
+/// is a container gone whose process goes on.
+#[test]
+fn a_removal_meets_a_start() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for round in 0..40 {
+        let id = d.docker(&["create", "--network", "none", "busybox", "sleep", "1000"]).ok();
+        let id = id.trim();
+        let force = if round % 2 == 0 { "?force=1" } else { "" };
+        let (started, removed) = std::thread::scope(|s| {
+            let start = s.spawn(|| d.api("POST", &format!("/containers/{id}/start"), None).0);
+            let removed = d.api("DELETE", &format!("/containers/{id}{force}"), None).0;
+            (start.join().unwrap(), removed)
+        });
+        let runs = started == 204 && removed != 204;
+        assert!(matches!(started, 204 | 404 | 409) && matches!(removed, 204 | 409), "{started} {removed}");
+        assert!(removed == 204 || force.is_empty());
+        if runs {
+            assert_eq!(d.inspect(id, "{{.State.Status}}"), "running");
+            d.docker(&["rm", "-f", id]).ok();
+        }
+        assert_eq!(d.docker(&["ps", "-aq"]).ok(), "");
+    }
+    // Its shims end with what they look after.
+    let shims = || {
+        let name = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        processes_of(d.scratch.path())
+            .iter()
+            .filter(|pid| name(pid).contains("shim") || name(pid).contains("sleep"))
+            .count()
+    };
+    eventually("the end of all shims", || shims() == 0);
+}
+
+/// A stop that comes between the end of a process and the news of it.
+#[test]
+fn what_ends_by_itself_can_be_stopped() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for _ in 0..15 {
+        let id = d.run_detached(&["--network", "none", "--restart", "always", "busybox", "false"]);
+        d.docker(&["stop", &id]).ok();
+        assert_eq!(d.inspect(&id, "{{.State.Status}}"), "exited");
+    }
+}
+
+#[test]
+fn namespaces_are_joined_by_id() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for c in d.clients() {
+        let donor =
+            d.run_detached(&["--name", "donor", "--network", "none", "--ipc", "shareable", "busybox", "sleep", "1000"]);
+        let make = ["create", "--name", "guest", "--network", "container:donor", "--pid", "container:donor", "--ipc"];
+        d.with(c, &[&make[..], &["container:donor", "busybox", "true"]].concat()).ok();
+        let modes = "{{.HostConfig.NetworkMode}} {{.HostConfig.PidMode}} {{.HostConfig.IpcMode}}";
+        assert_eq!(d.inspect("guest", modes), format!("container:{donor} container:{donor} container:{donor}"));
+        // Another name changes nothing.
+        d.docker(&["rename", "donor", "other"]).ok();
+        d.with(c, &["start", "-a", "guest"]).ok();
+        d.docker(&["rm", "-f", "other"]).ok();
+        let words = d.with(c, &["start", "guest"]).fails(1);
+        assert!(words.contains("No such container"), "{words}");
+        d.docker(&["rm", "guest"]).ok();
+
+        let words = d.with(c, &["create", "--pid", "container:nobody", "busybox"]).fails(1);
+        assert!(words.contains("No such container: nobody"), "{words}");
+        let donor = d.docker(&["create", "--name", "donor", "busybox", "sleep", "1000"]).ok();
+        let words = d.with(c, &["run", "--rm", "--pid", "container:donor", "busybox", "true"]).fails(125);
+        let expected = format!("failed to join PID namespace: container {} is not running", donor.trim());
+        assert!(words.contains(&expected), "{words}");
+        d.docker(&["start", "donor"]).ok();
+        let words = d.with(c, &["run", "--rm", "--ipc", "container:donor", "busybox", "true"]).fails(125);
+        assert!(words.contains("non-shareable IPC (hint: use IpcMode:shareable for the donor container)"), "{words}");
+        let words =
+            d.with(c, &["run", "--rm", "--name", "me", "--network", "container:me", "busybox", "true"]).fails(125);
+        assert!(words.contains("cannot join own network namespace"), "{words}");
+        d.docker(&["rm", "-f", "donor"]).ok();
+    }
 }

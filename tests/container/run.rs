@@ -236,8 +236,12 @@ fn networks_that_need_no_driver() {
         let host = std::fs::read_link("/proc/self/ns/net").unwrap();
         d.with(c, &["run", "--rm", "--network", "host", "busybox", "readlink", "/proc/self/ns/net"])
             .prints(host.to_str().unwrap());
-        let id = d.with(c, &["run", "-d", "busybox", "sleep", "100"]).ok();
+        let asked = ["run", "--rm", "--network", "host", "--dns", "9.9.9.9", "--dns-search", "xx", "busybox"];
+        let out = d.with(c, &[&asked[..], &["cat", "/etc/resolv.conf"]].concat()).ok();
+        assert!(out.contains("nameserver 9.9.9.9\n") && out.contains("search xx\n"), "{out}");
+        let id = d.with(c, &["run", "-d", "-h", "a.b.c", "busybox", "sleep", "100"]).ok();
         let id = id.trim();
+        assert!(d.with(c, &["exec", id, "cat", "/etc/hosts"]).ok().contains("\ta.b.c a\n"));
         let theirs = d.with(c, &["exec", id, "readlink", "/proc/self/ns/net"]).ok();
         d.with(
             c,
@@ -289,4 +293,30 @@ fn marks_of_a_container() {
 fn run_tar(bytes: &[u8]) -> String {
     let mut archive = tar::Archive::new(bytes);
     archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().display().to_string() + "\n").collect()
+}
+
+/// Who sends and ends at once, and his container with him, is heard to the end.
+#[test]
+fn last_words_arrive() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    for _ in 0..20 {
+        let id = d.run_detached(&["-p", "127.0.0.1::80", "busybox", "sh", "-c", "echo last words | nc -lp 80"]);
+        let at = d.docker(&["port", &id, "80"]).ok();
+        let heard = || {
+            let mut text = String::new();
+            let mut stream = std::net::TcpStream::connect(at.trim()).ok()?;
+            std::io::Read::read_to_string(&mut stream, &mut text).ok()?;
+            Some(text)
+        };
+        // Until its server listens, connections are refused.
+        let text = loop {
+            let runs = d.inspect(&id, "{{.State.Running}}") == "true";
+            match heard() {
+                Some(text) if !text.is_empty() => break text,
+                other => assert!(runs, "it ended and was not heard: {other:?}"),
+            }
+        };
+        assert_eq!(text, "last words\n");
+    }
 }

@@ -8,9 +8,10 @@ use crate::cli::format::value::Value;
 use crate::cli::image::pull::{self, Show};
 use crate::cli::{exit, flags};
 use crate::error::{Context as _, Error, Kind, Result, errno_text};
+use crate::image::manifest::Platform;
 use crate::image::reference::{AnyReference, Reference};
-use crate::util::units;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,7 +52,11 @@ pub fn check_pull(run: &Run) -> Result<()> {
 pub fn new_container(run: &Run, mut request: CreateRequest, cx: &mut Context) -> Result<String> {
     let platform = run.platform.clone().or_else(pull::default_platform).unwrap_or_default();
     if !platform.is_empty() {
-        check_platform(&platform)?;
+        Platform::parse(&platform).map_err(|e| e.context("error parsing specified platform"))?;
+    }
+    let dns = request.host_config.iter().flat_map(|h| h.dns.iter().flatten());
+    if let Some(local) = dns.into_iter().find(|d| d.parse::<IpAddr>().is_ok_and(|a| a.is_loopback())) {
+        writeln!(cx.err, "WARNING: Localhost DNS ({local}) may fail in containers.")?;
     }
     let mut cidfile = CidFile::open(run.cidfile.as_deref())?;
     let named = match AnyReference::parse(&run.image)? {
@@ -91,24 +96,6 @@ pub fn new_container(run: &Run, mut request: CreateRequest, cx: &mut Context) ->
     }
     cidfile.write(&response.id)?;
     Ok(response.id)
-}
-
-/// `os[/arch[/variant]]`.
-fn check_platform(text: &str) -> Result<()> {
-    let failed = |why: String| Error::invalid(format!("error parsing specified platform: {why}: invalid argument"));
-    let quoted = units::quote(text);
-    let parts: Vec<&str> = text.split('/').collect();
-    for part in &parts {
-        if part.is_empty() || !part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {
-            let part = units::quote(part);
-            let why = "platform specifier component must match \"^[A-Za-z0-9_.-]+$\"";
-            return Err(failed(format!("{part} is an invalid component of {quoted}: {why}")));
-        }
-    }
-    if parts.len() > 3 {
-        return Err(failed(format!("{quoted}: cannot parse platform specifier")));
-    }
-    Ok(())
 }
 
 /// Adds the proxies that the configuration has for this daemon to the environment,

@@ -77,6 +77,11 @@ impl Verb for Events {
                 return Ok(ExitCode::from(BAD_TEMPLATE));
             }
         };
+        // A template that fits no event is refused before the first one comes.
+        if let Some(Err(e)) = template.as_ref().map(|t| render(t, &Message::default())) {
+            writeln!(cx.err, "Error parsing format: {e}")?;
+            return Ok(ExitCode::from(BAD_TEMPLATE));
+        }
         let raw = self.format.as_deref().is_some_and(|f| matches!(f.trim(), "json" | "{{json .}}" | "{{ json . }}"));
         let filters = lists::filters(&self.filter);
         let since = self.since.as_deref().map(lists::instant).transpose()?;

@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn variables() {
         let s = after("ENV a=1\nENV a=2 b=$a\nARG V=default\nARG W=$b\nARG TARGETARCH\nENV c=$V$W$TARGETARCH");
-        assert_eq!(s.env(), ["a=2", "b=1", "c=given1amd64"]);
+        assert_eq!(s.env()[1..], ["a=2", "b=1", "c=given1amd64"]);
         let build_args = BTreeMap::from([("http_proxy".to_owned(), Some("p".to_owned()))]);
         let (all, counted) = s.run_args(&Scope { build_args: &build_args, globals: &BTreeMap::new() });
         assert!(all.contains(&"HTTP_PROXY=p".to_owned()));

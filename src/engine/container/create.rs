@@ -13,6 +13,8 @@ use crate::util::order;
 use crate::util::path;
 use crate::util::{id, time};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
 /// `platform` as the client gave it, "" for any.
@@ -55,6 +57,7 @@ fn make(
         (None, reference) => image::facts_for(engine, reference, platform)?,
     };
     merge::merge(&mut config, &facts.config)?;
+    name_donors_by_id(engine, &mut host)?;
     let owners = match step {
         Some(_) => None,
         None => keep_id::settle(&host, &mut config.user, engine.config.rootless)?,
@@ -136,6 +139,7 @@ fn check_links(engine: &Engine, host: &HostConfig) -> Result<()> {
         let target = link.split(':').next().unwrap_or_default().trim_start_matches('/');
         let context = |e: Error| not_the_image(e.context(format_args!("could not get container for {target}")));
         engine.containers.get(target).map_err(context)?;
+        links::owner_of_network(engine, target)?;
     }
     Ok(())
 }
@@ -206,6 +210,21 @@ fn hostname(asked: &str, host: &HostConfig, id: &str) -> String {
     id::short(id).to_owned()
 }
 
+/// Containers whose namespaces are joined may be renamed later. The one of a network may
+/// even come after this one; the others have to be there.
+fn name_donors_by_id(engine: &Engine, host: &mut HostConfig) -> Result<()> {
+    let modes = [(&mut host.network_mode, false), (&mut host.ipc_mode, true), (&mut host.pid_mode, true)];
+    for (mode, required) in modes {
+        let Some(donor) = mode.strip_prefix("container:") else { continue };
+        match engine.containers.get(donor) {
+            Ok(donor) => *mode = format!("container:{}", donor.id),
+            Err(e) if required => return Err(Error::invalid(e.message())),
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
 fn asked_macs(networks: &Endpoints) -> BTreeMap<String, String> {
     let asked = networks.iter().filter(|(_, settings)| !settings.mac_address.is_empty());
     order::map(asked.map(|(name, settings)| (name.clone(), settings.mac_address.clone())))
@@ -246,7 +265,7 @@ fn resolve_mounts(
             if mode.split(',').any(|w| w == "ro") {
                 record.rw = false;
             }
-            record.anonymous = false;
+            record.no_copy = true;
             record.mode.clear();
             if record.kind == MountKind::Volume {
                 engine.volumes.add_user(&record.name, id);
@@ -330,7 +349,7 @@ fn add_point(
 /// Fills the container's empty volumes from the image.
 fn copy_up(engine: &Engine, record: &Record) -> Result<()> {
     for mount in &record.mounts {
-        if mount.kind != MountKind::Volume || mount.no_copy || !mount.subpath.is_empty() {
+        if mount.kind != MountKind::Volume || mount.no_copy {
             continue;
         }
         let Data::Folder(folder) = engine.volumes.get(&mount.name)?.data()? else { continue };
@@ -339,7 +358,17 @@ fn copy_up(engine: &Engine, record: &Record) -> Result<()> {
         }
         let root = engine.driver.mount_ro(&record.lowers())?;
         let shared = engine.volumes.users(&mount.name).iter().any(|user| *user != record.id);
-        volume::populate::populate(root, &mount.destination, &folder, shared)?;
+        if mount.subpath.is_empty() {
+            volume::populate::populate(root, &mount.destination, &folder, shared)?;
+            continue;
+        }
+        // What is not there is the start's to refuse; a file has nothing to be filled with.
+        let open = File::open(&folder).with_context(|| format!("open {}", folder.display()))?;
+        let Ok(part) = super::spec_mounts::subpath(open.as_fd(), &folder, &mount.subpath) else { continue };
+        let place = std::path::PathBuf::from(format!("/proc/self/fd/{}", part.as_raw_fd()));
+        if place.is_dir() {
+            volume::populate::populate(root, &mount.destination, &place, true)?;
+        }
     }
     Ok(())
 }

@@ -47,6 +47,7 @@ pub fn settle(engine: &Arc<Engine>, container: &Arc<Container>, exit: ExitRecord
 
 fn settle_in_turn(engine: &Arc<Engine>, container: &Arc<Container>, turn: &Turn<'_>, exit: ExitRecord) {
     health::end(engine, container);
+    exec::forget_unstarted(engine, container);
     release(engine, container);
     let (again, duration, auto_remove) = {
         let mut live = container.live();

@@ -3,14 +3,16 @@
 //! second name `parent/alias` in lists. On other networks a link is an alias that
 //! the name server looks up when it is asked (`net::names`).
 
+use super::Container;
 use super::record::Record;
 use crate::api::container::HostConfig;
 use crate::api::network::EndpointSettings;
 use crate::engine::Engine;
-use crate::engine::network::Link;
+use crate::engine::network::{Link, files};
 use crate::error::{Error, Result};
 use crate::util::order;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What every container has anyway, or what would mislead.
 const OWN: [&str; 2] = ["HOME", "PATH"];
@@ -31,7 +33,8 @@ pub fn resolve(engine: &Engine, record: &Record) -> Result<Vec<Link>> {
     let mut links = Vec::new();
     for link in record.host_config.links.iter().flatten() {
         let (target, alias) = split(link);
-        let other = engine.containers.get(target)?;
+        let named = engine.containers.get(target)?;
+        let other = owner_of_network(engine, target)?;
         if !other.live().record.state.is_up() {
             return Err(Error::system(format!(
                 "Cannot link to a non running container: /{} AS /{}/{alias}",
@@ -42,9 +45,70 @@ pub fn resolve(engine: &Engine, record: &Record) -> Result<Vec<Link>> {
         if !other.live().record.networks.contains_key("bridge") {
             return Err(Error::invalid(format!("container {} not attached to default bridge network", other.id)));
         }
-        links.push(Link { container_id: other.id.clone(), container_name: other.name(), alias: alias.to_owned() });
+        links.push(Link::new(&named, &other, alias));
     }
     Ok(links)
+}
+
+/// Who links to a container that has just started finds it at its new address.
+pub fn tell_parents(engine: &Engine, container: &Container) {
+    let address = container.live().record.networks.get("bridge").map(|e| e.ip_address.clone()).unwrap_or_default();
+    if address.is_empty() {
+        return;
+    }
+    for parent in engine.containers.all() {
+        let links = match &parent.live().record {
+            record if record.state.is_up() => given(&record.host_config).map(<[String]>::to_vec).unwrap_or_default(),
+            _ => continue,
+        };
+        let aliases = links
+            .iter()
+            .map(|l| split(l))
+            .filter(|(target, _)| owner_of_network(engine, target).is_ok_and(|owner| owner.id == container.id));
+        let aliases: Vec<&str> = aliases.map(|(_, alias)| alias).collect();
+        if aliases.is_empty() {
+            continue;
+        }
+        let moved = |line: &str| -> String {
+            match line.split_once('\t') {
+                Some((_, names)) if names.split(' ').next().is_some_and(|n| aliases.contains(&n)) => {
+                    format!("{address}\t{names}\n")
+                }
+                _ => format!("{line}\n"),
+            }
+        };
+        files::edit(&parent.dir.join("hosts"), |text| text.lines().map(moved).collect());
+    }
+}
+
+impl Link {
+    fn new(named: &Container, owner: &Container, alias: &str) -> Self {
+        Self {
+            container_id: owner.id.clone(),
+            container_name: named.name(),
+            hostname: owner.live().record.config.hostname.clone(),
+            alias: alias.to_owned(),
+        }
+    }
+}
+
+/// The container whose network a link leads into: `target`, or the one that it joined.
+pub fn owner_of_network(engine: &Engine, target: &str) -> Result<Arc<Container>> {
+    let mut container = engine.containers.get(target)?;
+    // Nobody joins his own, but a record may have been written by hand.
+    for _ in 0..16 {
+        let mode = container.live().record.host_config.network_mode.clone();
+        match mode.strip_prefix("container:") {
+            Some(donor) => container = engine.containers.get(donor)?,
+            None if mode == "host" => {
+                return Err(Error::invalid(
+                    "conflicting options: host type networking can't be used with links. This would result in undefined behavior",
+                ));
+            }
+            None => break,
+        }
+    }
+    Ok(container)
 }
 
 /// The variables that links bring, on the default bridge alone.
@@ -94,9 +158,14 @@ fn variables(parent: &str, alias: &str, other: &Record, env: &mut Vec<String>) {
     }
 }
 
+/// The links of such a network.
+pub fn given(host: &HostConfig) -> Option<&[String]> {
+    host.links.as_deref().filter(|l| legacy(host) && !l.is_empty())
+}
+
 /// `HostConfig.Links` for `inspect`, which has only those of the default bridge.
 pub fn shown(engine: &Engine, record: &Record) -> Option<Vec<String>> {
-    let links = record.host_config.links.as_ref().filter(|_| legacy(&record.host_config))?;
+    let links = given(&record.host_config)?;
     let show = |link: &String| {
         let (target, alias) = split(link);
         let name = engine.containers.get(target).map_or_else(|_| target.to_owned(), |c| c.name());
@@ -111,11 +180,8 @@ pub fn names(engine: &Engine) -> BTreeMap<String, Vec<String>> {
     for parent in engine.containers.all() {
         let (name, links) = {
             let live = parent.live();
-            let host = &live.record.host_config;
-            if !legacy(host) || host.links.as_ref().is_none_or(Vec::is_empty) {
-                continue;
-            }
-            (live.record.name.clone(), host.links.clone().unwrap_or_default())
+            let Some(links) = given(&live.record.host_config) else { continue };
+            (live.record.name.clone(), links.to_vec())
         };
         for link in &links {
             let (target, alias) = split(link);

@@ -190,8 +190,17 @@ impl Containers {
     /// By full id, name or unique prefix.
     pub fn get(&self, reference: &str) -> Result<Arc<Container>> {
         let missing = || Error::no_such_container(reference);
-        let id = self.index.resolve(reference)?.ok_or_else(missing)?;
+        let id = self.index.resolve(reference)?.or_else(|| self.linked(reference)).ok_or_else(missing)?;
         self.by_id(&id).ok_or_else(missing)
+    }
+
+    /// What `PARENT/ALIAS` means by the links of the parent.
+    fn linked(&self, reference: &str) -> Option<String> {
+        let (parent, alias) = reference.trim_start_matches('/').rsplit_once('/')?;
+        let parent = self.by_id(&self.index.resolve(parent).ok()??)?;
+        let links = links::given(&parent.live().record.host_config)?.to_vec();
+        let target = links.iter().map(|l| links::split(l)).find(|(_, a)| *a == alias)?.0;
+        self.index.resolve(target).ok()?
     }
 
     pub fn by_id(&self, id: &str) -> Option<Arc<Container>> {

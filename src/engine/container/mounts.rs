@@ -60,9 +60,13 @@ pub fn parse_bind(raw: &str, volume_driver: &str) -> Result<Parsed> {
         record.propagation = if propagation.is_empty() { "rprivate".into() } else { propagation.into() };
         record.create_source = true;
     } else {
+        if !propagation.is_empty() {
+            return Err(wrap(Error::invalid(
+                "invalid mount config for type \"volume\": field BindOptions must not be specified",
+            )));
+        }
         record.name = source.to_owned();
         record.driver = driver_or_local(volume_driver);
-        record.propagation = propagation.into();
     }
     Ok(Parsed { record, ..Parsed::default() })
 }
@@ -109,7 +113,7 @@ pub fn parse_mount(mount: &Mount) -> Result<Parsed> {
         _ => return Err(config("mount type unknown".into())),
     }
     if Path::new(&record.subpath).is_absolute() || record.subpath.split('/').any(|c| c == "..") {
-        return Err(config(format!("subpath must be a relative path within the {}", mount.kind)));
+        return Err(config("subpath must be a relative path within the volume".into()));
     }
     parsed.record = record;
     Ok(parsed)

@@ -1,6 +1,6 @@
 //! `docker rm`, and the removal that `--rm` asked for. Holds the container's turn.
 
-use super::state::Phase;
+use super::state::{Phase, State};
 use super::{Container, Turn, publish, stop};
 use crate::engine::{Engine, volume};
 use crate::error::{Context, Error, Result};
@@ -28,28 +28,39 @@ pub fn remove(engine: &Arc<Engine>, reference: &str, options: Options) -> Result
         if live.record.state.removing || live.removed {
             return Err(Error::conflict(format!("removal of container {reference} is already in progress")));
         }
-        let state = &live.record.state;
-        if state.counts_as_running() && !options.force {
-            let advice = match state.phase {
-                Phase::Paused => "must be unpaused first",
-                _ => "stop the container before removing or force remove",
-            };
-            let separator = if state.phase == Phase::Paused { " and " } else { ": " };
-            let word = state.status();
-            return Err(context(Error::conflict(format!("container is {word}{separator}{advice}"))));
-        }
+        refuse_running(&live.record.state, options.force).map_err(context)?;
         live.record.state.removing = true;
         live.no_restart = true;
     }
-    let result = (|| {
-        stop::kill_for_removal(engine, &container)?;
+    let result = loop {
+        if let Err(e) = stop::kill_for_removal(engine, &container) {
+            break Err(e);
+        }
         let turn = container.turn();
-        remove_in_turn(engine, &container, &turn, options.volumes)
-    })();
+        let state = container.live().record.state.clone();
+        if !state.is_up() {
+            break remove_in_turn(engine, &container, &turn, options.volumes);
+        }
+        // A start that was under way had the turn, and what it started runs now.
+        if let Err(e) = refuse_running(&state, options.force) {
+            break Err(e);
+        }
+    };
     if result.is_err() {
         container.live().record.state.removing = false;
     }
     result.map_err(context)
+}
+
+fn refuse_running(state: &State, force: bool) -> Result<()> {
+    if force || !state.counts_as_running() {
+        return Ok(());
+    }
+    let advice = match state.phase {
+        Phase::Paused => " and must be unpaused first",
+        _ => ": stop the container before removing or force remove",
+    };
+    Err(Error::conflict(format!("container is {}{advice}", state.status())))
 }
 
 fn remove_link(engine: &Arc<Engine>, reference: &str) -> Result<()> {

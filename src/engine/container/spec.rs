@@ -3,6 +3,7 @@
 //! thread of the start; looks at host paths, starts nothing.
 
 use super::record::Record;
+use super::state::Phase;
 use super::{Container, caps, cdi, cgroup, keep_id, links, log_options, merge, spec_mounts};
 use crate::api::container::HostConfig;
 use crate::engine::network::{Namespace as NetNamespace, Sandbox};
@@ -173,15 +174,23 @@ fn process(engine: &Engine, record: &Record, env: Vec<String>, further_groups: &
 
 fn namespaces(engine: &Engine, host: &HostConfig, sandbox: Option<Sandbox>, fds: &mut Fds) -> Result<Namespaces> {
     let mut join = |reference: &str, kind: NamespaceKind, what: &str| -> Result<Namespace> {
-        let other = engine
-            .containers
-            .get(reference)
-            .map_err(|e| e.context(format_args!("joining {what} namespace of container")))?;
-        if !other.live().record.state.is_up() {
-            return Err(Error::conflict(format!(
-                "joining {what} namespace of container: cannot join {what} namespace of a non running container: container {} is {}",
-                other.id,
-                other.live().record.state.status()
+        let failed = |text: &str| Error::system(format!("failed to join {what} namespace: {text}"));
+        let other = engine.containers.get(reference).map_err(|e| failed(e.message()))?;
+        let (phase, ipc) = {
+            let live = other.live();
+            (live.record.state.phase, live.record.host_config.ipc_mode.clone())
+        };
+        match phase {
+            Phase::Running | Phase::Paused => {}
+            Phase::Restarting => {
+                let text = format!("Container {reference} is restarting, wait until the container is running");
+                return Err(failed(&text));
+            }
+            _ => return Err(failed(&format!("container {reference} is not running"))),
+        }
+        if matches!(kind, NamespaceKind::Ipc) && matches!(ipc.as_str(), "private" | "none") {
+            return Err(failed(&format!(
+                "container {reference}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
             )));
         }
         Ok(Namespace::Join(fds.add(engine.runtime.namespace_fd(&other.id, kind)?)))

@@ -9,13 +9,16 @@ use crate::engine::volume::Data;
 use crate::error::{Context, Error, Result};
 use crate::runtime::spec::{Mount, Propagation, Source};
 use crate::storage::owners::Owners;
-use crate::sys::fs::Root;
+use crate::sys::fs::open_beneath;
 use crate::util::id;
 use crate::util::order;
 use crate::util::path;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// A bind or file system without any restriction.
@@ -46,7 +49,8 @@ pub fn mounts(engine: &Engine, container: &Container, record: &Record, fds: &mut
     for file in FILES {
         let (path, target) = (files_dir(engine, container, record).join(file), format!("/etc/{file}"));
         if !asked(&target) {
-            list.push(mount(Source::Path { path, recursive: false }, &target));
+            let file = mount(Source::Path { path, recursive: false }, &target);
+            list.push(Mount { readonly: host.readonly_rootfs, ..file });
         }
     }
     for (target, options) in host.tmpfs.iter().flatten() {
@@ -114,7 +118,7 @@ fn point_mount(engine: &Engine, record: &Record, point: &MountRecord, fds: &mut 
             Data::Folder(folder) if point.subpath.is_empty() => Source::Path { path: folder, recursive: true },
             Data::Folder(folder) => {
                 let open = File::open(&folder).with_context(|| format!("open {}", folder.display()))?;
-                Source::Fd { fd: fds.add(subpath(open.into(), &folder, &point.subpath)?), recursive: true }
+                Source::Fd { fd: fds.add(subpath(open.as_fd(), &folder, &point.subpath)?), recursive: true }
             }
         },
         MountKind::Image => {
@@ -171,7 +175,7 @@ fn part_of_mount(engine: &Engine, root: OwnedFd, path: &str) -> Result<OwnedFd> 
     std::fs::create_dir_all(&place).with_context(|| format!("create {}", place.display()))?;
     let name = CString::new(place.as_os_str().as_encoded_bytes()).map_err(|_| Error::invalid("NUL in exec-root"))?;
     let part = crate::sys::mount::attach_at(root.as_fd(), &name).map_err(Error::from).and_then(|()| {
-        let part = subpath(root, Path::new("/"), path)
+        let part = subpath(root.as_fd(), Path::new("/"), path)
             .and_then(|part| crate::sys::mount::clone_tree(Some(part.as_fd()), c"", true).map_err(Error::from));
         nix::mount::umount2(&place, nix::mount::MntFlags::MNT_DETACH)?;
         part
@@ -180,13 +184,19 @@ fn part_of_mount(engine: &Engine, root: OwnedFd, path: &str) -> Result<OwnedFd> 
     part.context(format_args!("mount {path} of an image"))
 }
 
-/// A place below a volume's or image's root, symlinks resolved inside it. `shown`
-/// is the root's name for people.
-fn subpath(root: OwnedFd, shown: &Path, path: &str) -> Result<OwnedFd> {
+/// A place below a volume's or image's root. A symlink that leads out of it is refused,
+/// as the original does, and not resolved inside. `shown` is the root's name for people.
+pub(super) fn subpath(root: BorrowedFd<'_>, shown: &Path, path: &str) -> Result<OwnedFd> {
     let text = CString::new(path).map_err(|_| Error::invalid("subpath: invalid path"))?;
-    let found = Root::new(root).find(&text).map_err(|e| {
-        let whole = shown.join(path);
-        Error::system(format!("cannot access path {0}: lstat {0}: {1}", whole.display(), e.desc().to_lowercase()))
+    let found = open_beneath(root, &text, OFlag::O_PATH, Mode::empty()).map_err(|e| match e {
+        Errno::EXDEV => {
+            let base = shown.display();
+            Error::system(format!("path concatenation escapes the base directory, base: {base}, subpath: {path}"))
+        }
+        e => {
+            let whole = shown.join(path);
+            Error::system(format!("cannot access path {0}: lstat {0}: {1}", whole.display(), e.desc().to_lowercase()))
+        }
     })?;
     Ok(found.into())
 }
@@ -264,7 +274,7 @@ fn tmpfs(target: &str, options: &str) -> Result<Mount> {
     Ok(Mount { readonly, nosuid, nodev, noexec, ..mount(source, target) })
 }
 
-const FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
+pub const FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 
 /// The container's own files belong to its root.
 pub fn own_files(dir: &Path, owners: &Owners) -> Result<()> {

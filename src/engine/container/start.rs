@@ -61,6 +61,7 @@ pub fn start_in_turn(engine: &Arc<Engine>, container: &Arc<Container>, turn: &Tu
     match launch(engine, container, &record, attaches, console_size) {
         Ok(()) => {
             serve_late_attaches(engine, container);
+            links::tell_parents(engine, container);
             health::begin(engine, container);
             Ok(())
         }
@@ -148,6 +149,9 @@ fn launch(
 fn check_joined(engine: &Engine, record: &Record) -> Result<()> {
     let other = record.host_config.network_mode.strip_prefix("container:").unwrap_or_default();
     let other = engine.containers.get(other).map_err(|e| e.context("joining network namespace of container"))?;
+    if other.id == record.id {
+        return Err(Error::system("cannot join own network namespace"));
+    }
     let live = other.live();
     if !live.record.state.is_up() {
         return Err(Error::conflict(format!(

@@ -8,11 +8,9 @@ use crate::util::atomic_file::Durability;
 
 pub fn update(engine: &Engine, reference: &str, asked: UpdateConfig) -> Result<UpdateResponse> {
     let container = engine.containers.get(reference)?;
+    let refuse = |text: &str| Err(Error::conflict(format!("Cannot update container {}: {text}", container.id)));
     if container.live().record.state.removing {
-        return Err(Error::conflict(format!(
-            "Cannot update container {}: Container is marked for removal and cannot be \"update\".",
-            container.id
-        )));
+        return refuse("Container is marked for removal and cannot be \"update\".");
     }
     // Checked as a configuration of its own: what it lacks is not touched.
     let mut wanted = HostConfig { restart_policy: asked.restart_policy.clone(), ..HostConfig::default() };
@@ -22,13 +20,10 @@ pub fn update(engine: &Engine, reference: &str, asked: UpdateConfig) -> Result<U
         restart::validate(&asked.restart_policy)?;
         let mut live = container.live();
         if live.record.host_config.auto_remove && !matches!(asked.restart_policy.name.as_str(), "" | "no") {
-            return Err(Error::invalid(
-                "Restart policy cannot be updated because AutoRemove is enabled for the container",
-            ));
+            return refuse("Restart policy cannot be updated because AutoRemove is enabled for the container");
         }
         live.record.host_config.restart_policy = asked.restart_policy;
     }
-    let refuse = |text: &str| Err(Error::conflict(format!("Cannot update container {}: {text}", container.id)));
     let host = {
         let mut live = container.live();
         let host = &mut live.record.host_config;

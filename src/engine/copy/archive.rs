@@ -140,6 +140,12 @@ impl<'a> Archiver<'a> {
             e => Error::from(e).context(path.to_owned()),
         };
         let nofollow = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        if let Some((_, root)) = self.over.iter().find(|(d, _)| d == path)
+            && SFlag::from_bits_truncate(fstat(root)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
+        {
+            let root = root.clone();
+            return self.file(File::open(crate::sys::fd::proc_path(&root))?, name);
+        }
         let stat = fstatat(dir, child, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(vanished)?;
         let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
         if kind == SFlag::S_IFDIR {
@@ -164,12 +170,7 @@ impl<'a> Archiver<'a> {
         match entry.kind {
             Kind::File => {
                 let flags = nofollow | OFlag::O_RDONLY | OFlag::O_NONBLOCK;
-                let file = File::from(openat(dir, child, flags, Mode::empty()).map_err(vanished)?);
-                entry.size = file.metadata()?.len();
-                entry.xattrs = self.capability(file.as_fd());
-                self.out.write_all(&header(&entry)).map_err(gone)?;
-                self.payload(file, entry.size)?;
-                return Ok(None);
+                return self.file(File::from(openat(dir, child, flags, Mode::empty()).map_err(vanished)?), name);
             }
             Kind::Symlink => {
                 entry.link = std::os::unix::ffi::OsStringExt::into_vec(readlinkat(dir, child).map_err(vanished)?);
@@ -179,6 +180,16 @@ impl<'a> Archiver<'a> {
             _ => {}
         }
         self.out.write_all(&header(&entry)).map_err(gone)?;
+        Ok(None)
+    }
+
+    fn file(&mut self, file: File, name: &[u8]) -> Result<Option<Arc<OwnedFd>>> {
+        let stat = fstat(&file)?;
+        let mut entry = self.describe(&stat, name);
+        entry.size = u64::try_from(stat.st_size).unwrap_or(0);
+        entry.xattrs = self.capability(file.as_fd());
+        self.out.write_all(&header(&entry)).map_err(gone)?;
+        self.payload(file, entry.size)?;
         Ok(None)
     }
 

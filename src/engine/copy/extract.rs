@@ -347,9 +347,7 @@ pub fn owner_of(view: &View) -> Result<(u32, u32)> {
     };
     let field = |line: &str, n: usize| line.split(':').nth(n).map(str::to_owned);
     let number = |text: Option<String>| text.and_then(|t| t.parse::<u32>().ok());
-    if user.is_empty() {
-        return Ok((0, 0));
-    }
+    let user = if user.is_empty() { "0" } else { user };
     let passwd = read("/etc/passwd");
     let line = passwd.lines().find(|l| field(l, 0).as_deref() == Some(user) || field(l, 2).as_deref() == Some(user));
     let uid = match (user.parse::<u32>(), line) {

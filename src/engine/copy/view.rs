@@ -2,8 +2,8 @@
 //! runs, else its writable layer with the volumes and binds that it would have.
 
 use crate::engine::Engine;
-use crate::engine::container::Container;
 use crate::engine::container::record::{MountKind, MountRecord, Record};
+use crate::engine::container::{Container, spec_mounts};
 use crate::engine::volume::Data;
 use crate::error::{Context, Error, Result};
 use crate::storage::RwOptions;
@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use std::ffi::CString;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 pub struct View {
     pub record: Record,
     root: OwnedFd,
-    /// Folders that lie over a stopped container's tree, deepest first.
+    /// Folders and files that lie over a stopped container's tree, deepest first.
     pub over: Vec<Over>,
 }
 
@@ -48,6 +49,13 @@ pub fn open(engine: &Engine, container: &Container) -> Result<View> {
         // What a tmpfs held is gone with the container's end.
         if let Some(root) = folder(engine, mount)? {
             over.push(Over { destination: mount.destination.clone(), root: Arc::new(root) });
+        }
+    }
+    for file in spec_mounts::FILES {
+        let destination = format!("/etc/{file}");
+        let asked = over.iter().any(|o| o.destination == destination);
+        if let (false, true, Ok(file)) = (asked, record.has_files, File::open(container.dir.join(file))) {
+            over.push(Over { destination, root: Arc::new(file.into()) });
         }
     }
     order::sort_by_key(&mut over, |o| std::cmp::Reverse(o.destination.len()));
@@ -112,7 +120,11 @@ impl View {
         let place = self.place(path);
         let text = CString::new(place.path.as_str()).map_err(|_| Errno::EINVAL)?;
         let flags = if follow { OFlag::O_PATH } else { OFlag::O_PATH | OFlag::O_NOFOLLOW };
-        open_in(place.root, &text, flags, Mode::empty())
+        match open_in(place.root, &text, flags, Mode::empty()) {
+            // A file lies over the tree there.
+            Err(Errno::ENOTDIR) if place.path == "/" => InRoot::whole(place.root),
+            other => other,
+        }
     }
 
     /// Refuses what is read-only to the container itself.

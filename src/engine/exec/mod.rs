@@ -77,12 +77,14 @@ impl Execs {
     }
 }
 
-/// The container must run and not be paused.
-fn check_container(container: &Container) -> Result<()> {
+/// The container must run and not be paused; `shown` is what the client calls it.
+fn check_container(container: &Container, shown: &str) -> Result<()> {
     let id = &container.id;
     match container.live().record.state.phase {
         Phase::Running => Ok(()),
-        Phase::Paused => Err(Error::conflict(format!("container {id} is paused, unpause the container before exec"))),
+        Phase::Paused => {
+            Err(Error::conflict(format!("Container {shown} is paused, unpause the container before exec")))
+        }
         Phase::Restarting => {
             Err(Error::conflict(format!("Container {id} is restarting, wait until the container is running")))
         }
@@ -104,6 +106,9 @@ fn check_user(engine: &Engine, container: &Container, user: &str) -> Result<()> 
 pub fn create(engine: &Arc<Engine>, reference: &str, config: ExecCreate) -> Result<String> {
     let container = engine.containers.get(reference)?;
     container.await_start();
+    if config.cmd.as_ref().is_some_and(|c| !c.is_empty()) {
+        check_container(&container, reference)?;
+    }
     let exec = make(engine, &container, config, false)?;
     Ok(exec.id.clone())
 }
@@ -113,7 +118,7 @@ pub fn make(engine: &Arc<Engine>, container: &Container, config: ExecCreate, pro
     if config.cmd.as_ref().is_none_or(Vec::is_empty) {
         return Err(Error::invalid("No exec command specified"));
     }
-    check_container(container)?;
+    check_container(container, &container.id)?;
     let escape = |_| Error::system(format!("Invalid escape keys ({}) provided", config.detach_keys));
     let detach_keys = keys::parse(&config.detach_keys).map_err(escape)?;
     check_user(engine, container, &config.user)?;
@@ -136,12 +141,15 @@ pub fn check(engine: &Engine, id: &str) -> Result<Arc<Exec>> {
     let exec = engine.execs.get(id)?;
     let container =
         engine.containers.by_id(&exec.container_id).ok_or_else(|| Error::no_such_container(&exec.container_id))?;
-    check_container(&container)?;
+    check_container(&container, &container.id)?;
     Ok(exec)
 }
 
 pub fn inspect(engine: &Engine, id: &str) -> Result<ExecInspect> {
     let exec = engine.execs.get(id)?;
+    if engine.containers.by_id(&exec.container_id).is_none() {
+        return Err(Error::no_such_exec(id));
+    }
     let state = exec.state().clone();
     let config = &exec.config;
     let mut words = config.cmd.clone().unwrap_or_default();
@@ -168,11 +176,23 @@ pub fn inspect(engine: &Engine, id: &str) -> Result<ExecInspect> {
 }
 
 pub fn resize(engine: &Engine, id: &str, rows: u16, cols: u16) -> Result<()> {
-    let exec = engine.execs.get(id)?;
+    let exec = check(engine, id)?;
     if !exec.state().running {
         return Err(Error::system(format!("exec {id} is not running")).context("cannot resize a stopped exec"));
     }
     engine.runtime.resize(&exec.id, rows, cols)
+}
+
+/// A run of the container is over, and with it what was to be executed in it.
+pub fn forget_unstarted(engine: &Engine, container: &Container) {
+    let unstarted = |id: &String| engine.execs.get(id).is_ok_and(|e| !e.state().started);
+    container.live().exec_ids.retain(|id| {
+        let gone = unstarted(id);
+        if gone {
+            engine.execs.remove(id);
+        }
+        !gone
+    });
 }
 
 /// Its process ended. Runtime's monitor thread: quick.

@@ -2,10 +2,11 @@
 //! on the request's thread; the client's socket goes to the shim.
 
 use super::{Exec, finish};
+use crate::api::container::ContainerConfig;
 use crate::engine::container::record::Record;
 use crate::engine::container::{links, merge, spec, start::exit_code_of};
 use crate::engine::{Engine, keys};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::runtime::Attach;
 use crate::runtime::spec::{ExecSpec, Process, Stdio, User};
 use std::os::fd::OwnedFd;
@@ -84,17 +85,23 @@ fn launch(
     };
     exec.publish(engine, &format!("exec_start: {}", exec.words()), &[]);
     exec.state().running = true;
-    let started = engine.runtime.exec(&spec, Vec::new(), attaches)?;
+    let started = engine.runtime.exec(&spec, Vec::new(), attaches).map_err(unusable)?;
     exec.state().pid = started.pid;
     Ok(())
 }
 
+/// A command that is not there, or may not be executed, is the caller's mistake.
+fn unusable(e: Error) -> Error {
+    match exit_code_of(e.message()) {
+        126 | 127 if e.kind() == Kind::System => Error::invalid(e.message()),
+        _ => e,
+    }
+}
+
 fn process(engine: &Engine, exec: &Exec, record: &Record) -> Result<Process> {
     let config = &exec.config;
-    let mut env = merge::environment(&record.config, &record.config.hostname, &links::environment(engine, record));
-    if config.tty && !record.config.tty {
-        env.insert(env.len().min(2), "TERM=xterm".into());
-    }
+    let own = ContainerConfig { tty: config.tty, ..record.config.clone() };
+    let mut env = merge::environment(&own, &own.hostname, &links::environment(engine, record));
     merge::replace_or_append(&mut env, config.env.as_deref().unwrap_or_default());
     let or = |mine: &str, theirs: &str| if mine.is_empty() { theirs.to_owned() } else { mine.to_owned() };
     let cwd = or(&config.working_dir, &record.config.working_dir);

@@ -146,7 +146,7 @@ impl NamePattern {
 
 fn patterns(filters: &Filters) -> Result<Vec<NamePattern>> {
     let one = |text: &String| {
-        let pattern = Pattern::plain(text).map_err(|_| Error::invalid("syntax error in pattern"))?;
+        let pattern = Pattern::new(text).map_err(|_| Error::invalid("syntax error in pattern"))?;
         Ok(NamePattern { pattern })
     };
     filters.get("reference").iter().map(one).collect()

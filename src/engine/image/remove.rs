@@ -3,6 +3,7 @@
 use super::{image_event, inspect, layers_in_use};
 use crate::api::filters::Filters;
 use crate::api::image::{DeleteItem, ImagePruneReport};
+use crate::engine::container::record::{MountKind, MountRecord};
 use crate::engine::events::{Attributes, Kind};
 use crate::engine::{Engine, until};
 use crate::error::{Error, Result};
@@ -188,7 +189,9 @@ fn user(engine: &Engine, image: &str, running: Option<bool>) -> Option<String> {
     order::sort_by(&mut all, |a, b| a.id.cmp(&b.id));
     let fits = |c: &&std::sync::Arc<crate::engine::container::Container>| {
         let record = c.record();
-        record.image_id == image && running.is_none_or(|r| record.state.is_up() == r)
+        let mounted = |m: &MountRecord| m.kind == MountKind::Image && m.source == image;
+        (record.image_id == image || record.mounts.iter().any(mounted))
+            && running.is_none_or(|r| record.state.is_up() == r)
     };
     all.iter().find(fits).map(|c| c.id.clone())
 }

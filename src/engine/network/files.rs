@@ -24,10 +24,14 @@ pub fn hosts(networks: &Networks, wanted: &Wanted, state: &SandboxState) -> Stri
     );
     text.push_str(&extra(wanted, &networks.defaults.host_gateways));
     links(networks, wanted, &mut text);
-    let name = match wanted.domainname.as_str() {
-        "" => wanted.hostname.clone(),
-        domain => format!("{0}.{domain} {0}", wanted.hostname),
-    };
+    let mut name = wanted.hostname.clone();
+    if !wanted.domainname.is_empty() {
+        name = format!("{name}.{}", wanted.domainname);
+    }
+    // The bare name is known too, however its domain was given.
+    if let Some((bare, _)) = name.clone().split_once('.') {
+        name = format!("{name} {bare}");
+    }
     for endpoint in &state.endpoints {
         for address in [endpoint.ipv4, endpoint.ipv6].into_iter().flatten() {
             let _ = writeln!(text, "{address}\t{name}");
@@ -78,10 +82,9 @@ fn links(networks: &Networks, wanted: &Wanted, text: &mut String) {
         let Some(other) = live.get(&link.container_id) else { continue };
         let on_bridge = |e: &&crate::net::protocol::EndpointState| e.names.is_empty();
         for address in other.endpoints.iter().filter(on_bridge).filter_map(|e| e.ipv4) {
-            let short = crate::util::id::short(&link.container_id);
             let _ = match link.alias == link.container_name {
-                true => writeln!(text, "{address}\t{} {short}", link.alias),
-                false => writeln!(text, "{address}\t{} {short} {}", link.alias, link.container_name),
+                true => writeln!(text, "{address}\t{} {}", link.alias, link.hostname),
+                false => writeln!(text, "{address}\t{} {} {}", link.alias, link.hostname, link.container_name),
             };
         }
     }
@@ -136,21 +139,41 @@ pub fn needs_forwarder(asked: &[String]) -> bool {
 /// On user networks the embedded server comes first and alone; elsewhere the
 /// host's servers, less those on its loopback.
 pub fn resolv_conf(wanted: &Wanted, user_defined: bool) -> String {
-    let host = host_conf();
     let embedded = user_defined || needs_forwarder(&wanted.dns);
-    let mut servers = if wanted.dns.is_empty() { host.servers } else { wanted.dns.clone() };
+    let mut conf = asked(wanted, host_conf());
     if wanted.dns.is_empty() {
-        servers.retain(|s| !is_loopback(s));
+        conf.servers.retain(|s| !is_loopback(s));
     }
     if embedded {
-        servers = vec![EMBEDDED.into()];
+        conf.servers = vec![EMBEDDED.into()];
+        if !conf.options.iter().any(|o| o.starts_with("ndots:")) {
+            conf.options.push("ndots:0".into());
+        }
     }
+    written(conf)
+}
+
+/// In the host's network: its own file, less what the container asked for.
+pub fn host_resolv_conf(wanted: &Wanted) -> String {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    if wanted.dns.is_empty() && wanted.dns_search.is_empty() && wanted.dns_options.is_empty() {
+        return text;
+    }
+    written(asked(wanted, parse(&text)))
+}
+
+fn asked(wanted: &Wanted, host: ResolvConf) -> ResolvConf {
+    let or = |mine: &Vec<String>, hosts: Vec<String>| if mine.is_empty() { hosts } else { mine.clone() };
+    ResolvConf {
+        servers: or(&wanted.dns, host.servers),
+        search: or(&wanted.dns_search, host.search),
+        options: or(&wanted.dns_options, host.options),
+    }
+}
+
+fn written(conf: ResolvConf) -> String {
     // "." alone means: no search list at all.
-    let search = if wanted.dns_search.is_empty() { host.search } else { wanted.dns_search.clone() };
-    let mut options = if wanted.dns_options.is_empty() { host.options } else { wanted.dns_options.clone() };
-    if embedded && !options.iter().any(|o| o.starts_with("ndots:")) {
-        options.push("ndots:0".into());
-    }
+    let ResolvConf { servers, search, options } = conf;
     let mut text = String::from("# Written by the engine when the container started; edit it freely.\n\n");
     for server in servers {
         let _ = writeln!(text, "nameserver {server}");

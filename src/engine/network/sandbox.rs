@@ -41,6 +41,7 @@ pub struct Link {
     pub container_id: String,
     /// Without the slash.
     pub container_name: String,
+    pub hostname: String,
     pub alias: String,
 }
 
@@ -86,7 +87,7 @@ impl Sandbox {
         Self {
             sandbox_key: "/var/run/docker/netns/default".into(),
             hosts: std::fs::read_to_string("/etc/hosts").unwrap_or_default() + &super::files::extra(wanted, &[]),
-            resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+            resolv_conf: super::files::host_resolv_conf(wanted),
             ..Self::bare(wanted, Namespace::Host)
         }
     }

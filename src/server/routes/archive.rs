@@ -16,11 +16,11 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 pub const ROUTES: &[Route] = &[
-    route("HEAD", "/containers/{id}/archive", stat_of),
-    route("GET", "/containers/{id}/archive", get),
-    route("PUT", "/containers/{id}/archive", put),
-    route("GET", "/containers/{id}/changes", changes_of),
-    route("GET", "/containers/{id}/export", export),
+    route("HEAD", "/containers/{id*}/archive", stat_of),
+    route("GET", "/containers/{id*}/archive", get),
+    route("PUT", "/containers/{id*}/archive", put),
+    route("GET", "/containers/{id*}/changes", changes_of),
+    route("GET", "/containers/{id*}/export", export),
     route("POST", "/commit", commit_one),
 ];
 
@@ -68,7 +68,8 @@ fn put(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     let (path, id) = (path(request)?, request.param("id").to_owned());
     let container = engine.containers.get(&id)?;
     let view = view::open(engine, &container)?;
-    let owner = match request.query_bool("copyUIDGID", false) {
+    // A container without a user of its own keeps the ids of the archive.
+    let owner = match request.query_bool("copyUIDGID", false) && !container.record().config.user.is_empty() {
         true => Some(extract::owner_of(&view)?),
         false => None,
     };

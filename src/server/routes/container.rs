@@ -19,24 +19,24 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/containers/json", list_all),
     route("POST", "/containers/create", create_one),
     route("POST", "/containers/prune", prune_all),
-    route("GET", "/containers/{id}/json", inspect_one),
-    route("GET", "/containers/{id}/top", top_of),
-    route("GET", "/containers/{id}/logs", logs_of),
-    route("GET", "/containers/{id}/stats", stats_of),
-    route("POST", "/containers/{id}/start", start_one),
-    route("POST", "/containers/{id}/stop", stop_one),
-    route("POST", "/containers/{id}/restart", restart_one),
-    route("POST", "/containers/{id}/kill", kill_one),
-    route("POST", "/containers/{id}/pause", pause_one),
-    route("POST", "/containers/{id}/unpause", unpause_one),
-    route("POST", "/containers/{id}/wait", wait_for),
-    route("POST", "/containers/{id}/attach", attach_to),
-    route("GET", "/containers/{id}/attach/ws", attach_websocket),
-    route("POST", "/containers/{id}/resize", resize_one),
-    route("POST", "/containers/{id}/rename", rename_one),
-    route("POST", "/containers/{id}/update", update_one),
-    route("GET", "/containers/{id}/checkpoints", no_checkpoints),
-    route("POST", "/containers/{id}/checkpoints", no_checkpoints),
+    route("GET", "/containers/{id*}/json", inspect_one),
+    route("GET", "/containers/{id*}/top", top_of),
+    route("GET", "/containers/{id*}/logs", logs_of),
+    route("GET", "/containers/{id*}/stats", stats_of),
+    route("POST", "/containers/{id*}/start", start_one),
+    route("POST", "/containers/{id*}/stop", stop_one),
+    route("POST", "/containers/{id*}/restart", restart_one),
+    route("POST", "/containers/{id*}/kill", kill_one),
+    route("POST", "/containers/{id*}/pause", pause_one),
+    route("POST", "/containers/{id*}/unpause", unpause_one),
+    route("POST", "/containers/{id*}/wait", wait_for),
+    route("POST", "/containers/{id*}/attach", attach_to),
+    route("GET", "/containers/{id*}/attach/ws", attach_websocket),
+    route("POST", "/containers/{id*}/resize", resize_one),
+    route("POST", "/containers/{id*}/rename", rename_one),
+    route("POST", "/containers/{id*}/update", update_one),
+    route("GET", "/containers/{id*}/checkpoints", no_checkpoints),
+    route("POST", "/containers/{id*}/checkpoints", no_checkpoints),
     route("DELETE", "/containers/{id}/checkpoints/{name}", no_checkpoints),
     // A link has a name with slashes: `parent/alias`.
     route("DELETE", "/containers/{id*}", remove_one),
@@ -48,7 +48,11 @@ fn list_all(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
         limit: request.query_int("limit", -1)?,
         size: request.query_bool("size", false),
     };
-    Response::ok(&list::list(engine, &options, &request.filters()?)?)
+    let mut list = list::list(engine, &options, &request.filters()?)?;
+    if request.version < Version(46) {
+        list.iter_mut().for_each(|line| line.host_config.annotations = None);
+    }
+    Response::ok(&list)
 }
 
 fn create_one(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
@@ -225,13 +229,11 @@ fn attach_websocket(engine: &Arc<Engine>, request: &mut Request) -> Result<Respo
 fn dimension(request: &Request, key: &str) -> Result<u16> {
     let text = request.query(key).unwrap_or("");
     let bad = |why: &str| {
-        Error::invalid(format!(
-            "invalid resize {}: strconv.ParseUint: parsing \"{text}\": {why}",
-            if key == "h" { "height" } else { "width" }
-        ))
+        Error::invalid(format!("invalid resize {} {text:?}: {why}", if key == "h" { "height" } else { "width" }))
     };
     match text.parse::<u64>() {
         Ok(n) => u16::try_from(n).map_err(|_| bad("value out of range")),
+        Err(_) if text.parse::<i128>().is_ok() => Err(bad("value out of range")),
         Err(_) => Err(bad("invalid syntax")),
     }
 }

@@ -6,7 +6,7 @@ use crate::api::version;
 use crate::engine::container::attach;
 use crate::engine::exec::start::{self, Client};
 use crate::engine::{Engine, exec};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::server::hijack;
 use crate::server::request::Request;
 use crate::server::response::Response;
@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 pub const ROUTES: &[Route] = &[
-    route("POST", "/containers/{id}/exec", create_one),
+    route("POST", "/containers/{id*}/exec", create_one),
     route("POST", "/exec/{id}/start", start_one),
     route("POST", "/exec/{id}/resize", resize_one),
     route("GET", "/exec/{id}/json", inspect_one),
@@ -33,10 +33,9 @@ fn create_one(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
 fn start_one(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
     let body: ExecStart = request.json()?;
     let exec = exec::check(engine, request.param("id"))?;
-    let console = body.console_size.filter(|s| *s != [0, 0]).map(|s| (s[0] as u16, s[1] as u16));
-    if console.is_some() && !body.tty && request.version >= version::Version(42) {
-        return Err(Error::invalid("ConsoleSize is only supported for TTY exec").with_hint("start with Tty set"));
-    }
+    // Without a terminal, or from a client that cannot know of it, a size says nothing.
+    let sized = body.tty && request.version >= version::Version(42);
+    let console = body.console_size.filter(|s| sized && *s != [0, 0]).map(|s| (s[0] as u16, s[1] as u16));
     if body.detach {
         start::start(engine, &exec, None, console)?;
         return Ok(Response::Empty(200));

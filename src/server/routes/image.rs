@@ -117,6 +117,9 @@ fn image_get(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
 }
 
 fn save(engine: &Arc<Engine>, request: &Request, names: &[String]) -> Result<Response> {
+    if request.query_all("platform").nth(1).is_some() && request.version >= Version(48) {
+        return Err(Error::invalid("multiple platform parameters not supported"));
+    }
     let saved = archive::select(engine, names, platform(request)?.as_ref())?;
     let engine = engine.clone();
     Ok(Response::Stream(Stream {
@@ -149,6 +152,9 @@ pub fn import(engine: &Arc<Engine>, request: &mut Request) -> Result<Response> {
             text => Some(pull::platform(text)?),
         },
     };
+    if source.platform.as_ref().is_some_and(|p| p.os != "linux") {
+        return Err(Error::invalid("operating system is not supported"));
+    }
     let (mut body, engine) = (request.take_body(), engine.clone());
     progress_stream(request, true, move |lines, cancel| {
         match archive::import(&engine, &mut body, source, lines, cancel) {

@@ -20,6 +20,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/system/df", disk_usage),
     route("POST", "/session", session),
     route("POST", "/grpc", grpc),
+    route("OPTIONS", "/", options),
     route("OPTIONS", "/{any*}", options),
 ];
 
