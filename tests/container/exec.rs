@@ -106,3 +106,20 @@ fn has_a_terminal_s_variable_only_with_a_terminal() {
         d.with(c, &["exec", "-t", &id, "sh", "-c", "echo ${TERM:-none}"]).prints("xterm");
     }
 }
+
+#[test]
+fn is_bound_by_the_profile_of_a_privileged_container() {
+    need!(probe::busybox());
+    let d = Daemon::with_busybox();
+    let deny =
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
+    let profile = format!("seccomp={}", d.scratch.file("profile.json", deny).display());
+    for privileged in [true, false] {
+        let flag = format!("--privileged={privileged}");
+        let id = d.run_detached(&[&flag, "--network", "none", "--security-opt", &profile, "busybox", "sleep", "1000"]);
+        for c in d.clients() {
+            let words = d.with(c, &["exec", &id, "mkdir", "/made"]).fails(1);
+            assert!(words.contains("Operation not permitted"), "{words}");
+        }
+    }
+}

@@ -267,7 +267,8 @@ pub fn exec_capabilities(record: &Record, privileged: bool) -> Result<Capabiliti
 }
 
 pub fn exec_seccomp(engine: &Engine, record: &Record, privileged: bool) -> Result<Option<Vec<u8>>> {
-    match privileged {
+    // A profile that was asked for binds a privileged container too, and what is executed in it.
+    match privileged && !record.host_config.privileged {
         true => Ok(None),
         false => seccomp(&engine.config, &record.host_config, capabilities(&record.host_config)?),
     }
