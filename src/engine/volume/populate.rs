@@ -46,7 +46,8 @@ pub fn populate(root: OwnedFd, path: &str, volume: &Path, shared: bool) -> Resul
     };
     let aside = volume.with_file_name(format!("{FILLING}{}", &id::random()[..12]));
     if !shared && std::fs::create_dir(&aside).is_ok() {
-        let filled = fill(&from, &aside).map(|()| std::fs::rename(&aside, volume));
+        let filled = open_volume(&aside).and_then(|to| fill(&from, &to, &mut Vec::new()));
+        let filled = filled.map(|()| std::fs::rename(&aside, volume));
         match filled {
             Ok(Ok(())) => return Ok(true),
             // Mounted, or somebody was first: then it is empty or not as it is.
@@ -64,16 +65,28 @@ fn populate_in_place(from: &OwnedFd, volume: &Path) -> Result<bool> {
     if std::fs::read_dir(volume)?.next().is_some() {
         return Ok(false);
     }
-    fill(from, volume).inspect_err(|_| {
-        let _ = File::open(volume).map(|dir| tree::remove_children_except(dir.as_fd(), b"", &|_| false));
-    })?;
-    Ok(true)
+    fill_or_undo(from, &open_volume(volume)?).map(|()| true)
 }
 
-fn fill(from: &OwnedFd, to: &Path) -> Result<()> {
-    let to: OwnedFd = File::open(to).with_context(|| format!("open {}", to.display()))?.into();
+/// What fails takes away what it brought, and nothing that another container has
+/// written into the volume meanwhile.
+fn fill_or_undo(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
+    let mut made = Vec::new();
+    fill(from, to, &mut made).inspect_err(|_| {
+        for name in &made {
+            let _ = tree::remove(to.as_fd(), name);
+        }
+    })
+}
+
+fn open_volume(volume: &Path) -> Result<OwnedFd> {
+    Ok(File::open(volume).with_context(|| format!("open {}", volume.display()))?.into())
+}
+
+/// `made` gets the names in `to` that are ours.
+fn fill(from: &OwnedFd, to: &OwnedFd, made: &mut Vec<CString>) -> Result<()> {
     let mut links = Links::new();
-    copy_content(from.as_fd(), to.as_fd(), &mut links).context("copy the image's content into the volume")?;
+    copy_content(from.as_fd(), to.as_fd(), &mut links, made).context("copy the image's content into the volume")?;
     copy_attributes(from.as_fd(), to.as_fd())
 }
 
@@ -87,7 +100,7 @@ pub fn discard(aside: &Path) {
     }
 }
 
-fn copy_content(from: BorrowedFd<'_>, to: BorrowedFd<'_>, links: &mut Links) -> Result<()> {
+fn copy_content(from: BorrowedFd<'_>, to: BorrowedFd<'_>, links: &mut Links, made: &mut Vec<CString>) -> Result<()> {
     let list = openat(from, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     let mut dir = nix::dir::Dir::from_fd(list)?;
     for entry in dir.iter() {
@@ -95,6 +108,9 @@ fn copy_content(from: BorrowedFd<'_>, to: BorrowedFd<'_>, links: &mut Links) -> 
         let name = entry.file_name();
         if name == c"." || name == c".." {
             continue;
+        }
+        if fstatat(to, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_err() {
+            made.push(name.to_owned());
         }
         copy_entry(from, to, name, links).with_context(|| name.to_string_lossy().into_owned())?;
     }
@@ -118,7 +134,7 @@ fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, links: &mut
             mkdirat(to, name, Mode::from_bits_truncate(0o700))?;
             let source = openat(from, name, nofollow | OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
             let target = openat(to, name, nofollow | OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
-            copy_content(source.as_fd(), target.as_fd(), links)?;
+            copy_content(source.as_fd(), target.as_fd(), links, &mut Vec::new())?;
             copy_attributes(source.as_fd(), target.as_fd())
         }
         SFlag::S_IFREG => {
@@ -221,6 +237,14 @@ mod tests {
         assert_eq!(fs::metadata(&mounted).unwrap().ino(), before);
         assert_eq!(fs::read(mounted.join("sub/f")).unwrap(), b"x");
         assert_eq!(fs::read_dir(&base).unwrap().count(), 3, "nothing is left beside the volumes");
+        // Somebody wrote there first: that stays, and what came beside it goes.
+        let raced = base.join("raced");
+        fs::create_dir_all(&raced).unwrap();
+        fs::write(raced.join("g"), b"theirs").unwrap();
+        let opened = |path: &Path| -> OwnedFd { File::open(path).unwrap().into() };
+        assert!(fill_or_undo(&opened(&root.join("data")), &opened(&raced)).is_err());
+        assert_eq!(fs::read(raced.join("g")).unwrap(), b"theirs");
+        assert_eq!(fs::read_dir(&raced).unwrap().count(), 1);
         fs::remove_dir_all(&base).unwrap();
     }
 }
