@@ -54,7 +54,7 @@ impl Compression {
             Self::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(input)?;
                 decoder.window_log_max(ZSTD_WINDOW)?;
-                Box::new(decoder)
+                Box::new(Zstd(decoder))
             }
             Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY)),
             Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
@@ -82,6 +82,21 @@ pub fn peek<R: Read>(mut input: R) -> io::Result<(Compression, io::Chain<io::Cur
 pub fn auto<'a, R: Read + 'a>(input: R) -> Result<Box<dyn Read + 'a>> {
     let (compression, input) = peek(input).map_err(Error::from)?;
     compression.decoder(Box::new(io::BufReader::with_capacity(128 * 1024, input)))
+}
+
+/// Says of what the library's words are: "Unknown frame descriptor" alone helps nobody.
+struct Zstd<R>(R);
+
+impl<R: Read> Read for Zstd<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.0.read(out).map_err(|e| match e.get_ref() {
+            // What the input brought is an error of ours, and says enough.
+            Some(inner) if e.kind() == io::ErrorKind::Other && !inner.is::<Error>() => {
+                io::Error::new(io::ErrorKind::InvalidData, format!("zstd: {e}"))
+            }
+            _ => e,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +131,10 @@ mod tests {
         let mut cut = gzip.clone();
         cut.truncate(cut.len() - 4);
         assert!(io::copy(&mut auto(&cut[..]).unwrap(), &mut io::sink()).is_err());
+        let mut followed = zstd::encode_all(&data[..], 1).unwrap();
+        followed.extend_from_slice(b"junk");
+        let told = io::copy(&mut auto(&followed[..]).unwrap(), &mut io::sink()).unwrap_err().to_string();
+        assert!(told.starts_with("zstd: "), "{told}");
         let mut broken = gzip;
         let at = broken.len() - 6;
         broken[at] ^= 1;
